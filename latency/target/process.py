@@ -1,0 +1,317 @@
+"""A live process, only ever read: who it is, its mappings, its files, its memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from latency.errors import KernelTooOld, NoPrivilege, NoSuchProcess, ReadFault, TargetError, TargetGone
+from latency.target import vm
+from latency.target.maps import Mapping, parse
+
+_READ_LIMIT_BYTES = 64 << 20  # sizes may come out of the target: no read may grow without bound
+_HIGHEST_ADDRESS = 1 << 63  # what lseek and pread can express; user memory ends far below
+_PRIVILEGE_HINT = "run as root, or with CAP_SYS_PTRACE in the process's user namespace"
+
+
+class _Stat(NamedTuple):
+    """The fields of ``/proc/PID/stat`` that pylat needs (proc_pid_stat(5): 2, 3, 22, and 26 to 28)."""
+
+    comm: str
+    state: str
+    start_ticks: int
+    image: tuple[int, ...]
+
+
+class Process:
+    """One process, told from a later one with the same PID by its start time.
+
+    Args:
+        pid: as the PID namespace of ``proc`` numbers it.
+        proc: a mounted proc file system.
+
+    Raises:
+        NoSuchProcess: there is none, or only its zombie.
+    """
+
+    def __init__(self, pid: int, *, proc: Path = Path("/proc")) -> None:
+        self.pid = pid
+        self.proc = proc
+        self._memory_fd: int | None = None
+        self._batched = vm.numbers_processes_as_we_do(proc)
+        first = self._stat()
+        if first is None or first.state in "ZX":
+            raise NoSuchProcess(f"there is no process {pid}", "list the processes with: ps -e")
+        self.start_ticks = first.start_ticks
+        """Start time in clock ticks since boot."""
+
+    def __repr__(self) -> str:
+        return f"Process({self.pid})"
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_memory_fd"):
+            self.close()
+
+    def close(self) -> None:
+        """Close the descriptor of the process's memory. It is opened again when needed."""
+        if self._memory_fd is not None:
+            os.close(self._memory_fd)
+            self._memory_fd = None
+
+    # -- who it is -------------------------------------------------------------------------
+
+    def alive(self) -> bool:
+        """Whether this very process still runs: same start time, and not a zombie."""
+        now = self._stat()
+        return now is not None and now.start_ticks == self.start_ticks and now.state not in "ZX"
+
+    def check(self) -> None:
+        """Raise TargetGone if the process ended or its PID is another's by now."""
+        if not self.alive():
+            raise self._gone()
+
+    def image_identity(self) -> tuple[int, ...]:
+        """What changes when the process replaces its program by exec: where its code and its stack lie.
+
+        () where the process is gone, or may not be looked into.
+        """
+        now = self._stat()
+        return now.image if now else ()
+
+    @property
+    def comm(self) -> str:
+        """The kernel's name of the process, at most 15 bytes; the process can set it to anything."""
+        now = self._stat()
+        if now is None:
+            raise self._gone()
+        return now.comm
+
+    @property
+    def command(self) -> str:
+        """The command line, joined by spaces; ``""`` when the process cleared it."""
+        return " ".join(part.decode("utf-8", "backslashreplace") for part in self._file("cmdline").split(b"\0")).strip()
+
+    @property
+    def executable(self) -> str:
+        """The path that was executed, as the target sees it; ends in `` (deleted)`` if it was."""
+        try:
+            return os.readlink(self._path("exe"))
+        except OSError as error:
+            raise self._failed("exe", error) from None
+
+    def environ(self) -> dict[str, str]:
+        """The environment that the program was started with.
+
+        Raises:
+            NoPrivilege: it belongs to somebody else.
+        """
+        pairs = (part.partition(b"=") for part in self._file("environ").split(b"\0"))
+        return {os.fsdecode(name): os.fsdecode(value) for name, separator, value in pairs if separator}
+
+    @property
+    def namespace_pid(self) -> int:
+        """The PID as the process itself sees it (its innermost PID namespace)."""
+        for line in self._file("status").splitlines():
+            if line.startswith(b"NSpid:"):
+                return int(line.split()[-1])
+        return self.pid
+
+    def threads(self) -> list[int]:
+        """The TIDs of all threads, ascending."""
+        try:
+            return sorted(int(name) for name in os.listdir(self._path("task")))
+        except OSError as error:
+            raise self._failed("task", error) from None
+
+    def children(self, *, recursive: bool = False) -> list[int]:
+        """The PIDs of the children of all threads; with ``recursive`` their descendants too."""
+        found: list[int] = []
+        waiting = [self.pid]
+        while waiting:
+            children = _children(self.proc / str(waiting.pop()) / "task")
+            found += children
+            if recursive:
+                waiting += children
+        return sorted(set(found))
+
+    # -- what is mapped ----------------------------------------------------------------------
+
+    def maps(self) -> list[Mapping]:
+        """The mappings, ascending. A kernel thread or a zombie has none.
+
+        Raises:
+            TargetGone, NoPrivilege
+        """
+        return parse(self._file("maps").decode("utf-8", "surrogateescape"))
+
+    def open_mapped_file(self, mapping: Mapping) -> int:
+        """A descriptor (read-only, close-on-exec) of the very file that is mapped.
+
+        The name is tried first, below the target's root: so it works in other mount namespaces.
+        A file that was deleted or replaced since is reached through ``map_files``.
+
+        Raises:
+            TargetGone, NoPrivilege
+            TargetError: it is not a regular file, or it was replaced and cannot be reached.
+        """
+        named = None
+        if not mapping.deleted:
+            # The kernel writes paths as seen from our root, or else from the namespace's root.
+            named = self._open_regular(self._path(f"root{mapping.path}"), mapping)
+            named = named if named is not None else self._open_regular(Path(mapping.path), mapping)
+        if named is not None and _device(os.fstat(named).st_dev) == mapping.device:
+            return named
+        # On overlayfs and btrfs the device in maps is not the one that fstat says: then only
+        # map_files proves that it is the same file, and the inode alone must do without it.
+        mapped = self._open_regular(self._path(f"map_files/{mapping.start:x}-{mapping.end:x}"), mapping)
+        if mapped is not None:
+            if named is not None:
+                os.close(named)
+            return mapped
+        if named is not None:
+            return named
+        self.check()
+        raise TargetError(
+            f"the file that process {self.pid} maps as {mapping.path!r} was deleted or replaced",
+            "run as root: then it is reached through /proc/PID/map_files",
+        )
+
+    # -- its memory --------------------------------------------------------------------------
+
+    def read(self, address: int, size: int) -> bytes:
+        """Exactly ``size`` bytes at ``address``.
+
+        Raises:
+            ReadFault: not all of it is readable.
+            TargetGone, NoPrivilege
+        """
+        data = self.read_some(address, size)
+        if len(data) != size:
+            raise ReadFault(f"process {self.pid}: cannot read {size} bytes at {address:#x}")
+        return data
+
+    def read_some(self, address: int, size: int) -> bytes:
+        """The readable bytes from ``address`` on, at most ``size``: ``b""`` if there are none."""
+        if not 0 <= size <= _READ_LIMIT_BYTES:
+            return b""
+        data = bytearray(size)
+        return bytes(data[: self.read_into(address, data)])
+
+    def read_into(self, address: int, buffer: bytearray | memoryview) -> int:
+        """Fill ``buffer`` from ``address`` on; how many bytes were readable (0: none)."""
+        if not 0 <= address <= _HIGHEST_ADDRESS - len(buffer):
+            return 0
+        view, done = memoryview(buffer), 0
+        while done < len(view):
+            try:
+                count = os.preadv(self._memory(), [view[done:]], address + done)
+            except OSError as error:
+                if error.errno in (errno.EIO, errno.EFAULT):
+                    break
+                raise self._failed("mem", error) from None
+            if count == 0:  # the address space itself is gone: the process exited or called exec
+                raise self._gone()
+            done += count
+        return done
+
+    def read_many(self, addresses: Sequence[int], size: int) -> list[bytes | None]:
+        """``size`` bytes at each address; None where not all of them are readable.
+
+        About 1 µs each, in batches through ``process_vm_readv``.
+        """
+        if self._batched and 0 < size <= vm.BATCH_BYTES:
+            try:
+                return vm.read_many(self.pid, addresses, size)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOSYS):  # seccomp and old sandboxes
+                    raise self._failed("mem", error) from None
+                self._batched = False
+        found = (self.read_some(address, size) for address in addresses)
+        return [data if len(data) == size else None for data in found]
+
+    def u64(self, address: int) -> int:
+        """The unsigned little-endian 8-byte word at ``address``. Raises ReadFault."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _path(self, name: str) -> Path:
+        return self.proc / str(self.pid) / name
+
+    def _file(self, name: str) -> bytes:
+        try:
+            return self._path(name).read_bytes()
+        except OSError as error:
+            raise self._failed(name, error) from None
+
+    def _stat(self) -> _Stat | None:
+        try:
+            text = self._path("stat").read_text("utf-8", "backslashreplace")
+            # comm may hold spaces and parentheses: the fields that follow start after the last ")".
+            comm, _, rest = text.partition("(")[2].rpartition(")")
+            fields = rest.split()
+            return _Stat(comm, fields[0], int(fields[19]), tuple(map(int, fields[23:26])))
+        except (OSError, IndexError, ValueError):
+            return None
+
+    def _memory(self) -> int:
+        if self._memory_fd is None:
+            self._memory_fd = os.open(self._path("mem"), os.O_RDONLY | os.O_CLOEXEC)
+            self.check()  # from here on the descriptor is bound to this very address space
+        return self._memory_fd
+
+    def _open_regular(self, path: Path, mapping: Mapping) -> int | None:
+        """A descriptor of the file if it is a regular one with the mapping's inode, else None."""
+        try:
+            # O_NONBLOCK: whatever lies there now, a FIFO or a terminal, opening it must not wait.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except (OSError, ValueError):
+            return None
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode) and status.st_ino == mapping.inode:
+            return fd
+        os.close(fd)
+        return None
+
+    def _gone(self) -> TargetGone:
+        return TargetGone(f"process {self.pid} ended, or runs another program now", "look for its new PID")
+
+    def _failed(self, name: str, error: OSError) -> TargetError | NoPrivilege:
+        if error.errno in (errno.ENOENT, errno.ESRCH) or not self.alive():
+            return self._gone()
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return NoPrivilege(f"no right to read /proc/{self.pid}/{name}", _PRIVILEGE_HINT)
+        return TargetError(f"cannot read /proc/{self.pid}/{name}: {os.strerror(error.errno or 0)}")
+
+
+def _device(number: int) -> str:
+    return f"{os.major(number):02x}:{os.minor(number):02x}"
+
+
+def _children(tasks: Path) -> list[int]:
+    found: list[int] = []
+    try:
+        for task in os.listdir(tasks):
+            listed = tasks / task / "children"
+            try:
+                found += [int(pid) for pid in listed.read_text().split()]
+            except FileNotFoundError:
+                if listed.parent.exists():
+                    raise KernelTooOld(
+                        "this kernel does not list the children of a process",
+                        "it needs CONFIG_PROC_CHILDREN; give each PID with -p instead",
+                    ) from None
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it ended meanwhile: it has no children any more
+    return found

@@ -1,0 +1,130 @@
+"""Objects are found by scanning memory: here, that of the tests' own process."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import mmap
+import os
+import struct
+import types
+from collections.abc import Iterator
+
+import pytest
+
+from latency.target.heap import holds_objects, objects_of
+from latency.target.maps import Mapping
+from latency.target.process import Process
+
+TYPE = 0x7EFD_1234_5678
+PAGE_BYTES = mmap.PAGESIZE
+
+
+@pytest.fixture
+def page() -> Iterator[mmap.mmap]:
+    """Eight pages of private memory of our own."""
+    with mmap.mmap(-1, 8 * PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        yield memory
+
+
+def address_of(memory: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def found(memory: mmap.mmap, *, chunk_bytes: int = 1 << 20) -> list[int]:
+    """The offsets in ``memory`` of what looks like an object of type TYPE."""
+    start = address_of(memory)
+    objects = objects_of(Process(os.getpid()), [TYPE], wanted=lambda it: start in it, chunk_bytes=chunk_bytes)[TYPE]
+    return [address - start for address in objects.tolist() if 0 <= address - start < len(memory)]
+
+
+def put(memory: mmap.mmap, offset: int, count: int, type_: int = TYPE) -> None:
+    memory[offset : offset + 16] = struct.pack("<QQ", count, type_)
+
+
+def test_every_live_code_object_is_found() -> None:
+    functions = [it.__code__ for it in gc.get_objects() if isinstance(it, types.FunctionType)]
+    candidates = objects_of(Process(os.getpid()), [id(types.CodeType)])[id(types.CodeType)]
+    assert len(functions) > 1000
+    assert {id(code) for code in functions} <= set(candidates.tolist())
+
+
+def test_several_types_are_found_in_one_pass_and_kept_apart(page: mmap.mmap) -> None:
+    put(page, 64, 1)
+    put(page, 4096, 1, TYPE + 64)
+    start = address_of(page)
+    objects = objects_of(Process(os.getpid()), [TYPE, TYPE + 64, TYPE + 128], wanted=lambda it: start in it)
+    assert [objects[type_].tolist() for type_ in objects] == [[start + 64], [start + 4096], []]
+
+
+def test_an_object_is_its_count_and_its_type(page: mmap.mmap) -> None:
+    put(page, 64, 1)
+    put(page, 4096, 1, TYPE + 8)
+    assert found(page) == [64]
+
+
+@pytest.mark.parametrize(
+    ("count", "live"),
+    [
+        (1, True),
+        (999_999_999, True),  # immortal, 3.11's frozen modules
+        (0xFFFFFFFF, True),  # immortal, 3.12 and 3.13
+        (0x0004_0000_C000_0000, True),  # flags in the upper quarter, 3.14 and 3.15
+        (0x400_0000, True),  # where a non-PIE executable may be mapped, yet a possible count
+        (0, False),
+        (0x0004_0000_0000_0000, False),
+    ],
+)
+def test_a_count_is_not_zero(page: mmap.mmap, count: int, live: bool) -> None:
+    put(page, 64, count)
+    assert found(page) == ([64] if live else [])
+
+
+def test_an_address_is_no_count(page: mmap.mmap) -> None:
+    put(page, 64, address_of(page))
+    assert found(page) == []
+
+
+def test_an_unaligned_word_is_no_type(page: mmap.mmap) -> None:
+    put(page, 68, 1)
+    assert found(page) == []
+
+
+def test_an_object_across_the_border_of_two_chunks_is_found(page: mmap.mmap) -> None:
+    put(page, PAGE_BYTES - 8, 1)
+    put(page, 2 * PAGE_BYTES - 8, 0)
+    assert found(page, chunk_bytes=PAGE_BYTES) == [PAGE_BYTES - 8]
+
+
+def test_a_type_in_the_first_word_of_memory_has_no_count(page: mmap.mmap) -> None:
+    page[0:8] = struct.pack("<Q", TYPE)
+    page[-8:] = struct.pack("<Q", 1)
+    assert found(page) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "scanned"),
+    [
+        ({}, True),
+        ({"path": "/usr/lib/libpython3.12.so.1.0", "inode": 7}, True),
+        ({"path": "[heap]"}, True),
+        ({"path": "[stack]"}, False),
+        ({"writable": False}, False),
+        ({"private": False}, False),
+        ({"readable": False}, False),
+    ],
+)
+def test_private_writable_memory_is_scanned_but_no_stack(change: dict[str, object], scanned: bool) -> None:
+    usual: dict[str, object] = {
+        "start": 0x1000,
+        "end": 0x2000,
+        "readable": True,
+        "writable": True,
+        "executable": False,
+        "private": True,
+        "offset": 0,
+        "device": "00:00",
+        "inode": 0,
+        "path": "",
+    }
+    assert holds_objects(Mapping(**(usual | change))) == scanned  # type: ignore[arg-type]

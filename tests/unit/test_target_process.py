@@ -1,0 +1,204 @@
+"""``Process``: told by its start time, only ever read."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from latency.errors import NoSuchProcess, ReadFault, TargetError, TargetGone
+from latency.target.process import Process
+
+STAT = "{pid} ({comm}) {state} 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start} 0 0\n"
+
+
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    """A child that has said it runs, and that ends with its standard input."""
+    code = "import sys; print('ready', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def fake(proc: Path, pid: int = 7, *, comm: str = "python3", state: str = "S", start: int = 42) -> Process:
+    """A process under a made-up proc file system."""
+    write_stat(proc, pid, comm=comm, state=state, start=start)
+    return Process(pid, proc=proc)
+
+
+def write_stat(proc: Path, pid: int = 7, *, comm: str = "python3", state: str = "S", start: int = 42) -> None:
+    (proc / str(pid)).mkdir(exist_ok=True)
+    (proc / str(pid) / "stat").write_text(STAT.format(pid=pid, comm=comm, state=state, start=start))
+
+
+def write_children(proc: Path, pid: int, children: str) -> None:
+    task = proc / str(pid) / "task" / str(pid)
+    task.mkdir(parents=True)
+    (task / "children").write_text(children)
+
+
+def test_a_pid_that_nobody_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NoSuchProcess):
+        Process(7, proc=tmp_path)
+
+
+def test_a_zombie_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NoSuchProcess):
+        fake(tmp_path, state="Z")
+
+
+@pytest.mark.parametrize("comm", ["a) S 1 1 (b", "((", ") 1 2 3", "two words", ""])
+def test_no_name_of_a_process_misleads_about_its_start_time(tmp_path: Path, comm: str) -> None:
+    process = fake(tmp_path, comm=comm)
+    assert (process.start_ticks, process.comm) == (42, comm)
+
+
+def test_a_pid_that_another_process_took_is_gone(tmp_path: Path) -> None:
+    process = fake(tmp_path)
+    write_stat(tmp_path, start=43)
+    assert not process.alive()
+    with pytest.raises(TargetGone):
+        process.check()
+
+
+def test_a_process_that_became_a_zombie_is_gone(child: subprocess.Popen[bytes]) -> None:
+    process = Process(child.pid)
+    assert process.alive()
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not process.alive()
+
+
+def test_children_of_children_are_found_when_asked_for(tmp_path: Path) -> None:
+    process = fake(tmp_path)
+    write_children(tmp_path, 7, "9 8 ")
+    write_children(tmp_path, 8, "10 ")
+    assert process.children() == [8, 9]
+    assert process.children(recursive=True) == [8, 9, 10]
+
+
+def test_a_real_child_is_found(child: subprocess.Popen[bytes]) -> None:
+    assert child.pid in Process(os.getpid()).children()
+
+
+def test_command_joins_the_arguments(child: subprocess.Popen[bytes]) -> None:
+    assert Process(child.pid).command.startswith(f"{sys.executable} -c import sys;")
+
+
+def test_environment_is_that_of_the_start() -> None:
+    code = "import sys; print('ready', flush=True); sys.stdin.read()"
+    arguments = [sys.executable, "-S", "-E", "-c", code]
+    with subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"ONE": "1=2", "EMPTY": ""}
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert Process(process.pid).environ() == {"ONE": "1=2", "EMPTY": ""}
+        process.kill()
+
+
+def test_threads_include_the_main_one() -> None:
+    assert os.getpid() in Process(os.getpid()).threads()
+
+
+def test_namespace_pid_without_a_namespace_is_the_pid() -> None:
+    assert Process(os.getpid()).namespace_pid == os.getpid()
+
+
+def test_memory_reads_back_what_is_there() -> None:
+    buffer = ctypes.create_string_buffer(b"\x01\x02\x03\x04\x05\x06\x07\x08 and more")
+    process = Process(os.getpid())
+    address = ctypes.addressof(buffer)
+    assert process.read(address, len(buffer)) == buffer.raw
+    assert process.u64(address) == 0x0807060504030201
+
+
+@pytest.mark.parametrize("address", [0, -1, 1 << 47, (1 << 63) - 4, 1 << 64])
+def test_what_is_not_mapped_is_a_read_fault(address: int) -> None:
+    process = Process(os.getpid())
+    assert process.read_some(address, 8) == b""
+    with pytest.raises(ReadFault):
+        process.read(address, 8)
+
+
+def test_an_absurd_size_is_a_read_fault_and_not_an_allocation() -> None:
+    buffer = ctypes.create_string_buffer(8)
+    with pytest.raises(ReadFault):
+        Process(os.getpid()).read(ctypes.addressof(buffer), 1 << 60)
+
+
+def last_readable(process: Process) -> int:
+    """The end of a mapping behind which nothing is mapped."""
+    maps = [mapping for mapping in process.maps() if mapping.path not in ("[vsyscall]", "[vvar]", "[vvar_vclock]")]
+    return next(one.end for one, after in pairwise(maps) if one.readable and one.end != after.start)
+
+
+def test_a_read_across_the_end_of_a_mapping_gives_what_is_readable() -> None:
+    process = Process(os.getpid())
+    end = last_readable(process)
+    assert len(process.read_some(end - 16, 64)) == 16
+    with pytest.raises(ReadFault):
+        process.read(end - 16, 64)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_reading_many_gives_none_for_each_fault_and_keeps_the_order(batched: bool, tmp_path: Path) -> None:
+    words = (ctypes.c_uint64 * 3000)(*range(3000))
+    process = Process(os.getpid())
+    process._batched = batched
+    addresses = [ctypes.addressof(words) + 8 * i for i in range(3000)]
+    for fault in (0, 1, 1023, 1024, 2047, 2999):
+        addresses[fault] = [0, -1, 1 << 70][fault % 3]
+    found = process.read_many(addresses, 8)
+    expected = [None if a <= 0 or a >= 1 << 63 else i.to_bytes(8, "little") for i, a in enumerate(addresses)]
+    assert found == expected
+
+
+def test_reading_many_of_none_is_none() -> None:
+    assert Process(os.getpid()).read_many([], 8) == []
+
+
+def test_the_memory_of_a_process_that_ended_is_gone(child: subprocess.Popen[bytes]) -> None:
+    process = Process(child.pid)
+    address = next(mapping.start for mapping in process.maps() if mapping.readable)
+    process.read(address, 8)
+    child.kill()
+    child.wait()
+    with pytest.raises(TargetGone):
+        process.read(address, 8)
+    with pytest.raises(TargetGone):
+        process.read_many([address], 8)
+    with pytest.raises(TargetGone):
+        process.maps()
+
+
+def test_a_mapped_file_that_cannot_be_reached_says_so(tmp_path: Path) -> None:
+    process = fake(tmp_path)
+    mapping = next(mapping for mapping in Process(os.getpid()).maps() if mapping.executable and mapping.inode)
+    (tmp_path / "7" / "root" / mapping.path[1:]).parent.mkdir(parents=True)
+    os.mkfifo(tmp_path / "7" / "root" / mapping.path[1:])
+    lost = type(mapping)(
+        **{name: getattr(mapping, name) for name in mapping.__slots__} | {"inode": 1, "path": mapping.path}
+    )
+    with pytest.raises(TargetError, match="deleted or replaced"):
+        process.open_mapped_file(lost)
+
+
+def test_a_mapped_file_is_opened_by_its_inode() -> None:
+    process = Process(os.getpid())
+    mapping = next(mapping for mapping in process.maps() if mapping.executable and mapping.inode)
+    fd = process.open_mapped_file(mapping)
+    try:
+        assert os.fstat(fd).st_ino == mapping.inode
+        assert not os.get_inheritable(fd)
+    finally:
+        os.close(fd)
