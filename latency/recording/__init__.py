@@ -1,0 +1,45 @@
+"""The waist of the house: what a measurement found, as pure data, live or from a ``pylat/1`` file.
+
+``model`` is the vocabulary, ``encode`` and ``decode`` the JSON, ``file`` reads and writes it.
+"""
+
+from __future__ import annotations
+
+from latency.recording.combine import combined
+from latency.recording.encode import SCHEMA, to_json
+from latency.recording.file import append, dump, dumps, load, loads
+from latency.recording.model import (
+    KINDS,
+    PERCENTILES,
+    REMEDY,
+    Function,
+    FunctionLatency,
+    Losses,
+    Options,
+    Overhead,
+    Recording,
+    TargetInfo,
+    percentile_name,
+)
+
+__all__ = [
+    "KINDS",
+    "PERCENTILES",
+    "REMEDY",
+    "SCHEMA",
+    "Function",
+    "FunctionLatency",
+    "Losses",
+    "Options",
+    "Overhead",
+    "Recording",
+    "TargetInfo",
+    "append",
+    "combined",
+    "dump",
+    "dumps",
+    "load",
+    "loads",
+    "percentile_name",
+    "to_json",
+]

@@ -1,0 +1,240 @@
+"""``pylat/1`` JSON into recordings. A file may be old, foreign, broken or hostile: every value is checked.
+
+Unknown keys are ignored, so that a newer pylat can add some; what the contract names must be there and be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from math import isfinite
+from typing import Any, TypeVar
+
+import numpy as np
+
+from latency.histogram import Histogram, between
+from latency.recording.model import KINDS, Function, FunctionLatency, Losses, Options, Overhead, Recording, TargetInfo
+
+MAX_BUCKETS = 4096
+MAX_SCALE = 8
+MAX_SLICES = 1000
+# Bucket indices run to 2^64 seconds, and as far below one.
+MAX_OCTAVES = 64
+
+_END = 1 << 63
+
+T = TypeVar("T")
+
+
+class Invalid(ValueError):
+    """What is wrong in the JSON, beginning with where: ``functions[3].wall.counts: ...``."""
+
+
+def run_from_json(value: object) -> Recording:
+    """One element of ``runs``.
+
+    Raises:
+        Invalid: it is not what ``pylat/1`` promises.
+    """
+    run = _dict(value)
+    return Recording(
+        id=_get(run, "id", _text),
+        started_at=_get(run, "started_at", _time),
+        duration_s=_get(run, "duration_s", _amount),
+        target=_get(run, "target", _target),
+        options=_get(run, "options", _options),
+        functions=_get(run, "functions", _list_of(_function)),
+        losses=_get(run, "losses", _losses),
+        blind_spots=_get(run, "blind_spots", _list_of(_text)),
+        overhead=_get(run, "overhead", _optional(_overhead)),
+        began_before=_get(run, "began_before", _count, 0),
+        events=_get(run, "events", _counters, {}),
+    )
+
+
+def _target(value: object) -> TargetInfo:
+    target = _dict(value)
+    names = ("command", "python", "build_id", "executable", "engine", "offsets", "kernel", "machine")
+    texts = {name: _get(target, name, _text) for name in names}
+    return TargetInfo(pids=_get(target, "pids", _list_of(_count)), cpus=_get(target, "cpus", _count), **texts)
+
+
+def _options(value: object) -> Options:
+    options = _dict(value)
+    return Options(
+        func=_get(options, "func", _list_of(_text), ()),
+        regex=_get(options, "regex", _bool, False),
+        duration_s=_get(options, "duration_s", _optional(_amount), None),
+        interval_s=_get(options, "interval_s", _optional(_amount), None),
+        engine=_get(options, "engine", _text, "auto"),
+        children=_get(options, "children", _bool, False),
+        max_overhead_pct=_get(options, "max_overhead_pct", _optional(_amount), None),
+    )
+
+
+def _losses(value: object) -> Losses:
+    return Losses.from_dict(_counters(value))
+
+
+def _overhead(value: object) -> Overhead:
+    overhead = _dict(value)
+    return Overhead(
+        hits=_get(overhead, "hits", _count),
+        ns_per_hit=_get(overhead, "ns_per_hit", _amount),
+        share_of_cpu=_get(overhead, "share_of_cpu", _amount),
+    )
+
+
+def _function(value: object) -> FunctionLatency:
+    entry = _dict(value)
+    kind = _get(entry, "kind", _text)
+    if kind not in KINDS:
+        raise Invalid("kind: not one of " + ", ".join(KINDS))
+    wall = _get(entry, "wall", _histogram)
+    latency = FunctionLatency(
+        Function(_get(entry, "qualname", _text), _get(entry, "filename", _text), _get(entry, "line", _count), kind),
+        returned=_get(entry, "returned", _count),
+        raised=_get(entry, "raised", _count),
+        wall=wall,
+        active=_get(entry, "active", _optional(_histogram)),
+        open=_get(entry, "open", _count),
+        abandoned=_get(entry, "abandoned", _count),
+        suspensions=_get(entry, "suspensions", _count),
+        slices=_get(entry, "slices", lambda slices: _slices(slices, wall), ()),
+        oldest_open_ns=_get(entry, "oldest_open_ns", _count, 0),
+    )
+    if _get(entry, "calls", _count) != latency.calls:
+        raise Invalid("calls: not returned + raised")
+    return latency
+
+
+def _histogram(value: object) -> Histogram:
+    histogram = _dict(value)
+    if _get(histogram, "unit", _text) != "s":
+        raise Invalid('unit: not "s"')
+    scale = _get(histogram, "scale", _count)
+    if scale > MAX_SCALE:
+        raise Invalid(f"scale: more than {MAX_SCALE}")
+    offset, counts = _buckets(histogram.get("offset"), histogram.get("counts"), scale)
+    count, least, most = (_get(histogram, name, _count) for name in ("count", "min_ns", "max_ns"))
+    if sum(counts) != count:
+        raise Invalid("count: not the sum of counts")
+    if least > most:
+        raise Invalid("min_ns: more than max_ns")
+    return Histogram(scale, offset, np.array(counts, np.int64), _get(histogram, "sum_ns", _count), least, most)
+
+
+def _slices(value: object, whole: Histogram) -> tuple[Histogram, ...]:
+    if not isinstance(value, list) or len(value) > MAX_SLICES:
+        raise Invalid(f"not a list of at most {MAX_SLICES}")
+    found = []
+    for part in value:
+        if not isinstance(part, list) or len(part) != 3:
+            raise Invalid("not lists of offset, sum and counts")
+        offset, counts = _buckets(part[0], part[2], whole.scale)
+        found.append(between(whole, offset, counts, _count(part[1])))
+    return tuple(found)
+
+
+def _buckets(offset: object, counts: object, scale: int) -> tuple[int, list[int]]:
+    if not isinstance(counts, list) or len(counts) > MAX_BUCKETS:
+        raise Invalid(f"counts: not a list of at most {MAX_BUCKETS}")
+    # By exact type, at the speed of C: a bool is an int, and numpy would take a text too.
+    if counts and (set(map(type, counts)) != {int} or min(counts) < 0 or sum(counts) >= _END):
+        raise Invalid("counts: not whole numbers from 0, with a sum below 2^63")
+    limit = MAX_OCTAVES << scale
+    if type(offset) is not int or not -limit <= offset <= limit - len(counts):
+        raise Invalid("offset: not a whole number with all buckets within 2^-64 and 2^64 seconds")
+    return offset, counts
+
+
+_REQUIRED: Any = object()
+
+
+def _get(source: dict[str, Any], key: str, read: Callable[[object], T], default: Any = _REQUIRED) -> T:
+    """The value of key, read and checked; a failure says where it was."""
+    value = source.get(key, default)
+    if value is default and key not in source:
+        if default is _REQUIRED:
+            raise Invalid(f"{key}: missing")
+        found: T = default
+        return found
+    try:
+        return read(value)
+    except Invalid as invalid:
+        raise _at(key, invalid) from None
+
+
+def _at(where: str, invalid: Invalid) -> Invalid:
+    inner = str(invalid)
+    if inner.startswith("["):
+        return Invalid(f"{where}{inner}")
+    return Invalid(f"{where}{'.' if ':' in inner else ': '}{inner}")
+
+
+def _list_of(read: Callable[[object], T]) -> Callable[[object], tuple[T, ...]]:
+    def read_list(value: object) -> tuple[T, ...]:
+        if not isinstance(value, list):
+            raise Invalid("not a list")
+        found = []
+        for index, each in enumerate(value):
+            try:
+                found.append(read(each))
+            except Invalid as invalid:
+                raise _at(f"[{index}]", invalid) from None
+        return tuple(found)
+
+    return read_list
+
+
+def _optional(read: Callable[[object], T]) -> Callable[[object], T | None]:
+    return lambda value: None if value is None else read(value)
+
+
+def _dict(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Invalid("not an object")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Invalid("not text")
+    return value
+
+
+def _bool(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Invalid("not true or false")
+    return value
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 <= value < _END:
+        raise Invalid("not a whole number from 0 to 2^63 - 1")
+    return value
+
+
+def _amount(value: object) -> float:
+    if type(value) not in (int, float) or not isfinite(value) or value < 0:  # type: ignore[arg-type, operator]
+        raise Invalid("not a finite number from 0")
+    return value  # type: ignore[return-value]
+
+
+def _counters(value: object) -> Mapping[str, int]:
+    found = {}
+    for name, count in _dict(value).items():
+        try:
+            found[name] = _count(count)
+        except Invalid as invalid:
+            # The name is the file's, and the message goes to a terminal.
+            raise _at(f"[{name!a:.40}]", invalid) from None
+    return found
+
+
+def _time(value: object) -> datetime:
+    try:
+        # Before CPython 3.11 fromisoformat knows no Z.
+        return datetime.fromisoformat(_text(value).replace("Z", "+00:00")).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        raise Invalid("not a time such as 2026-11-23T05:00:00Z") from None

@@ -1,0 +1,73 @@
+"""A recording as ``pylat/1`` JSON: plain dicts, lists, numbers and text."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import timezone
+from math import isfinite
+from typing import Any
+
+from latency.histogram import Histogram
+from latency.recording.model import PERCENTILES, FunctionLatency, Recording, percentile_name
+
+SCHEMA = "pylat/1"
+
+Json = dict[str, Any]
+
+
+def to_json(recording: Recording) -> Json:
+    """One run, as it stands in ``runs``."""
+    overhead = recording.overhead
+    return {
+        "id": recording.id,
+        "started_at": recording.started_at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "duration_s": recording.duration_s,
+        "target": asdict(recording.target),
+        "options": {key: value for key, value in asdict(recording.options).items() if value is not None},
+        "functions": [_function(each) for each in recording.functions],
+        "losses": recording.losses.as_dict(),
+        "blind_spots": list(recording.blind_spots),
+        "overhead": None if overhead is None else asdict(overhead),
+        "began_before": recording.began_before,
+        "events": dict(recording.events),
+    }
+
+
+def _function(latency: FunctionLatency) -> Json:
+    names = [percentile_name(q) for q in PERCENTILES]
+    percentiles = zip(names, latency.percentiles_ns().tolist(), strict=True)
+    encoded: Json = {
+        "qualname": latency.function.qualname,
+        "filename": latency.function.filename,
+        "line": latency.function.line,
+        "kind": latency.function.kind,
+        "calls": latency.calls,
+        "returned": latency.returned,
+        "raised": latency.raised,
+        "open": latency.open,
+        "abandoned": latency.abandoned,
+        "suspensions": latency.suspensions,
+        "oldest_open_ns": latency.oldest_open_ns,
+        "wall": _histogram(latency.wall),
+        "active": None if latency.active is None else _histogram(latency.active),
+        # JSON has no nan: no calls, no percentiles.
+        "percentiles_ns": {name: round(value, 1) for name, value in percentiles if isfinite(value)},
+    }
+    if latency.slices:
+        intervals = zip(names, latency.intervals_ns(), strict=True)
+        encoded["intervals_ns"] = {name: [round(end, 1) for end in ends] for name, ends in intervals if ends}
+        encoded["slices"] = [[part.offset, part.sum_ns, part.counts.tolist()] for part in latency.slices]
+    return encoded
+
+
+def _histogram(histogram: Histogram) -> Json:
+    return {
+        "unit": "s",
+        "scale": histogram.scale,
+        "offset": histogram.offset,
+        "counts": histogram.counts.tolist(),
+        "count": histogram.count,
+        "sum_ns": histogram.sum_ns,
+        "min_ns": histogram.min_ns,
+        "max_ns": histogram.max_ns,
+    }

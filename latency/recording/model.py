@@ -1,0 +1,211 @@
+"""The vocabulary of the waist: what was asked, what was looked at, what was seen, and what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timezone
+from uuid import uuid4
+
+from latency.histogram import Floats, Histogram, slice_intervals
+
+PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
+"""The quantiles that a recording and a report state."""
+
+KINDS = ("function", "generator", "coroutine", "async_generator")
+
+
+def percentile_name(q: float) -> str:
+    """``0.999`` -> ``"p99.9"``."""
+    return f"p{q * 100:g}"
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One Python function: one code object. All text comes from the target, as it stands there.
+
+    Attributes:
+        qualname: ``Api.get``; the plain name before CPython 3.11, which keeps no qualname in the code object.
+        filename: ``co_filename``.
+        line: ``co_firstlineno``.
+        kind: one of ``KINDS``.
+    """
+
+    qualname: str
+    filename: str
+    line: int
+    kind: str = "function"
+
+
+@dataclass(frozen=True)
+class Losses:
+    """How many events were seen, but could not be measured, by reason. ``REMEDY`` says what each means."""
+
+    unmatched_return: int = 0
+    unmatched_entry: int = 0
+    too_deep: int = 0
+    table_full: int = 0
+    read_fault: int = 0
+    negative: int = 0
+    unnamed: int = 0
+    bad_frame: int = 0
+    event_lost: int = 0
+    thread_ended: int = 0
+    other: Mapping[str, int] = field(default_factory=dict)
+    """Reasons that a newer pylat wrote and this one does not know."""
+
+    def as_dict(self) -> dict[str, int]:
+        """Every reason, the zero ones included."""
+        known = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "other"}
+        return {**known, **self.other}
+
+    @classmethod
+    def from_dict(cls, counts: Mapping[str, int]) -> Losses:
+        """The inverse of :meth:`as_dict`; absent reasons are zero."""
+        known = {name: count for name, count in counts.items() if name in REMEDY}
+        return cls(**known, other={name: count for name, count in counts.items() if name not in REMEDY})
+
+    @property
+    def total(self) -> int:
+        """All losses together."""
+        return sum(self.as_dict().values())
+
+    def __add__(self, other: Losses) -> Losses:
+        mine, theirs = self.as_dict(), other.as_dict()
+        return Losses.from_dict({name: mine.get(name, 0) + theirs.get(name, 0) for name in mine | theirs})
+
+
+REMEDY: dict[str, str] = {
+    "unmatched_return": "a return whose entry was not seen; see what this engine cannot see with pylat check -p PID",
+    "unmatched_entry": "an entry whose return was not seen; see what this engine cannot see with pylat check -p PID",
+    "too_deep": "recursion went deeper than pylat keeps open calls; narrow --func to a function nearer the leaves",
+    "table_full": "more functions, threads or open calls than the tables hold; narrow --func",
+    "read_fault": "the target's memory was not readable at that moment, paged out perhaps; measure again",
+    "negative": "a call ended before it began by the clock, so was not counted; report it if it is more than a few",
+    "unnamed": "a function whose code object was gone before pylat could read its name; name it with --func",
+    "bad_frame": "the register held no frame of this interpreter; run pylat check -p PID and report its output",
+    "event_lost": "events came faster than pylat could read them; narrow --func or lower the rate",
+    "thread_ended": "a thread ended while calls were open in it; they have no latency, and nothing need be done",
+}
+"""For each reason of loss: what it means, and what to do about it; one line."""
+
+
+@dataclass(frozen=True)
+class TargetInfo:
+    """Whom pylat looked at, on which machine, and by what means."""
+
+    pids: tuple[int, ...]
+    command: str
+    python: str
+    build_id: str
+    executable: str
+    engine: str
+    offsets: str
+    kernel: str
+    machine: str
+    cpus: int
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for. Durations in seconds; None is until interrupted, or never."""
+
+    func: tuple[str, ...] = ()
+    regex: bool = False
+    duration_s: float | None = None
+    interval_s: float | None = None
+    engine: str = "auto"
+    children: bool = False
+    max_overhead_pct: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionLatency:
+    """What was seen of one function.
+
+    Attributes:
+        returned, raised: calls that began and ended while pylat watched, by how they ended.
+        open: calls that began while pylat watched and had not ended when it stopped.
+        abandoned: generators and coroutines closed or collected while suspended. They have no latency.
+        suspensions: how often generators and coroutines yielded or awaited.
+        wall: from entry to end; of a generator or coroutine, from its first start to its end.
+        active: of a generator or coroutine, the time that it really ran; otherwise None.
+        slices: ``wall`` in equal, consecutive parts of the measurement, for error bars; or ().
+        oldest_open_ns: how long the oldest open call had been running; 0 without one.
+    """
+
+    function: Function
+    returned: int
+    raised: int
+    wall: Histogram
+    active: Histogram | None = None
+    open: int = 0
+    abandoned: int = 0
+    suspensions: int = 0
+    slices: tuple[Histogram, ...] = ()
+    oldest_open_ns: int = 0
+
+    @property
+    def calls(self) -> int:
+        """Calls that began and ended while pylat watched."""
+        return self.returned + self.raised
+
+    def percentiles_ns(self, qs: Sequence[float] = PERCENTILES) -> Floats:
+        """Quantiles of ``wall``, nanoseconds; nan without calls."""
+        return self.wall.quantiles(qs)
+
+    def intervals_ns(self, qs: Sequence[float] = PERCENTILES) -> list[tuple[float, float] | None]:
+        """The 95 % interval of each quantile, or None where it is not known; see ``histogram.slice_intervals``."""
+        return slice_intervals(self.slices, self.wall, qs) or [None] * len(qs)
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What the measurement cost the target.
+
+    Attributes:
+        hits: how often a probe fired.
+        ns_per_hit: measured cost of one, nanoseconds.
+        share_of_cpu: of one CPU, over the measurement; 0.002 is 0.2 %.
+    """
+
+    hits: int
+    ns_per_hit: float
+    share_of_cpu: float
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One run: everything that pylat saw, and everything that it knows it did not see.
+
+    Attributes:
+        began_before: calls that were already running when pylat attached, seen to end; they have no latency.
+        events: further counters of the engine by name, for ``-v``.
+    """
+
+    target: TargetInfo
+    duration_s: float
+    functions: tuple[FunctionLatency, ...]
+    options: Options = field(default_factory=Options)
+    losses: Losses = field(default_factory=Losses)
+    blind_spots: tuple[str, ...] = ()
+    overhead: Overhead | None = None
+    began_before: int = 0
+    events: Mapping[str, int] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: uuid4().hex)
+    started_at: datetime = field(default_factory=_now)
+
+    @property
+    def calls(self) -> int:
+        """Calls of all functions."""
+        return sum(each.calls for each in self.functions)
+
+    @property
+    def loss_share(self) -> float:
+        """Losses as a share of all that should have been measured, 0 .. 1."""
+        lost = self.losses.total
+        return lost / (self.calls + lost) if lost else 0.0

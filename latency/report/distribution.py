@@ -1,0 +1,79 @@
+"""The latencies of one function: percentiles with error bars, and the log2 histogram."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from latency.histogram import Histogram
+from latency.recording import PERCENTILES, FunctionLatency, percentile_name
+from latency.report.layout import Line, table
+from latency.report.units import bar, count, duration, error
+
+MARKED = (0.5, 0.9, 0.99)
+"""Quantiles named beside their row of the histogram."""
+
+
+def percentiles(histogram: Histogram, unit: str | None, width: int) -> list[Line]:
+    """Percentiles and the exact maximum."""
+    return table([_heads(), _values(histogram, unit)], width)
+
+
+def percentiles_with_errors(latency: FunctionLatency, unit: str | None, width: int) -> list[Line]:
+    """The same of ``wall``, with error bars where the measurement knows them."""
+    rows = [_heads(), _values(latency.wall, unit)]
+    intervals = latency.intervals_ns()
+    if any(intervals):
+        values = latency.percentiles_ns()
+        rows.append([*map(error, values.tolist(), intervals), "exact"])
+    return table(rows, width)
+
+
+def _heads() -> list[str]:
+    return [*map(percentile_name, PERCENTILES), "max"]
+
+
+def _values(histogram: Histogram, unit: str | None) -> list[str]:
+    longest = histogram.max_ns if len(histogram.counts) else float("nan")
+    return [duration(value, unit) for value in (*histogram.quantiles(PERCENTILES).tolist(), longest)]
+
+
+def log2_rows(histogram: Histogram, unit: str | None, width: int) -> list[Line]:
+    """One row for each power of two of seconds from the shortest call to the longest; none without calls."""
+    coarse = histogram.log2()
+    if not len(coarse.counts):
+        return []
+    bounds = [coarse.bounds_ns(coarse.offset + index) for index in range(len(coarse.counts))]
+    # The first and the last counter have one end only: there the exact extremes say more than the grid.
+    bounds[0] = (min(bounds[0][0], float(histogram.min_ns)), bounds[0][1])
+    bounds[-1] = (bounds[-1][0], max(bounds[-1][1], float(histogram.max_ns)))
+    total, most = coarse.count, int(coarse.counts.max())
+    reached = np.cumsum(coarse.counts)
+    cells = [
+        (duration(low, unit), duration(high, unit), count(int(calls)), f"{100 * calls / total:.2f}", f"{share:.2f}")
+        for (low, high), calls, share in zip(bounds, coarse.counts, 100 * reached / total, strict=True)
+    ]
+    wide = [max(map(len, column)) for column in zip(*cells, ("", "", "calls", "%", "cum %"), strict=True)]
+    marks = _marks(histogram, [high for _, high in bounds])
+    prefixes = [
+        f" {low:>{wide[0]}} - {high:>{wide[1]}} {calls:>{wide[2] + 2}} {share:>{wide[3] + 1}} {sum_:>{wide[4] + 1}}  "
+        for low, high, calls, share, sum_ in cells
+    ]
+    room = max(width - len(prefixes[0]) - max(map(len, marks)) - 1, 4)
+    span = wide[0] + wide[1] + 4
+    head = f"{'latency':^{span}} {'calls':>{wide[2] + 2}} {'%':>{wide[3] + 1}} {'cum %':>{wide[4] + 1}}  distribution"
+    lines = [Line(head, style="bold")]
+    for prefix, calls, mark in zip(prefixes, coarse.counts, marks, strict=True):
+        line = Line(prefix)
+        line.append(bar(int(calls) / most, room).ljust(room if any(marks) else 0), style="cyan")
+        lines.append(line.append(f" {mark}", style="bold"))
+    return lines
+
+
+def _marks(histogram: Histogram, highs: list[float]) -> list[str]:
+    """For each row the percentiles that lie in it: ``p50 p90``."""
+    marks = [""] * len(highs)
+    for q, value in zip(MARKED, histogram.quantiles(MARKED).tolist(), strict=True):
+        # A quantile on the bound of two rows belongs to the lower one, whatever rounding says.
+        at = min(int(np.searchsorted(highs, value * (1 - 1e-9))), len(highs) - 1)
+        marks[at] = f"{marks[at]} {percentile_name(q)}".strip()
+    return marks

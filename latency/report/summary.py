@@ -1,0 +1,60 @@
+"""Many functions in one table, the busiest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from latency.recording import FunctionLatency
+from latency.report.layout import Line
+from latency.report.names import escape
+from latency.report.units import count, duration
+
+_HEADS = ("calls", "raised", "mean", "p50", "p90", "p99", "max", "total")
+
+
+def busy_ns(latency: FunctionLatency) -> int:
+    """Time inside the function, what it called included; of a generator or coroutine without its waits."""
+    return (latency.active or latency.wall).sum_ns
+
+
+def by_time(functions: Sequence[FunctionLatency]) -> list[FunctionLatency]:
+    """The busiest first; then those with most calls, then by name."""
+    return sorted(functions, key=lambda each: (-busy_ns(each), -each.calls, each.function.qualname))
+
+
+def place(latency: FunctionLatency, width: int) -> Line:
+    """``handle_request  app/views.py:88``, both parts in at most width cells, the end of a path kept."""
+    function = latency.function
+    kind = "" if function.kind == "function" else function.kind.replace("_", " ") + " "
+    name = escape(function.qualname, max(width // 2 - len(kind), 8))
+    line = Line(kind, style="").append(name, style="bold cyan")
+    where = escape(function.filename, max(width - line.cell_len - 3 - len(str(function.line)), 8))
+    return line.append(f"  {where}:{function.line}", style="dim")
+
+
+def summary(functions: Sequence[FunctionLatency], unit: str | None, width: int, top: int) -> list[Line]:
+    """Two lines for each of the first ``top``: what it is, and its numbers."""
+    shown = by_time(functions)[:top]
+    rows = [_cells(each, unit) for each in shown]
+    wide = [max(map(len, column)) for column in zip(_HEADS, *rows, strict=True)]
+    # In a forced unit the numbers may need more than the line has: the least telling columns go first.
+    kept = [*range(len(_HEADS))]
+    for spare in (4, 1, 6, 2):
+        if sum(wide[column] + 2 for column in kept) > width:
+            kept.remove(spare)
+    lines = [_numbers(_HEADS, wide, kept, "bold")]
+    for latency, cells in zip(shown, rows, strict=True):
+        lines += [place(latency, width), _numbers(cells, wide, kept, "")]
+    if len(functions) > len(shown):
+        lines.append(Line(f"… and {len(functions) - len(shown):,} more", style="dim"))
+    return lines
+
+
+def _numbers(cells: Sequence[str], wide: Sequence[int], kept: Sequence[int], style: str) -> Line:
+    return Line("".join(cells[column].rjust(wide[column] + 2) for column in kept), style=style)
+
+
+def _cells(latency: FunctionLatency, unit: str | None) -> list[str]:
+    times = [latency.wall.mean_ns, *latency.percentiles_ns((0.5, 0.9, 0.99)).tolist()]
+    times += [latency.wall.max_ns, busy_ns(latency)] if latency.calls else [float("nan")] * 2
+    return [count(latency.calls), count(latency.raised), *(duration(ns, unit) for ns in times)]

@@ -1,0 +1,163 @@
+"""A recording as text: 80 columns that read well in a CI log, and with colour on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta, timezone
+
+from latency.recording import REMEDY, FunctionLatency, Recording
+from latency.report.distribution import log2_rows, percentiles, percentiles_with_errors
+from latency.report.layout import Line, flow, to_text, wrap
+from latency.report.names import escape
+from latency.report.summary import place, summary
+from latency.report.units import count, duration, number, percent, plural
+
+FULL = 5
+"""Up to so many functions that were asked for are shown in full, and not in a table only."""
+MIN_WIDTH = 60
+
+_ENGINES = {
+    "usdt": "USDT markers",
+    "handlers": "opcode handlers",
+    "eval": "the evaluation function",
+    "watch": "hardware watchpoints",
+}
+
+
+def render(
+    recording: Recording,
+    *,
+    unit: str | None = None,
+    width: int = 80,
+    color: bool = False,
+    top: int = 20,
+    timestamp: bool = False,
+) -> str:
+    """The report of one run.
+
+    Args:
+        recording: live, or from a file; its text is not trusted.
+        unit: ``"us"``, ``"ms"``, or None for the unit that reads best.
+        width: the terminal cells of a line, at least ``MIN_WIDTH``; no line is longer.
+        color: with ANSI styles, for a terminal.
+        top: how many functions a table shows.
+        timestamp: begin with the time at which the measurement ended.
+    """
+    width = max(width, MIN_WIDTH)
+    return to_text(_lines(recording, unit, width, top, timestamp), width=width, color=color)
+
+
+def _lines(recording: Recording, unit: str | None, width: int, top: int, timestamp: bool) -> Iterator[Line]:
+    functions = recording.functions
+    if timestamp:
+        yield Line(_ended(recording), style="dim")
+    subject = place(functions[0], width) if len(functions) == 1 else Line(plural(len(functions), "function"))
+    yield from flow([Line("pylat", style="bold"), _whom(recording), subject, _seconds(recording.duration_s)], width)
+    if len(functions) == 1:
+        yield from _function(functions[0], recording.duration_s, unit, width)
+    else:
+        yield Line(_calls_in(recording.calls, recording.duration_s))
+        if functions:
+            yield Line("")
+            yield from summary(functions, unit, width, top)
+            yield from wrap(
+                "total: time inside, callees included, waits of generators and coroutines not", width, style="dim"
+            )
+        if recording.options.func and len(functions) <= FULL:
+            for each in functions:
+                yield Line("")
+                yield place(each, width)
+                yield from _function(each, recording.duration_s, unit, width)
+    yield Line("")
+    yield from _footer(recording, width)
+
+
+def _ended(recording: Recording) -> str:
+    try:
+        ended = recording.started_at.astimezone(timezone.utc) + timedelta(seconds=recording.duration_s)
+    except OverflowError:
+        ended = recording.started_at
+    return f"{ended:%Y-%m-%d %H:%M:%S}Z"
+
+
+def _whom(recording: Recording) -> str:
+    pids = recording.target.pids
+    named = "pid " + ", ".join(map(str, pids[:4])) + (f" and {len(pids) - 4:,} more" if len(pids) > 4 else "")
+    return f"{named} ({escape(recording.target.command, 40)})"
+
+
+def _seconds(value: float) -> str:
+    return f"{number(value)} s"
+
+
+def _calls_in(calls: int, duration_s: float) -> str:
+    return f"{plural(calls, 'call')} in {_seconds(duration_s)}"
+
+
+def _function(latency: FunctionLatency, duration_s: float, unit: str | None, width: int) -> Iterator[Line]:
+    wall, active = latency.wall, latency.active
+    if latency.calls:
+        rate = f"({number(latency.calls / duration_s)}/s)" if duration_s > 0 else ""
+        numbers = [f"calls {count(latency.calls)}  {rate}".rstrip(), f"raised {count(latency.raised)}"]
+        numbers += [f"mean {duration(wall.mean_ns, unit)}", f"total {duration(wall.sum_ns, unit)}"]
+        yield from flow(numbers, width)
+    else:
+        yield Line(_calls_in(0, duration_s), style="yellow")
+    yield from _unfinished(latency, width)
+    if not latency.calls:
+        return
+    yield Line("")
+    if active is None:
+        yield from percentiles_with_errors(latency, unit, width)
+    else:
+        yield Line("end to end, from the first start to the end")
+        yield from percentiles_with_errors(latency, unit, width)
+        yield Line("active, the time that it ran in between")
+        yield from percentiles(active, unit, width)
+    yield Line("")
+    yield from log2_rows(wall, unit, width)
+
+
+def _unfinished(latency: FunctionLatency, width: int) -> Iterator[Line]:
+    if latency.open:
+        text = f"open: {plural(latency.open, 'call')} still running"
+        if latency.oldest_open_ns:
+            longer = bool(latency.calls) and latency.oldest_open_ns > latency.wall.max_ns
+            text += f", the oldest for {duration(latency.oldest_open_ns)}"
+            text += ": longer than any call that ended" if longer else ""
+        yield from wrap(text, width, style="yellow")
+    if latency.suspensions:
+        yield from wrap(f"suspended {plural(latency.suspensions, 'time')}", width)
+    if latency.abandoned:
+        text = f"abandoned {count(latency.abandoned)}: closed or collected while suspended, so without a latency"
+        yield from wrap(text, width)
+
+
+def _footer(recording: Recording, width: int) -> Iterator[Line]:
+    target, losses = recording.target, recording.losses.as_dict()
+    build = escape(target.build_id, 32)
+    build = build[:6] + "…" if len(build) > 7 else build
+    engine = _ENGINES.get(target.engine) or escape(target.engine, 30)
+    unmatched = losses["unmatched_return"] + losses["unmatched_entry"]
+    lost = recording.losses.total - unmatched
+    yield from flow(
+        [
+            f"engine: {engine} (CPython {escape(target.python, 20)}{', build ' + build if build else ''})",
+            Line(f"{count(lost)} lost, {count(unmatched)} unmatched", style="red" if lost + unmatched else "green"),
+        ],
+        width,
+    )
+    for reason, number_lost in losses.items():
+        if number_lost:
+            remedy = REMEDY.get(reason, "a newer pylat wrote this recording, and knows what it means")
+            yield from wrap(f"lost {count(number_lost)} {escape(reason, 40)}: {remedy}", width, style="red")
+    if recording.began_before:
+        began = f"{plural(recording.began_before, 'call')} began before pylat attached, so not measured"
+        yield from wrap(began, width)
+    for blind_spot in recording.blind_spots:
+        yield from wrap(f"not seen: {escape(blind_spot, 400)}", width)
+    if recording.overhead is not None:
+        hits, each = count(recording.overhead.hits), duration(recording.overhead.ns_per_hit)
+        yield from wrap(
+            f"pylat cost: {hits} hits × {each} = {percent(recording.overhead.share_of_cpu)} of one CPU", width
+        )

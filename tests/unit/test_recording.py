@@ -1,0 +1,265 @@
+"""Recordings go through a file unchanged, and nothing that a file says is believed unchecked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latency.errors import RecordingError
+from latency.histogram import Histogram
+from latency.recording import (
+    REMEDY,
+    Function,
+    FunctionLatency,
+    Losses,
+    Options,
+    Overhead,
+    Recording,
+    TargetInfo,
+    append,
+    dump,
+    dumps,
+    load,
+    loads,
+    to_json,
+)
+
+TARGET = TargetInfo((4242,), "app", "3.11.2", "ab", "/usr/bin/python3", "handlers", "table 3.11", "6.18", "x86_64", 2)
+PARTS = [Histogram.from_values([10**6 + i * step for i in range(20)]) for step in range(1, 31)]
+WALL = PARTS[0].merge(*PARTS[1:])
+
+
+def recording(**changes: Any) -> Recording:
+    full: dict[str, Any] = {
+        "target": TARGET,
+        "duration_s": 10.0,
+        "functions": (
+            FunctionLatency(
+                Function("Api.get", "/srv/app.py", 10, "coroutine"),
+                returned=590,
+                raised=10,
+                wall=WALL,
+                active=Histogram.from_values([5] * 600),
+                open=2,
+                abandoned=3,
+                suspensions=4,
+                oldest_open_ns=5,
+            ),
+            FunctionLatency(Function("idle", "/srv/app.py", 20), 0, 0, Histogram.empty()),
+        ),
+        "options": Options(("Api.*",), duration_s=10.0),
+        "losses": Losses(too_deep=1, other={"from_the_future": 2}),
+        "blind_spots": ("C code",),
+        "overhead": Overhead(2400, 900.0, 0.002),
+        "began_before": 1,
+        "events": {"hits": 2400},
+        "started_at": datetime(2026, 11, 23, 5, tzinfo=timezone.utc),
+    }
+    return Recording(**full | changes)
+
+
+def test_a_recording_comes_back_from_a_file_as_it_was(tmp_path: Path) -> None:
+    runs = [recording(), recording()]
+    dump(runs, tmp_path / "r.json")
+    assert load(tmp_path / "r.json") == runs
+
+
+def test_slices_come_back_with_their_counts_and_sums() -> None:
+    (latency, _) = recording().functions
+    sliced = recording(functions=(FunctionLatency(latency.function, 590, 10, WALL, slices=tuple(PARTS)),))
+    (found,) = loads(dumps([sliced]))[0].functions
+    assert [(part.sum_ns, part.count) for part in found.slices] == [(part.sum_ns, part.count) for part in PARTS]
+    assert all(np.array_equal(a.dense(), b.dense()) for a, b in zip(found.slices, PARTS, strict=True))
+    assert to_json(sliced)["functions"][0]["intervals_ns"]["p50"]
+
+
+def test_calls_are_those_that_returned_and_those_that_raised() -> None:
+    assert recording().functions[0].calls == 600
+    assert recording().calls == 600
+
+
+def test_a_function_without_calls_has_no_percentiles() -> None:
+    idle = to_json(recording())["functions"][1]
+    assert idle["percentiles_ns"] == {}
+    assert idle["wall"]["counts"] == []
+
+
+@given(st.text(st.characters(), max_size=30))
+def test_any_name_survives(name: str) -> None:
+    odd = recording(functions=(FunctionLatency(Function(name, name, 1), 0, 0, Histogram.empty()),))
+    assert loads(dumps([odd]))[0].functions[0].function.qualname == name
+
+
+def test_a_lone_surrogate_in_a_name_survives() -> None:
+    odd = recording(functions=(FunctionLatency(Function("\udcff", "f", 1), 0, 0, Histogram.empty()),))
+    assert loads(dumps([odd]))[0].functions[0].function.qualname == "\udcff"
+
+
+def test_a_time_without_fractions_is_read() -> None:
+    assert loads(changed(started_at="2026-11-23T05:00:00Z"))[0].started_at == recording().started_at
+
+
+def test_append_adds_a_run_and_makes_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    first, second = recording(), recording()
+    append([first], path)
+    append([second], path)
+    assert load(path) == [first, second]
+
+
+def test_one_run_is_not_appended_twice(tmp_path: Path) -> None:
+    run = recording()
+    append([run], tmp_path / "r.json")
+    with pytest.raises(RecordingError, match="already"):
+        append([run], tmp_path / "r.json")
+
+
+def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    dump([recording()], path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dump([recording(duration_s=float("nan"))], path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="No such file"):
+        dump([recording()], tmp_path / "none" / "r.json")
+
+
+def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "r.json")
+    dump([recording()], tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert len(load(tmp_path / "r.json")) == 1
+
+
+def test_a_device_is_written_to_and_not_replaced() -> None:
+    dump([recording()], Path("/dev/null"))
+    assert Path("/dev/null").is_char_device()
+
+
+def test_unknown_keys_are_ignored_and_unknown_losses_kept() -> None:
+    (run,) = loads(changed(surprise={"a": [1]}))
+    assert run.losses.other == {"from_the_future": 2}
+    assert run.losses.total == 3
+
+
+def test_every_loss_says_what_to_do() -> None:
+    assert set(REMEDY) == set(Losses().as_dict())
+
+
+def test_losses_add_up_by_reason() -> None:
+    both = Losses(too_deep=1, other={"x": 1}) + Losses(too_deep=2, negative=1, other={"x": 3})
+    assert both == Losses(too_deep=3, negative=1, other={"x": 4})
+
+
+def test_the_share_lost_is_of_all_that_should_have_been_measured() -> None:
+    assert recording().loss_share == pytest.approx(3 / 603)
+    assert recording(functions=(), losses=Losses()).loss_share == 0
+
+
+def changed(**keys: object) -> str:
+    return edited(lambda run: run.update(keys))
+
+
+def edited(edit: Callable[[dict[str, Any]], object]) -> str:
+    document = json.loads(dumps([recording()]))
+    edit(document["runs"][0])
+    return json.dumps(document)
+
+
+def wall(**keys: object) -> str:
+    return edited(lambda run: run["functions"][0]["wall"].update(keys))
+
+
+def function(**keys: object) -> str:
+    return edited(lambda run: run["functions"][0].update(keys))
+
+
+BROKEN = {
+    "no text": ("", "not JSON"),
+    "cut short": (dumps([recording()])[:400], "not JSON"),
+    "nested deeply": ("[" * 100_000, "nested too deeply"),
+    "something else": ("[1]", "schema"),
+    "a newer schema": ('{"schema": "pylat/2", "runs": []}', "pylat/2"),
+    "no runs": ('{"schema": "pylat/1"}', "runs"),
+    "a run that is a number": ('{"schema": "pylat/1", "runs": [3]}', r"runs\[0\]"),
+    "an infinite duration": (changed(duration_s=float("inf")), "Infinity"),
+    "an overflowing duration": (dumps([recording()]).replace('"duration_s":10.0', '"duration_s":1e999'), "duration_s"),
+    "a negative loss": (changed(losses={"too_deep": -1}), r"runs\[0\]\.losses\['too_deep'\]: "),
+    "a loss with a hostile name": (changed(losses={"\x1b[2J\n" * 999: -1}), r"losses\['\\x1b"),
+    "a target without a kernel": (changed(target={}), r"target\.\w+: missing"),
+    "no such day": (changed(started_at="2026-02-31T05:00:00Z"), "started_at"),
+    "a year out of range": (changed(started_at="0001-01-01T00:00:00+23:59"), "started_at"),
+    "functions by name": (changed(functions={}), "functions: not a list"),
+    "calls that do not add up": (function(calls=7), r"functions\[0\]\.calls"),
+    "a name that is a number": (function(qualname=3), "qualname: not text"),
+    "a kind unheard of": (function(kind="macro"), "kind"),
+    "a negative count": (wall(counts=[-1]), r"wall\.counts"),
+    "a count of 2^63": (wall(counts=[2**63]), r"wall\.counts"),
+    "a sum of counts of 2^63": (wall(counts=[2**62, 2**62]), r"wall\.counts"),
+    "a fraction of a call": (wall(counts=[0.5]), r"wall\.counts"),
+    "a text for a count": (wall(counts=["9" * 99]), r"wall\.counts"),
+    "lists for counts": (wall(counts=[[1], [2]]), r"wall\.counts"),
+    "a truth for a count": (wall(counts=[True]), r"wall\.counts"),
+    "too many buckets": (wall(counts=[0] * 4097), r"wall\.counts"),
+    "a count that is not the sum": (wall(count=7), r"wall\.count: "),
+    "a huge bucket index": (wall(offset=10**9), r"wall\.offset"),
+    "a tiny bucket index": (wall(offset=-(10**9)), r"wall\.offset"),
+    "a scale too fine": (wall(scale=9), r"wall\.scale"),
+    "another unit": (wall(unit="ms"), r"wall\.unit"),
+    "extremes exchanged": (wall(min_ns=2, max_ns=1), r"wall\.min_ns"),
+    "a slice without counts": (function(slices=[[0, 1]]), "slices"),
+    "too many slices": (function(slices=[[0, 0, []]] * 1001), "slices"),
+    "one id twice": (json.dumps({"schema": "pylat/1", "runs": [to_json(recording(id="x"))] * 2}), "one id"),
+}
+
+
+@pytest.mark.parametrize(("text", "match"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_is_one_clear_line(text: str, match: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    with pytest.raises(RecordingError, match=match) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300 + len(str(path))
+    assert caught.value.hint
+
+
+@given(st.data())
+def test_no_edit_of_a_file_escapes_as_another_error(data: st.DataObject) -> None:
+    document = json.loads(dumps([recording()]))
+    spot: Any = document
+    while True:
+        keys = list(spot) if isinstance(spot, dict) else range(len(spot))
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(spot[key], (dict, list)) or not spot[key] or data.draw(st.booleans()):
+            break
+        spot = spot[key]
+    odd = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+    spot[key] = data.draw(odd | st.lists(odd, max_size=3) | st.dictionaries(st.text(max_size=3), odd, max_size=2))
+    with contextlib.suppress(RecordingError):
+        loads(json.dumps(document))
+
+
+def test_bytes_that_are_no_text_are_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_bytes(b"\x7fELF\xff\xfe")
+    with pytest.raises(RecordingError, match="UTF-8"):
+        load(tmp_path / "r.json")
+
+
+def test_a_file_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="No such file"):
+        load(tmp_path / "none.json")
