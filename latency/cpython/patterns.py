@@ -1,0 +1,132 @@
+"""Which functions a ``--func PATTERN`` means.
+
+Without ``regex``, the first rule that fits the pattern's form decides:
+
+=====================  =================================================================================
+``app/views.py:88``    the functions that begin in that line (``co_firstlineno``: that of the first decorator)
+                       of a file of that name, or whose path ends with that
+``app.views:Api.get``  the functions of exactly that qualname in exactly that module; both may be globs
+``Api.*``              the functions whose whole qualname the glob (``*``, ``?``, ``[``) fits, case and all
+``get``, ``Api.get``   the functions of that qualname, or whose qualname ends with a dot and that
+=====================  =================================================================================
+
+With ``regex`` a pattern is searched anywhere in the qualname.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from latency.cpython.functions import LiveFunction
+from latency.errors import UsageError
+from latency.recording import Function
+
+_Rule = Callable[[Function, str], bool]
+
+_FILE_LINE = re.compile(r"(?:\./)?(.+):(\d{1,9})", re.DOTALL)
+_WORD = re.compile(r"\w+")
+_GLOB = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """Patterns, any of which may match. None at all match every function."""
+
+    _rules: tuple[tuple[str, _Rule], ...]
+
+    @classmethod
+    def parse(cls, patterns: Sequence[str], *, regex: bool = False) -> Matcher:
+        """The matcher of some patterns.
+
+        Raises:
+            UsageError: a pattern is empty, or no regular expression.
+        """
+        return cls(tuple((pattern, _regex(pattern) if regex else _rule(pattern)) for pattern in patterns))
+
+    def matches(self, live: LiveFunction) -> bool:
+        """Whether a pattern means this function."""
+        return self.matches_function(live.function, live.module)
+
+    def matches_function(self, function: Function, module: str = "") -> bool:
+        """The same for a function met while it runs. A module that is not known is compared with the file's path."""
+        return not self._rules or any(rule(function, module) for _, rule in self._rules)
+
+    def unmatched(self, lives: Iterable[LiveFunction]) -> list[str]:
+        """The patterns that mean none of these functions."""
+        missing = dict(self._rules)
+        for live in lives:
+            for pattern in [it for it, rule in missing.items() if rule(live.function, live.module)]:
+                del missing[pattern]
+            if not missing:
+                break
+        return list(missing)
+
+
+def nearest(pattern: str, lives: Iterable[LiveFunction], n: int = 5) -> list[str]:
+    """At most ``n`` patterns that look like one that matches nothing, the most alike first; they match something.
+
+    They are qualnames, or, for ``file.py:LINE``, the lines that are nearest in that file.
+    """
+    at = _FILE_LINE.fullmatch(pattern)
+    if at:
+        lines = {live.function.line for live in lives if _in_file(live.function, at[1])}
+        return [f"{at[1]}:{line}" for line in sorted(lines, key=lambda line: (abs(line - int(at[2])), line))[:n]]
+    words = _WORD.findall(pattern.lower())
+    if not words:
+        return []
+    qualnames: dict[str, list[str]] = {}
+    for qualname in dict.fromkeys(live.function.qualname for live in lives):
+        qualnames.setdefault(qualname.rpartition(".")[2].lower(), []).append(qualname)
+    alike = get_close_matches(words[-1], qualnames, n)
+    return [qualname for name in alike for qualname in qualnames[name]][:n]
+
+
+def _rule(pattern: str) -> _Rule:
+    if not pattern.strip():
+        raise UsageError("a function pattern is empty", "leave --func out to measure every function")
+    at = _FILE_LINE.fullmatch(pattern)
+    if at:
+        file, line = at[1], int(at[2])
+        return lambda function, module: function.line == line and _in_file(function, file)
+    in_module, colon, qualname = pattern.rpartition(":")
+    if not colon:
+        return lambda function, module: _has_qualname(function, pattern)
+    if not in_module or not qualname:
+        raise UsageError(f"the function pattern {pattern!r} is incomplete", "write MODULE:QUALNAME or FILE:LINE")
+    return lambda function, module: fnmatchcase(function.qualname, qualname) and _in_module(function, module, in_module)
+
+
+def _regex(pattern: str) -> _Rule:
+    if not pattern:
+        raise UsageError("a function pattern is empty", "leave --func out to measure every function")
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        where = "" if error.pos is None else f" at position {error.pos}"
+        raise UsageError(
+            f"{pattern!r} is no regular expression: {error.msg}{where}", "leave -r out to give a name or a glob"
+        ) from None
+    except (OverflowError, RecursionError) as error:
+        raise UsageError(f"{pattern!r} is no regular expression: {error}") from None
+    return lambda function, module: search(function.qualname) is not None
+
+
+def _has_qualname(function: Function, pattern: str) -> bool:
+    if not _GLOB.isdisjoint(pattern):
+        return fnmatchcase(function.qualname, pattern)
+    return function.qualname == pattern or function.qualname.endswith(f".{pattern}")
+
+
+def _in_file(function: Function, file: str) -> bool:
+    return function.filename == file or function.filename.endswith(f"/{file}")
+
+
+def _in_module(function: Function, module: str, pattern: str) -> bool:
+    if module:
+        return fnmatchcase(module, pattern)
+    path = function.filename.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return fnmatchcase(f".{path}", f"*.{pattern}")

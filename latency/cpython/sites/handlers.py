@@ -1,0 +1,244 @@
+"""Sites in the opcode handlers, CPython 3.11 and later, where Python calls Python without entering a C function.
+
+    entry:  the RESUME family, behind "frame->prev_instr (instr_ptr) = this unit"
+    exit:   3.11: RETURN_VALUE and exception_unwind, where each asks frame->is_entry
+            3.12 and later: _PyEval_FrameClearAndPop(tstate, frame), once for each return and each exception
+    yield:  the YIELD_VALUE family
+
+Source: Python/ceval.c of 3.11, Python/bytecodes.c and Python/ceval.c from 3.12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from latency.cpython.offsets import Offsets
+from latency.cpython.sites.code import (
+    Code,
+    Instruction,
+    Sweep,
+    copies,
+    emulated,
+    first_emulated,
+    is_branch,
+    memory,
+    register,
+    target,
+    written,
+)
+from latency.cpython.sites.opcodes import find_table, opcodes
+from latency.cpython.sites.plan import Role, Site, SitePlan
+from latency.errors import UnsupportedBuild
+from latency.target.elf import Image
+
+ENTRY_OPCODES = ("RESUME", "RESUME_QUICK", "RESUME_CHECK", "RESUME_CHECK_JIT", "INSTRUMENTED_RESUME")
+YIELD_OPCODES = ("YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE")
+CLEAR = ("_PyEval_FrameClearAndPop", "_PyEvalFrameClearAndPop")  # exported from 3.13; local in 3.12
+
+# Bits of RESUME's oparg that say where it stands: all to 3.12, RESUME_OPARG_LOCATION_MASK after (3.13: 3, 3.15: 7).
+_RESUME_MASKS = {(3, 11): 0xFF, (3, 12): 0xFF, (3, 13): 0x3, (3, 14): 0x3, (3, 15): 0x7}
+# 3.15 runs RESUME once more in the call that creates a generator expression.
+_CREATOR_OPARGS = {(3, 15): 4}
+
+
+@dataclass(frozen=True)
+class _Handlers:
+    """The opcode handlers of an image and what follows from RETURN_VALUE's: where every handler finds the frame."""
+
+    code: Code
+    sweep: Sweep
+    by_name: dict[str, int]
+    table: int
+    frame: str
+    next_instr: str
+    stack_pointer: str
+    instr_offset: int
+
+
+def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SitePlan:
+    """The ``handlers`` engine's plan. Raises UnsupportedBuild, saying what was not found."""
+    minor = version[:2]
+    found = _handlers(image, minor, offsets)
+    entries = [_entry_site(found, name) for name in ENTRY_OPCODES if name in found.by_name]
+    yields = [_yield_site(found, name) for name in YIELD_OPCODES if name in found.by_name]
+    registers = {"entry.frame": found.frame, "yield.frame": found.frame}
+    if "frame.is_entry" in offsets:  # 3.11
+        exits, tstate = _exits_asking_is_entry(found, offsets)
+        registers |= {"return.frame": found.frame, "raise.frame": found.frame, "raise.tstate": tstate}
+    else:
+        exits = [_clear_site(found, offsets)]
+        registers |= {"exit.frame": "rsi", "exit.tstate": "rdi"}
+    return SitePlan(
+        engine="handlers",
+        sites=(*exits, *yields, *entries),
+        registers=registers,
+        start_by="oparg",
+        resume_mask=_RESUME_MASKS[minor],
+        creator_oparg=_CREATOR_OPARGS.get(minor),
+        may_repeat=True,
+        notes=(
+            f"opcode handlers at {found.table:#x}: frame in {found.frame}, next_instr in {found.next_instr}, "
+            f"stack pointer in {found.stack_pointer}",
+        ),
+    )
+
+
+def _handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> _Handlers:
+    numbers = opcodes(minor)
+    table, targets = find_table(image, numbers)
+    code = Code(image)
+    by_name = {name: targets[number] for name, number in numbers.items()}
+    # All parts of the interpreter's function, wherever the compiler put them: gcc 16 puts every handler into ``.cold``.
+    parts = {image.code_range(address) for address in set(targets)}
+    if None in parts:
+        raise _refused(image, "has opcode handlers outside the unwinder's table")
+    sweep = code.sweep(sorted(part for part in parts if part))
+    frame = next_instr = stack_pointer = ""
+    for step in code.straight(by_name["RETURN_VALUE"], limit=40):
+        stored, loaded = memory(step, 0), memory(step, 1)
+        if step.mnemonic != "mov":
+            continue
+        if not frame and stored and stored[1] == offsets["frame.instr"] and (source := register(step, 1)):
+            frame, next_instr = stored[0], source
+        if not stack_pointer and loaded and loaded[1] == -8 and register(step, 0):
+            stack_pointer = loaded[0]
+    if not frame or not stack_pointer or frame in ("rsp", "rip"):
+        raise _refused(image, "has a RETURN_VALUE handler that shows no frame register")
+    return _Handlers(code, sweep, by_name, table, frame, next_instr, stack_pointer, offsets["frame.instr"])
+
+
+def _entry_site(found: _Handlers, name: str) -> Site:
+    """Behind the store of the unit's address into the frame, so that its oparg can be read from there."""
+    start = found.by_name[name]
+    stored: Instruction | None = None
+    fallback: Instruction | None = None
+    for step in found.code.straight(start, limit=32):
+        if stored is None:
+            if is_branch(step) or found.frame in written(step):
+                break
+            if step.mnemonic == "mov" and memory(step, 0) == (found.frame, found.instr_offset):
+                stored = step
+            continue
+        if not _only_from_entries(found, start, step.address):
+            break
+        fallback = fallback or step
+        if emulated(step):
+            return found.code.site(Role.ENTRY, name, start, step)
+        if found.frame in written(step):
+            break
+    if fallback is None:
+        raise _refused(found.code.image, f"has a {name} handler that pylat cannot read")
+    return found.code.site(Role.ENTRY, name, start, fallback)
+
+
+def _only_from_entries(found: _Handlers, start: int, last: int) -> bool:
+    """Whether all jumps past the handler's start come from the handlers of its own family: RESUME_CHECK goes on in
+    RESUME when its check fails, which is one entry seen twice, and the matching drops the second."""
+    family = [found.by_name[name] for name in ENTRY_OPCODES if name in found.by_name]
+    for source in found.sweep.jumps_into(start + 1, last):
+        if not any(_in_straight_line(found.code, handler, source) for handler in family):
+            return False
+    return True
+
+
+def _in_straight_line(code: Code, start: int, address: int, *, limit: int = 24) -> bool:
+    return any(step.address == address for step in code.straight(start, limit=limit))
+
+
+def _yield_site(found: _Handlers, name: str) -> Site:
+    """The first emulated instruction that only this handler reaches; its first instruction where there is none."""
+    start = found.by_name[name]
+    chosen = found.code.at(start)
+    for step in found.code.straight(start, limit=24):
+        if found.sweep.jumps_into(start + 1, step.address):
+            break
+        if emulated(step):
+            chosen = step
+            break
+        if found.frame in written(step):
+            break
+    return found.code.site(Role.YIELD, name, start, chosen)
+
+
+def _exits_asking_is_entry(found: _Handlers, offsets: Offsets) -> tuple[list[Site], str]:
+    """3.11: (the sites of RETURN_VALUE and of exception_unwind, the register of the thread state).
+
+    Three places ask ``frame->is_entry``: RETURN_VALUE, RETURN_GENERATOR (which creates, and ends no call), and the end
+    of exception_unwind: the one that neither handler reaches.
+    """
+    image = found.code.image
+    question = f"byte ptr [{found.frame} + {offsets['frame.is_entry']:#x}], 0"
+    asked = {line.address for line in found.sweep.lines if line.mnemonic == "cmp" and line.operands == question}
+    of_return = asked & _reached(found.code, found.by_name["RETURN_VALUE"])
+    of_generator = asked & _reached(found.code, found.by_name["RETURN_GENERATOR"])
+    unwinding = asked - of_return - of_generator
+    if len(of_return) != 1 or len(unwinding) != 1:
+        raise _refused(
+            image, f"asks frame->is_entry at {len(of_return)} places on return and {len(unwinding)} on exceptions"
+        )
+    tstate = _thread_state(found, offsets)
+    return [
+        _question_site(found, Role.RETURN, "RETURN_VALUE", found.by_name["RETURN_VALUE"], of_return.pop()),
+        _question_site(found, Role.RAISE, "exception_unwind", min(unwinding), unwinding.pop()),
+    ], tstate
+
+
+def _reached(code: Code, start: int) -> set[int]:
+    return {step.address for step in code.straight(start, limit=48, follow=True)}
+
+
+def _question_site(found: _Handlers, role: Role, name: str, start: int, question: int) -> Site:
+    """The jump that answers the comparison (emulated), if nothing else jumps between the two; else the comparison."""
+    steps = found.code.straight(question, limit=8)
+    chosen = first_emulated(
+        ((step, frozenset[str]()) for step in steps),
+        lambda step, _: not found.sweep.jumps_into(question + 1, step.address),
+    )
+    return found.code.site(role, name, start, chosen[0] if chosen else found.code.at(question))
+
+
+def _thread_state(found: _Handlers, offsets: Offsets) -> str:
+    """The register of the thread state, from RETURN_VALUE's ``tstate->recursion_remaining++``."""
+    for step in found.code.straight(found.by_name["RETURN_VALUE"], limit=48, follow=True):
+        place = memory(step, 0)
+        if place and place[1] == offsets["tstate.recursion"] and place[0] not in (found.frame, "rsp"):
+            return place[0]
+    raise _refused(found.code.image, "has a RETURN_VALUE handler that does not touch the recursion counter")
+
+
+def _clear_site(found: _Handlers, offsets: Offsets) -> Site:
+    """3.12 and later: the first emulated instruction of the function that every frame ends in."""
+    image, code = found.code.image, found.code
+    symbols = image.symbols(CLEAR)
+    name = next((name for name in CLEAR if name in symbols), "")
+    start = symbols[name].address if name else _called_on_return(found, offsets)
+    if not any(_asks_owner(step, held, offsets) for step, held in copies(code.straight(start, limit=40), "rsi")):
+        raise _refused(image, f"has no {CLEAR[0]} that looks at frame->owner at {start:#x}")
+    steps = list(code.straight(start, limit=24))
+    chosen = first_emulated(
+        copies(steps, "rsi"), lambda step, held: "rsi" in held and not found.sweep.jumps_into(start + 1, step.address)
+    )
+    return code.site(Role.EXIT, name or CLEAR[1], start, chosen[0] if chosen else steps[0])
+
+
+def _asks_owner(step: Instruction, holders: Iterable[str], offsets: Offsets) -> bool:
+    place = memory(step, 0)
+    return step.mnemonic == "cmp" and place is not None and place[0] in holders and place[1] == offsets["frame.owner"]
+
+
+def _called_on_return(found: _Handlers, offsets: Offsets) -> int:
+    """3.12, stripped: the first call behind ``tstate->py_recursion_remaining++`` on RETURN_VALUE's path."""
+    counted = False
+    for step in found.code.straight(found.by_name["RETURN_VALUE"], limit=64, follow=True):
+        place = memory(step, 0)
+        counted = counted or bool(step.mnemonic in ("add", "inc") and place and place[1] == offsets["tstate.recursion"])
+        if counted and step.mnemonic == "call":
+            goal = target(step)
+            if goal is not None:
+                return goal
+    raise _refused(found.code.image, f"does not call {CLEAR[0]} on the path of RETURN_VALUE")
+
+
+def _refused(image: Image, what: str) -> UnsupportedBuild:
+    return UnsupportedBuild(f"{image.name} {what}", "report this build to pylat, with its origin and build id")

@@ -1,0 +1,80 @@
+"""The vocabulary of the site finders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Role(str, Enum):
+    """What a site sees. The value is the name of its BPF program in ``bpf/pylat.bpf.c``, without ``pylat_``."""
+
+    ENTRY = "entry"  # a frame starts, or goes on after a suspension
+    EXIT = "exit"  # a frame is left: return or exception (to 3.10 also suspension)
+    RETURN = "return"  # return only
+    RAISE = "raise"  # exception only
+    YIELD = "yield"  # suspension only
+    GENERATOR_DEALLOC = "generator_dealloc"  # a generator or coroutine is freed
+    CODE_DEALLOC = "code_dealloc"  # a code object is freed
+
+
+@dataclass(frozen=True)
+class Site:
+    """One instruction to probe.
+
+    Attributes:
+        role: what it sees.
+        name: the opcode, function or marker that it belongs to.
+        address: of the instruction, in the file's own addresses.
+        offset: the same as a file offset: what a uprobe is placed by.
+        start: address at which the handler, function or marker begins.
+        instruction: as text, for people.
+        emulated: the kernel emulates this instruction; others are single-stepped, which costs several times more.
+        semaphore_offset: file offset of a USDT marker's semaphore, 0 for none.
+    """
+
+    role: Role
+    name: str
+    address: int
+    offset: int
+    start: int
+    instruction: str
+    emulated: bool
+    semaphore_offset: int = 0
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """The sites of one engine in one build, and how to read what is there.
+
+    Attributes:
+        engine: ``"usdt"``, ``"eval"`` or ``"handlers"``.
+        sites: in the order in which they should be placed: exits before entries, so that no entry lacks its exit.
+        registers: ``"entry.frame"`` and the like to the register's name (``"rbx"``), valid at every site of that role.
+        start_by: how an entry is told from a resumption: ``"lasti"`` (f_lasti is -1) or ``"oparg"`` (of RESUME).
+        resume_mask: bits of RESUME's oparg that say where it stands (CPython: RESUME_OPARG_LOCATION_MASK).
+        creator_oparg: the oparg of the RESUME that a generator expression's creator runs once more (3.15), or None.
+        may_repeat: RESUME can run twice for one entry (3.12 and later, after instrumentation changed).
+        notes: what the finder saw, for ``-v`` and ``pylat probes``.
+        blind_spots: what this plan cannot see, one line each.
+    """
+
+    engine: str
+    sites: tuple[Site, ...]
+    registers: Mapping[str, str]
+    start_by: str
+    resume_mask: int = 0xFF
+    creator_oparg: int | None = None
+    may_repeat: bool = False
+    notes: tuple[str, ...] = field(default=())
+    blind_spots: tuple[str, ...] = field(default=())
+
+    def of(self, role: Role) -> Iterator[Site]:
+        """The sites of one role."""
+        return (site for site in self.sites if site.role is role)
+
+    @property
+    def single_stepped(self) -> list[Site]:
+        """The sites whose instruction the kernel cannot emulate."""
+        return [site for site in self.sites if not site.emulated]

@@ -1,0 +1,149 @@
+"""Text out of a target: ``str`` objects, wherever their characters lie (PEP 393: CPython 3.6 to 3.15).
+
+Nothing is believed: a length may be wild, a type no type, a character no character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from latency.cpython.offsets import Offsets
+from latency.target.process import Process
+
+LIMIT = 10_000
+"""Characters after which a name is cut."""
+CUT = "…"
+"""The end of a text that was cut."""
+
+# Py_TPFLAGS_…_SUBCLASS of PyTypeObject.tp_flags (Include/object.h): the class itself has its flag too.
+TUPLE_SUBCLASS = 1 << 26
+UNICODE_SUBCLASS = 1 << 28
+
+_FIRST_BYTES = 192  # the object, and all of the text of most names
+_REST_BYTES = 64 << 20  # what longer texts may take in one batch; a target could claim much more
+_LONGEST = 1 << 40  # characters: no machine holds such a string
+
+
+class _Text(NamedTuple):
+    """What the head of a ``str`` says: characters, bytes of each, and where in the object they begin."""
+
+    length: int
+    kind: int
+    start: int | None  # None: elsewhere, where PyUnicodeObject.data.any points to
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The offsets of a ``str``, at hand: they are looked up once for thousands of names."""
+
+    length: int
+    state: int
+    ascii_data: int
+    compact_data: int
+    data_any: int
+
+    @classmethod
+    def of(cls, offsets: Offsets) -> _Layout:
+        names = ("length", "state", "ascii_data", "compact_data", "data_any")
+        return cls(*(offsets[f"unicode.{name}"] for name in names))
+
+    def text(self, raw: bytes) -> _Text | None:
+        if len(raw) < self.ascii_data:
+            return None
+        length = int.from_bytes(raw[self.length : self.length + 8], "little", signed=True)
+        # PyASCIIObject.state, from the lowest bit: interned:2, kind:3, compact:1, ascii:1 (3.6 to
+        # 3.15, not in free-threaded builds). Kind 0 is a string that is not ready yet, to 3.11.
+        state = raw[self.state]
+        kind, compact, ascii_ = state >> 2 & 7, state >> 5 & 1, state >> 6 & 1
+        if kind not in (1, 2, 4) or (ascii_ and kind != 1) or not 0 <= length < _LONGEST:
+            return None
+        if not compact:
+            return _Text(length, kind, None)
+        return _Text(length, kind, self.ascii_data if ascii_ else self.compact_data)
+
+
+def decode(raw: bytes, offsets: Offsets) -> str | None:
+    """The text of a compact ``str`` from the memory of the object itself: its head and as much text as there is.
+
+    ``raw`` may be longer than the object. A text that does not fit ends with ``CUT``. None if it is no string, or if
+    its text lies elsewhere (an instance of a subclass of ``str``).
+    """
+    text = _Layout.of(offsets).text(raw)
+    if text is None or text.start is None:
+        return None
+    return _characters(raw[text.start :], text)
+
+
+def read_string(process: Process, address: int, offsets: Offsets, *, limit: int = LIMIT) -> str | None:
+    """The ``str`` at ``address``, cut after ``limit`` characters; None if there is none.
+
+    Raises:
+        TargetGone, NoPrivilege
+    """
+    return read_strings(process, [address], offsets, limit=limit).get(address)
+
+
+def read_strings(process: Process, addresses: Iterable[int], offsets: Offsets, *, limit: int = LIMIT) -> dict[int, str]:
+    """By address, the text of each ``str`` among the addresses: in batches, some 4 µs each.
+
+    Texts are cut after ``limit`` characters, and all further long ones early once they take 64 MB together.
+
+    Raises:
+        TargetGone, NoPrivilege
+    """
+    layout = _Layout.of(offsets)
+    unique = list(dict.fromkeys(addresses))
+    raws: dict[int, bytes] = {}
+    for address, batched in zip(unique, process.read_many(unique, _FIRST_BYTES), strict=True):
+        # An object that lies at the end of its mapping is shorter than what was asked for.
+        raws[address] = process.read_some(address, _FIRST_BYTES) if batched is None else batched
+    place = offsets["object.type"]
+    type_of = {address: int.from_bytes(raw[place : place + 8], "little") for address, raw in raws.items()}
+    strings = types_with(process, set(type_of.values()), UNICODE_SUBCLASS, offsets)
+    found: dict[int, str] = {}
+    left_bytes = _REST_BYTES
+    for address, raw in raws.items():
+        text = layout.text(raw) if type_of[address] in strings else None
+        if text is None:
+            continue
+        size = min(text.length, limit) * text.kind
+        data = b"" if text.start is None else raw[text.start : text.start + size]
+        if len(data) < size and left_bytes > 0:
+            data = process.read_some(_place(address, raw, text, layout), min(size, left_bytes))
+            left_bytes -= len(data)
+        decoded = _characters(data, text) if data or not size else None
+        if decoded is not None:
+            found[address] = decoded
+    return found
+
+
+def types_with(process: Process, types: Collection[int], flag: int, offsets: Offsets) -> frozenset[int]:
+    """Those of the addresses at which a type with this bit in ``tp_flags`` lies."""
+    place, size = offsets["type.flags"], offsets.size("type.flags")
+    flags = process.read_many([address + place for address in types], size)
+    return frozenset(
+        address for address, raw in zip(types, flags, strict=True) if raw and int.from_bytes(raw, "little") & flag
+    )
+
+
+def _place(address: int, raw: bytes, text: _Text, layout: _Layout) -> int:
+    """Where the characters lie; 0, where nothing can be read, if the object does not say."""
+    if text.start is not None:
+        return address + text.start
+    return int.from_bytes(raw[layout.data_any : layout.data_any + 8], "little")
+
+
+def _characters(data: bytes, text: _Text) -> str | None:
+    """The text that begins with ``data``; None if that is no text."""
+    count = min(len(data) // text.kind, text.length)
+    if text.kind == 1:
+        found = data[:count].decode("latin-1")
+    else:
+        try:
+            # Not as UTF-16 or UTF-32: two lone surrogates are two characters here, and remain so.
+            found = "".join(map(chr, memoryview(data[: count * text.kind]).cast("H" if text.kind == 2 else "I")))
+        except (ValueError, OverflowError):
+            return None
+    return found if count == text.length else found + CUT
