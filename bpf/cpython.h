@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* Reading CPython's structs from a probe. Every offset, register and rule comes as -DPYLAT_…=<int> from
+ * latency/tracing/parameters.py: this file knows no version. Names are CPython's own. */
+#ifndef PYLAT_CPYTHON_H
+#define PYLAT_CPYTHON_H
+
+#include "pylat.h"
+
+/* A register at a probe site, by its byte offset in struct pt_regs. */
+#define PYLAT_REGISTER(ctx, offset) (*(u64 *)((char *)(ctx) + (offset)))
+
+/* bpf_probe_read_user under a name of our own: where bcc sees the helper's usual name it reads all of
+ * /proc/kallsyms to learn whether the kernel has it, 0.3 s for what Linux 5.5 and later always have. */
+static long (*pylat_read)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_user;
+
+static __always_inline int pylat_read_u64(u64 address, u64 *value)
+{
+    return pylat_read(value, sizeof(*value), (void *)address);
+}
+
+/* The code object of a frame. From 3.14 on f_executable is a tagged _PyStackRef: its low two bits are flags. */
+static __always_inline int pylat_frame_code(u64 frame, u64 *code)
+{
+    int fault = pylat_read_u64(frame + PYLAT_FRAME_CODE, code);
+    *code &= PYLAT_FRAME_CODE_MASK;
+    return fault;
+}
+
+/* How an entry tells a first start from the continuation of a suspended call. */
+#define PYLAT_START_BY_LASTI 1  /* to 3.10: f_lasti is -1 before the first instruction */
+#define PYLAT_START_BY_OPARG 2  /* 3.11 and later: the oparg of the RESUME unit */
+
+#define PYLAT_ENTRY_STARTS 0
+#define PYLAT_ENTRY_RESUMES 1
+#define PYLAT_ENTRY_IGNORED 2 /* 3.15: RESUME of the creator of a generator expression */
+#define PYLAT_ENTRY_UNREADABLE 3
+
+static __always_inline int pylat_entry_kind(struct pt_regs *ctx, u64 frame)
+{
+#if PYLAT_START == PYLAT_START_BY_LASTI
+    s32 last = 0;
+    if (pylat_read(&last, sizeof(last), (void *)(frame + PYLAT_FRAME_INSTR)))
+        return PYLAT_ENTRY_UNREADABLE;
+    return last == -1 ? PYLAT_ENTRY_STARTS : PYLAT_ENTRY_RESUMES;
+#else
+    /* The site lies behind the handler's store of its own unit into the frame (prev_instr, instr_ptr). */
+    u64 unit = 0;
+    u8 oparg = 0;
+    if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &unit))
+        return PYLAT_ENTRY_UNREADABLE;
+    if (pylat_read(&oparg, sizeof(oparg), (void *)(unit + 1)))
+        return PYLAT_ENTRY_UNREADABLE;
+    oparg &= PYLAT_RESUME_MASK;
+    if (oparg == 0)
+        return PYLAT_ENTRY_STARTS;
+    if (oparg == PYLAT_RESUME_CREATOR)
+        return PYLAT_ENTRY_IGNORED;
+    return PYLAT_ENTRY_RESUMES;
+#endif
+}
+
+/* Whether an exception is being raised, from the thread state: curexc_type (to 3.11), current_exception. The
+ * interpreter itself relies on it: a call gives a value or leaves an exception, never both, never neither
+ * (_Py_CheckFunctionResult). 0 no, 1 yes, 2 yes and it is GeneratorExit. */
+#define PYLAT_NOT_RAISED 0
+#define PYLAT_RAISED 1
+#define PYLAT_GENERATOR_EXIT 2
+
+static __always_inline int pylat_raised(u64 thread_state, u64 generator_exit)
+{
+    u64 exception = 0;
+    pylat_read_u64(thread_state + PYLAT_TSTATE_EXCEPTION, &exception);
+    if (!exception)
+        return PYLAT_NOT_RAISED;
+#if PYLAT_EXCEPTION_IS_VALUE
+    pylat_read_u64(exception + PYLAT_OBJECT_TYPE, &exception);
+#endif
+    return exception == generator_exit ? PYLAT_GENERATOR_EXIT : PYLAT_RAISED;
+}
+
+/* Whether a frame that is left is only suspended (to 3.10, where one site sees both). */
+static __always_inline int pylat_suspended(u64 frame)
+{
+#if PYLAT_FRAME_STATE >= 0 /* 3.10: f_state is FRAME_SUSPENDED (-1) */
+    signed char state = 0;
+    pylat_read(&state, sizeof(state), (void *)(frame + PYLAT_FRAME_STATE));
+    return state == -1;
+#elif PYLAT_FRAME_STACKTOP >= 0 /* 3.6 to 3.9: f_stacktop is kept */
+    u64 stacktop = 0;
+    pylat_read_u64(frame + PYLAT_FRAME_STACKTOP, &stacktop);
+    return stacktop != 0;
+#else
+    return 0;
+#endif
+}
+
+#endif

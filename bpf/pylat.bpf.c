@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/* Maps, and one program for each kind of probe site. What a site means stands in latency/cpython/sites.py, the
+ * matching rule in stack.h, the reading of CPython's structs in cpython.h. */
+#include "cpython.h"
+#include "stack.h"
+
+BPF_F_TABLE("array", u32, struct pylat_config, config, 1, PYLAT_MMAPABLE);
+BPF_F_TABLE("array", u32, struct pylat_statistics, statistics, PYLAT_SLOTS, PYLAT_MMAPABLE);
+BPF_PERCPU_ARRAY(counters, struct pylat_counters, 1);
+BPF_QUEUE(free_slots, u32, PYLAT_SLOTS);
+BPF_TABLE("hash", struct pylat_function_key, struct pylat_function, functions, PYLAT_MAX_FUNCTIONS);
+/* Not preallocated: threads and suspended calls come and go, and a thread's table is 24 kB. */
+BPF_F_TABLE("hash", u32, struct pylat_thread, threads, PYLAT_MAX_THREADS, PYLAT_NO_PREALLOC);
+BPF_F_TABLE("hash", struct pylat_frame_key, struct pylat_suspended, suspended, PYLAT_MAX_SUSPENDED, PYLAT_NO_PREALLOC);
+BPF_ARRAY(empty_thread, struct pylat_thread, 1);
+BPF_RINGBUF_OUTPUT(events, PYLAT_EVENT_PAGES);
+
+/* What tells processes apart. 0 for all where one process is followed: its pid may be another in its namespace. */
+static __always_inline u32 pylat_process(u64 pid_tgid)
+{
+    return PYLAT_MANY_PROCESSES ? pid_tgid >> 32 : 0;
+}
+
+static __always_inline void count_latency(struct pylat_statistics *of, u64 ns)
+{
+    u32 bucket = pylat_bucket(ns);
+    if (bucket < PYLAT_BUCKETS)
+        __sync_fetch_and_add(&of->counts[bucket], 1);
+    __sync_fetch_and_add(&of->sum_ns, ns);
+    /* One thread of a process runs Python at a time, so these need no compare-and-swap. 0 stands for "none yet". */
+    if (of->min_ns == 0 || ns < of->min_ns)
+        of->min_ns = ns ? ns : 1;
+    if (ns > of->max_ns)
+        of->max_ns = ns;
+}
+
+/* A call that ended, put together from its stays on the stack. */
+struct ended_call {
+    u64 start_ns;
+    u64 end_ns;
+    u64 active_ns;
+    u32 suspensions;
+    u16 slot;
+    u16 active_slot;
+};
+
+static __always_inline void finish(struct pylat_counters *count, const struct ended_call *call, int raised)
+{
+    u32 slot = call->slot, active_slot = call->active_slot;
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    if (!of) {
+        count->table_full++;
+        return;
+    }
+    if (call->suspensions)
+        __sync_fetch_and_add(&of->suspensions, call->suspensions);
+    if (raised == PYLAT_GENERATOR_EXIT && call->suspensions) {
+        __sync_fetch_and_add(&of->abandoned, 1);
+        count->abandoned++;
+        return;
+    }
+    if (call->end_ns < call->start_ns) {
+        count->negative++;
+        return;
+    }
+    __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
+    count_latency(of, call->end_ns - call->start_ns);
+    count->matched++;
+    if (active_slot == PYLAT_NO_SLOT)
+        return;
+    of = statistics.lookup(&active_slot);
+    if (of)
+        count_latency(of, call->active_ns);
+}
+
+static __always_inline u32 take_slot(const struct pylat_function_key *key, u32 flags)
+{
+    u32 slot = PYLAT_NO_SLOT;
+    if (free_slots.pop(&slot))
+        return PYLAT_NO_SLOT;
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    if (!of)
+        return PYLAT_NO_SLOT;
+    of->code = key->code;
+    of->process = key->process;
+    of->flags = flags;
+    return slot;
+}
+
+static __always_inline int assign_slots(const struct pylat_function_key *key, struct pylat_function *function)
+{
+    if (function->slot != PYLAT_NO_SLOT)
+        return 0;
+    u32 slot = take_slot(key, 0);
+    if (slot == PYLAT_NO_SLOT)
+        return -1;
+    if (function->flags & PYLAT_SUSPENDS)
+        function->active_slot = take_slot(key, PYLAT_ACTIVE);
+    function->slot = slot;
+    return 0;
+}
+
+/* A code object that nobody knew when pylat attached. It is measured from its first call; user space learns its
+ * name and strikes it out if it is not wanted. */
+static __always_inline struct pylat_function *meet_code(struct pylat_counters *count, const struct pylat_config *now,
+                                                        struct pylat_function_key *key)
+{
+    u64 type = 0;
+    if (pylat_read_u64(key->code + PYLAT_OBJECT_TYPE, &type) || type != now->code_type) {
+        count->bad_frame++;
+        return NULL;
+    }
+    u32 co_flags = 0;
+    pylat_read(&co_flags, sizeof(co_flags), (void *)(key->code + PYLAT_CODE_FLAGS));
+    struct pylat_function fresh = {.slot = PYLAT_NO_SLOT, .active_slot = PYLAT_NO_SLOT, .flags = PYLAT_WANTED};
+    if (co_flags & PYLAT_CO_SUSPENDS)
+        fresh.flags |= PYLAT_SUSPENDS;
+    if (assign_slots(key, &fresh)) {
+        count->table_full++;
+        return NULL;
+    }
+    functions.update(key, &fresh);
+    struct pylat_code_event *event = events.ringbuf_reserve(sizeof(*event));
+    if (!event) {
+        count->event_lost++;
+        return functions.lookup(key);
+    }
+    event->code = key->code;
+    event->process = key->process;
+    event->slot = fresh.slot;
+    event->active_slot = fresh.active_slot;
+    event->co_flags = co_flags;
+    event->line = 0;
+    pylat_read(&event->line, sizeof(event->line), (void *)(key->code + PYLAT_CODE_LINE));
+    u64 name = 0;
+    pylat_read_u64(key->code + PYLAT_CODE_NAME, &name);
+    if (pylat_read(event->qualname, sizeof(event->qualname), (void *)name))
+        event->qualname[0] = 0;
+    name = 0;
+    pylat_read_u64(key->code + PYLAT_CODE_FILENAME, &name);
+    if (pylat_read(event->filename, sizeof(event->filename), (void *)name))
+        event->filename[0] = 0;
+    events.ringbuf_submit(event, 0);
+    return functions.lookup(key);
+}
+
+static __always_inline struct pylat_thread *this_thread(u32 tid, u32 process)
+{
+    struct pylat_thread *thread = threads.lookup(&tid);
+    if (thread)
+        return thread;
+    u32 zero = 0;
+    struct pylat_thread *empty = empty_thread.lookup(&zero);
+    if (!empty)
+        return NULL;
+    threads.update(&tid, empty);
+    thread = threads.lookup(&tid);
+    if (thread)
+        thread->process = process;
+    return thread;
+}
+
+/* What every program does first: nothing at all unless the measurement runs. */
+static __always_inline struct pylat_counters *hit(struct pylat_config **now)
+{
+    u32 zero = 0;
+    *now = config.lookup(&zero);
+    if (!*now || !(*now)->enabled)
+        return NULL;
+    struct pylat_counters *count = counters.lookup(&zero);
+    if (count)
+        count->hits++;
+    return count;
+}
+
+/* A frame starts, or goes on after a suspension. */
+int pylat_entry(struct pt_regs *ctx)
+{
+    struct pylat_config *now;
+    struct pylat_counters *count = hit(&now);
+    if (!count)
+        return 0;
+    u64 frame = PYLAT_REGISTER(ctx, PYLAT_ENTRY_FRAME);
+    u64 pid_tgid = bpf_get_current_pid_tgid();
+    struct pylat_function_key key = {.process = pylat_process(pid_tgid)};
+    if (pylat_frame_code(frame, &key.code)) {
+        count->read_fault++;
+        return 0;
+    }
+    struct pylat_function *function = functions.lookup(&key);
+    if (!function) {
+        function = meet_code(count, now, &key);
+        if (!function)
+            return 0;
+    }
+    if (!(function->flags & PYLAT_WANTED))
+        return 0;
+
+    int kind = PYLAT_ENTRY_STARTS;
+    if (PYLAT_ALWAYS_ASK_KIND || (function->flags & PYLAT_SUSPENDS)) {
+        kind = pylat_entry_kind(ctx, frame);
+        if (kind == PYLAT_ENTRY_UNREADABLE) {
+            count->read_fault++;
+            return 0;
+        }
+        if (kind == PYLAT_ENTRY_IGNORED)
+            return 0;
+    }
+    struct pylat_open call = {.frame = frame};
+    if (kind == PYLAT_ENTRY_RESUMES) {
+        struct pylat_frame_key suspended_key = {.frame = frame, .process = key.process};
+        struct pylat_suspended *kept = suspended.lookup(&suspended_key);
+        if (!kept || kept->running)
+            return 0; /* began before pylat watched, or this RESUME has run already */
+        pylat_resume(kept, frame, 0, &call);
+    } else {
+        if (assign_slots(&key, function)) {
+            count->table_full++;
+            return 0;
+        }
+        call.slot = function->slot;
+        call.active_slot = function->active_slot;
+        call.flags = function->flags;
+    }
+    struct pylat_thread *thread = this_thread((u32)pid_tgid, key.process);
+    if (!thread) {
+        count->table_full++;
+        return 0;
+    }
+    call.start_ns = bpf_ktime_get_ns();
+    int pushed = pylat_push(thread, &call, PYLAT_ENTRY_MAY_REPEAT);
+    if (pushed == PYLAT_DUPLICATE) {
+        count->duplicates++;
+        return 0;
+    }
+    if (pushed == PYLAT_REPLACED)
+        count->unmatched_entry++;
+    if (pushed == PYLAT_OVERFLOW)
+        count->too_deep++;
+    if (kind == PYLAT_ENTRY_STARTS)
+        count->entries++;
+    return 0;
+}
+
+#define LEFT_BY_RETURN 0
+#define LEFT_BY_RAISE 1
+#define LEFT_BY_YIELD 2
+#define LEFT_UNKNOWN 3 /* one site sees them all: ask the frame and the thread state */
+
+static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_state, int how)
+{
+    u64 now_ns = bpf_ktime_get_ns();
+    struct pylat_config *now;
+    struct pylat_counters *count = hit(&now);
+    if (!count)
+        return;
+    u64 pid_tgid = bpf_get_current_pid_tgid();
+    u32 tid = pid_tgid;
+    struct pylat_function_key key = {.process = pylat_process(pid_tgid)};
+    struct pylat_thread *thread;
+    struct pylat_open call = {};
+    int popped = PYLAT_NOT_OPEN;
+
+#if PYLAT_EVERY_FUNCTION
+    /* Nearly every exit is the innermost open call's: try that before asking whose code it is. */
+    thread = threads.lookup(&tid);
+    if (thread && thread->depth > 0 && thread->open[(thread->depth - 1) & PYLAT_MASK].frame == frame) {
+        popped = pylat_pop(thread, frame, &call);
+        goto known;
+    }
+#endif
+    if (pylat_frame_code(frame, &key.code)) {
+        count->read_fault++;
+        return;
+    }
+    struct pylat_function *function = functions.lookup(&key);
+    if (!function || !(function->flags & PYLAT_WANTED))
+        return; /* not asked for, or the interpreter's own frame (_Py_InitCleanup) that no entry announced */
+    thread = threads.lookup(&tid);
+    if (thread)
+        popped = pylat_pop(thread, frame, &call);
+    if (popped == PYLAT_NOT_OPEN)
+        call.flags = function->flags;
+    goto known; /* the label is used in both arrangements */
+known:
+    if (popped == PYLAT_FROM_OVERFLOW)
+        return; /* counted at its entry */
+
+    int suspends = call.flags & PYLAT_SUSPENDS;
+    if (how == LEFT_UNKNOWN && suspends && pylat_suspended(frame))
+        how = LEFT_BY_YIELD;
+    int raised = how == LEFT_BY_RAISE;
+    if (how == LEFT_UNKNOWN || (suspends && raised))
+        raised = pylat_raised(thread_state, now->generator_exit);
+
+    struct pylat_frame_key suspended_key = {.frame = frame, .process = pylat_process(pid_tgid)};
+    struct pylat_suspended *kept = NULL;
+    /* Resumed calls have a record; throw(), close() and finalisation enter a frame with no RESUME (from 3.11). */
+    if (suspends && (popped == PYLAT_NOT_OPEN || (call.flags & PYLAT_RESUMED)))
+        kept = suspended.lookup(&suspended_key);
+    if (how == LEFT_BY_YIELD) {
+        if (kept && popped == PYLAT_NOT_OPEN) {
+            kept->suspensions++;
+        } else if (kept) {
+            pylat_suspend(kept, &call, now_ns);
+        } else if (popped == PYLAT_MATCHED) {
+            struct pylat_suspended fresh = {};
+            pylat_suspend(&fresh, &call, now_ns);
+            if (suspended.update(&suspended_key, &fresh))
+                count->table_full++;
+        }
+        return;
+    }
+    if (popped == PYLAT_NOT_OPEN && !kept) {
+        if (thread && thread->closing_frame == frame)
+            thread->closing_frame = 0; /* it was counted as abandoned when its finalisation began */
+        else if (suspends || !thread || thread->depth == 0)
+            count->began_before++;
+        else
+            count->unmatched_return++;
+        return;
+    }
+    struct ended_call ended = {.start_ns = call.start_ns, .end_ns = now_ns};
+    ended.slot = call.slot;
+    ended.active_slot = call.active_slot;
+    if (popped == PYLAT_MATCHED && now_ns > call.start_ns)
+        ended.active_ns = now_ns - call.start_ns;
+    if (kept) {
+        ended.start_ns = kept->start_ns;
+        ended.active_ns += kept->active_ns;
+        ended.suspensions = kept->suspensions;
+        ended.slot = kept->slot;
+        ended.active_slot = kept->active_slot;
+    }
+    finish(count, &ended, raised);
+    if (kept)
+        suspended.delete(&suspended_key);
+}
+
+/* One site for each exit: return, exception, and to 3.10 suspension too. */
+#ifdef PYLAT_EXIT_FRAME
+int pylat_exit(struct pt_regs *ctx)
+{
+    leave(ctx, PYLAT_REGISTER(ctx, PYLAT_EXIT_FRAME), PYLAT_REGISTER(ctx, PYLAT_EXIT_TSTATE), LEFT_UNKNOWN);
+    return 0;
+}
+#endif
+
+/* Sites that see one kind of exit only. */
+#ifdef PYLAT_RETURN_FRAME
+int pylat_return(struct pt_regs *ctx)
+{
+    leave(ctx, PYLAT_REGISTER(ctx, PYLAT_RETURN_FRAME), 0, LEFT_BY_RETURN);
+    return 0;
+}
+#endif
+
+#ifdef PYLAT_RAISE_FRAME
+int pylat_raise(struct pt_regs *ctx)
+{
+    leave(ctx, PYLAT_REGISTER(ctx, PYLAT_RAISE_FRAME), PYLAT_REGISTER(ctx, PYLAT_RAISE_TSTATE), LEFT_BY_RAISE);
+    return 0;
+}
+#endif
+
+#ifdef PYLAT_YIELD_FRAME
+int pylat_yield(struct pt_regs *ctx)
+{
+    leave(ctx, PYLAT_REGISTER(ctx, PYLAT_YIELD_FRAME), 0, LEFT_BY_YIELD);
+    return 0;
+}
+#endif
+
+/* tp_dealloc of a generator, coroutine or asynchronous generator: one that is still suspended was abandoned. */
+int pylat_generator_dealloc(struct pt_regs *ctx)
+{
+    struct pylat_config *now;
+    struct pylat_counters *count = hit(&now);
+    if (!count)
+        return 0;
+    u64 pid_tgid = bpf_get_current_pid_tgid();
+    u64 frame = PYLAT_REGISTER(ctx, PYLAT_ARGUMENT_1) + PYLAT_GENERATOR_FRAME;
+    if (PYLAT_GENERATOR_FRAME_IS_POINTER && pylat_read_u64(frame, &frame)) {
+        count->read_fault++;
+        return 0;
+    }
+    struct pylat_frame_key key = {.frame = frame, .process = pylat_process(pid_tgid)};
+    struct pylat_suspended *kept = suspended.lookup(&key);
+    if (!kept || kept->running)
+        return 0;
+    u32 slot = kept->slot;
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    if (of) {
+        __sync_fetch_and_add(&of->suspensions, kept->suspensions);
+        __sync_fetch_and_add(&of->abandoned, 1);
+        count->abandoned++;
+    }
+    suspended.delete(&key);
+    struct pylat_thread *thread = this_thread((u32)pid_tgid, key.process);
+    if (thread)
+        thread->closing_frame = frame;
+    return 0;
+}
+
+/* tp_dealloc of code objects: from here on the address may belong to another function. Works before the measurement
+ * is enabled too, so that what is known of the target stays true in between. */
+int pylat_code_dealloc(struct pt_regs *ctx)
+{
+    u64 pid_tgid = bpf_get_current_pid_tgid();
+    struct pylat_function_key key = {.code = PYLAT_REGISTER(ctx, PYLAT_ARGUMENT_1), .process = pylat_process(pid_tgid)};
+    struct pylat_function *function = functions.lookup(&key);
+    if (!function)
+        return 0;
+    u32 slot = function->slot;
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    if (of)
+        of->flags |= PYLAT_DEAD;
+    functions.delete(&key);
+    return 0;
+}
+
+/* A thread ends: its open calls end with it, without a latency. */
+int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+    u32 tid = bpf_get_current_pid_tgid();
+    struct pylat_thread *thread = threads.lookup(&tid);
+    if (!thread)
+        return 0;
+    u32 zero = 0;
+    struct pylat_counters *count = counters.lookup(&zero);
+    if (count)
+        count->thread_ended += thread->depth + thread->too_deep;
+    threads.delete(&tid);
+    return 0;
+}

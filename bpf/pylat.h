@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* The contract between the BPF side and latency/tracing/wire.py: every struct, flag and counter that both
+ * sides name. Members have fixed widths, padding is written out, and there are no pointers and no bit-fields.
+ * A test compiles this header and compares every offset and size with the numpy dtypes. */
+#ifndef PYLAT_H
+#define PYLAT_H
+
+#include "histogram.h"
+
+/* Open calls of one thread that the table holds: more than CPython's default recursion limit of 1000. */
+#define PYLAT_DEPTH 1024
+/* Bytes of a name's string object (header and text) that are taken along when a code object is first seen. */
+#define PYLAT_NAME_BYTES 224
+
+/* Flags of struct pylat_function and struct pylat_open. */
+#define PYLAT_WANTED 1   /* the filter asks for it */
+#define PYLAT_SUSPENDS 2 /* a generator, coroutine or asynchronous generator */
+#define PYLAT_RESUMED 4  /* an open call that was suspended before: its beginning is in struct pylat_suspended */
+
+/* No statistics yet, or none left. Slots fit 16 bits, so that an open call fits 24 bytes. */
+#define PYLAT_NO_SLOT 0xffff
+
+/* Flags of struct pylat_statistics. */
+#define PYLAT_ACTIVE 1 /* the time that a suspending function ran, not its calls */
+#define PYLAT_DEAD 2   /* the code object was freed */
+
+/* A code object in one process. `process` is 0 where a program follows one process only, else its tgid. */
+struct pylat_function_key {
+    u64 code; /* address of the PyCodeObject */
+    u32 process;
+    u32 padding;
+};
+
+struct pylat_function {
+    u16 slot;        /* index into the statistics, or PYLAT_NO_SLOT until the first call */
+    u16 active_slot; /* the same for the time that a suspending function really ran */
+    u32 flags;
+};
+
+/* What is known of the finished calls of one function; all times in nanoseconds. */
+struct pylat_statistics {
+    u64 code; /* whose: 0 while the slot is free */
+    u32 process;
+    u32 flags;
+    u64 returned;
+    u64 raised;
+    u64 abandoned;   /* closed or collected while suspended */
+    u64 suspensions; /* yields and awaits, of finished and abandoned calls alike */
+    u64 sum_ns;
+    u64 min_ns;
+    u64 max_ns;
+    u64 counts[PYLAT_BUCKETS]; /* see histogram.h */
+};
+
+/* One open call. */
+struct pylat_open {
+    u64 frame; /* address of the PyFrameObject or _PyInterpreterFrame: it proves the match */
+    u64 start_ns;
+    u16 slot;
+    u16 active_slot;
+    u32 flags;
+};
+
+/* The open calls of one thread. */
+struct pylat_thread {
+    u32 depth;         /* entries of open[] in use */
+    u32 too_deep;      /* open calls beyond the table */
+    u32 disordered;    /* not 0 once a call ended that was not the innermost: an exit was missed, or greenlets */
+    u32 process;
+    u64 closing_frame; /* frame of a generator that is being finalised: what it still does is no call */
+    struct pylat_open open[PYLAT_DEPTH];
+};
+
+/* A suspended (or resumed) call of a generator or coroutine, found again by its frame's address. */
+struct pylat_frame_key {
+    u64 frame;
+    u32 process;
+    u32 padding;
+};
+
+struct pylat_suspended {
+    u64 start_ns;  /* first start */
+    u64 active_ns; /* time that it ran until now */
+    u16 slot;
+    u16 active_slot;
+    u32 suspensions;
+    u32 running; /* 1 while it is on a thread's stack */
+    u32 padding;
+};
+
+/* What user space changes while the programs run. */
+struct pylat_config {
+    u64 code_type;      /* address of PyCode_Type in the target */
+    u64 generator_exit; /* the target's PyExc_GeneratorExit */
+    u32 enabled;
+    u32 padding;
+};
+
+/* Counters, one set for each CPU. Every event of a wanted function ends as matched or in one of the losses. */
+struct pylat_counters {
+    u64 hits;             /* probe hits, wanted or not */
+    u64 entries;          /* calls of wanted functions that began */
+    u64 matched;          /* calls that ended, with a latency */
+    u64 abandoned;        /* suspended calls that were closed or collected */
+    u64 duplicates;       /* entries seen twice by design: CPython runs RESUME again after instrumentation changed */
+    u64 began_before;     /* calls that ended here but began before pylat watched */
+    u64 unmatched_return; /* losses, from here on: see latency/recording.py for what each means */
+    u64 unmatched_entry;
+    u64 too_deep;
+    u64 table_full;
+    u64 read_fault;
+    u64 negative;
+    u64 bad_frame;
+    u64 event_lost;
+    u64 thread_ended;
+};
+
+/* A code object that was not known is running: what the ring buffer carries. */
+struct pylat_code_event {
+    u64 code;
+    u32 process;
+    u16 slot;
+    u16 active_slot;
+    u32 line;
+    u32 co_flags;
+    u8 qualname[PYLAT_NAME_BYTES]; /* the string objects as they lie in the target, header first */
+    u8 filename[PYLAT_NAME_BYTES];
+};
+
+#endif

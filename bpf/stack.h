@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* The matching rule, in one place: which exit belongs to which entry. No helpers and no maps, so that bcc and a
+ * test on any machine compile the same text. docs/matching.md draws it.
+ *
+ * An open call is kept by thread and depth, and the address of its frame proves the match. Calls normally end
+ * innermost first; one that does not (a greenlet was switched, an exit was missed) is found by its frame. */
+#ifndef PYLAT_STACK_H
+#define PYLAT_STACK_H
+
+#include "pylat.h"
+
+/* Results of pylat_push. */
+#define PYLAT_PUSHED 0
+#define PYLAT_DUPLICATE 1 /* this very call is open and innermost already */
+#define PYLAT_REPLACED 2  /* pushed; the same frame was open: that call's exit was missed */
+#define PYLAT_OVERFLOW 3  /* beyond the table: counted, not timed */
+
+/* Results of pylat_pop. */
+#define PYLAT_MATCHED 0
+#define PYLAT_FROM_OVERFLOW 1 /* one of the calls beyond the table */
+#define PYLAT_NOT_OPEN 2
+
+#define PYLAT_MASK (PYLAT_DEPTH - 1)
+
+/* Index of the innermost open call with this frame, or PYLAT_DEPTH. */
+static __always_inline u32 pylat_find(const struct pylat_thread *thread, u64 frame)
+{
+    u32 depth = thread->depth;
+    for (u32 i = 0; i < PYLAT_DEPTH; i++) {
+        /* Without this the compiler counts the index down instead, and the verifier sees no bound. */
+        asm volatile("" : "+r"(i));
+        if (i >= depth)
+            break;
+        u32 at = (depth - 1 - i) & PYLAT_MASK;
+        if (thread->open[at].frame == frame)
+            return at;
+    }
+    return PYLAT_DEPTH;
+}
+
+/* Take one entry out. The order of the others carries no meaning but "innermost last", which only speeds up the
+ * search, so the innermost fills the gap. */
+static __always_inline void pylat_remove(struct pylat_thread *thread, u32 at)
+{
+    u32 last = (thread->depth - 1) & PYLAT_MASK;
+    at &= PYLAT_MASK;
+    if (at != last)
+        thread->open[at] = thread->open[last];
+    thread->depth = last;
+}
+
+/* A call begins (or a suspended one goes on). `may_repeat`: this engine can report one entry twice (CPython 3.12
+ * and later run RESUME again after a change of instrumentation). */
+static __always_inline int pylat_push(struct pylat_thread *thread, const struct pylat_open *call, int may_repeat)
+{
+    int result = PYLAT_PUSHED;
+    u32 depth = thread->depth;
+    if (depth > 0 && depth <= PYLAT_DEPTH) {
+        u32 top = (depth - 1) & PYLAT_MASK;
+        if (thread->open[top].frame == call->frame) {
+            if (may_repeat)
+                return PYLAT_DUPLICATE;
+            thread->open[top] = *call;
+            return PYLAT_REPLACED;
+        }
+        if (thread->disordered) {
+            u32 stale = pylat_find(thread, call->frame);
+            if (stale < PYLAT_DEPTH) {
+                pylat_remove(thread, stale);
+                result = PYLAT_REPLACED;
+                depth = thread->depth;
+            }
+        }
+    }
+    if (depth >= PYLAT_DEPTH) {
+        thread->too_deep++;
+        return PYLAT_OVERFLOW;
+    }
+    thread->open[depth & PYLAT_MASK] = *call;
+    thread->depth = depth + 1;
+    return result;
+}
+
+/* A frame ends or suspends: take its open call into `call`. */
+static __always_inline int pylat_pop(struct pylat_thread *thread, u64 frame, struct pylat_open *call)
+{
+    u32 depth = thread->depth;
+    if (depth > 0 && depth <= PYLAT_DEPTH) {
+        u32 top = (depth - 1) & PYLAT_MASK;
+        if (thread->open[top].frame == frame) {
+            *call = thread->open[top];
+            thread->depth = top;
+            if (top == 0)
+                thread->disordered = 0;
+            return PYLAT_MATCHED;
+        }
+        u32 at = pylat_find(thread, frame);
+        if (at < PYLAT_DEPTH) {
+            *call = thread->open[at & PYLAT_MASK];
+            pylat_remove(thread, at);
+            thread->disordered = 1;
+            return PYLAT_MATCHED;
+        }
+    }
+    if (thread->too_deep > 0) {
+        thread->too_deep--;
+        return PYLAT_FROM_OVERFLOW;
+    }
+    return PYLAT_NOT_OPEN;
+}
+
+/* The call leaves the thread, suspended: what must outlive its stay on the stack. `kept` is the record of an
+ * earlier suspension (PYLAT_RESUMED calls), or a zeroed one. */
+static __always_inline void pylat_suspend(struct pylat_suspended *kept, const struct pylat_open *call, u64 now_ns)
+{
+    if (!(call->flags & PYLAT_RESUMED)) {
+        kept->start_ns = call->start_ns;
+        kept->active_ns = 0;
+        kept->slot = call->slot;
+        kept->active_slot = call->active_slot;
+        kept->suspensions = 0;
+    }
+    if (now_ns > call->start_ns)
+        kept->active_ns += now_ns - call->start_ns;
+    kept->suspensions++;
+    kept->running = 0;
+}
+
+/* A suspended call goes on: the open call that stands for this stay on the stack. */
+static __always_inline void pylat_resume(struct pylat_suspended *kept, u64 frame, u64 now_ns, struct pylat_open *call)
+{
+    kept->running = 1;
+    call->frame = frame;
+    call->start_ns = now_ns;
+    call->slot = kept->slot;
+    call->active_slot = kept->active_slot;
+    call->flags = PYLAT_WANTED | PYLAT_SUSPENDS | PYLAT_RESUMED;
+}
+
+#endif

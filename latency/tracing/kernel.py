@@ -1,0 +1,244 @@
+"""The system calls of BPF and perf events that pylat makes itself, on file descriptors.
+
+Everything attached is a descriptor that the kernel closes with the process, so that even ``kill -9`` leaves the target
+as it was. Sources: linux/bpf.h (union bpf_attr), linux/perf_event.h (struct perf_event_attr).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+_SYS_BPF, _SYS_PERF_EVENT_OPEN = 321, 298  # x86-64
+_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
+_RAW_TRACEPOINT_OPEN, _MAP_UPDATE_BATCH, _LINK_CREATE = 17, 26, 28
+TRACE_UPROBE_MULTI = 48  # enum bpf_attach_type, Linux 6.6
+
+_PERF_FLAG_FD_CLOEXEC = 8
+_PERF_EVENT_IOC_SET_BPF, _PERF_EVENT_IOC_ENABLE = 0x40042408, 0x2400
+_PERF_ATTR_BYTES = 120
+
+
+class _MapElement(ctypes.Structure):
+    _fields_ = (
+        ("map_fd", ctypes.c_uint32),
+        ("key", ctypes.c_uint64),
+        ("value", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    )
+
+
+class _MapBatch(ctypes.Structure):
+    _fields_ = (
+        ("in_batch", ctypes.c_uint64),
+        ("out_batch", ctypes.c_uint64),
+        ("keys", ctypes.c_uint64),
+        ("values", ctypes.c_uint64),
+        ("count", ctypes.c_uint32),
+        ("map_fd", ctypes.c_uint32),
+        ("element_flags", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    )
+
+
+class _UprobeMulti(ctypes.Structure):
+    _fields_ = (
+        ("prog_fd", ctypes.c_uint32),
+        ("target_fd", ctypes.c_uint32),
+        ("attach_type", ctypes.c_uint32),
+        ("link_flags", ctypes.c_uint32),
+        ("path", ctypes.c_uint64),
+        ("offsets", ctypes.c_uint64),
+        ("ref_ctr_offsets", ctypes.c_uint64),
+        ("cookies", ctypes.c_uint64),
+        ("count", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("pid", ctypes.c_uint32),
+    )
+
+
+class _RawTracepoint(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_uint64), ("prog_fd", ctypes.c_uint32))
+
+
+class _PerfEventAttr(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+        ("config", ctypes.c_uint64),
+        ("sample_period", ctypes.c_uint64),
+        ("sample_type", ctypes.c_uint64),
+        ("read_format", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+        ("wakeup_events", ctypes.c_uint32),
+        ("bp_type", ctypes.c_uint32),
+        ("config1", ctypes.c_uint64),
+        ("config2", ctypes.c_uint64),
+        ("rest", ctypes.c_uint8 * (_PERF_ATTR_BYTES - 72)),
+    )
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _bpf(command: int, attributes: ctypes.Structure, what: str) -> int:
+    size = ctypes.sizeof(attributes)
+    return _check(_libc.syscall(_SYS_BPF, command, ctypes.byref(attributes), size), what)
+
+
+def _pointer(buffer: bytes) -> int:
+    return ctypes.cast(ctypes.c_char_p(buffer), ctypes.c_void_p).value or 0
+
+
+def attach_uprobes(program_fd: int, path: str, offsets: Sequence[int], semaphores: Sequence[int], pid: int) -> int:
+    """Attach one program to several places of one file by a uprobe-multi link (Linux 6.6).
+
+    Args:
+        program_fd: loaded with expected attach type ``TRACE_UPROBE_MULTI``.
+        path: of the file; ``/proc/self/fd/N`` names the very inode of an open descriptor.
+        offsets: file offsets of the instructions.
+        semaphores: file offsets of their reference counters, 0 for none.
+        pid: the process, or 0 for all.
+
+    Returns:
+        The link's descriptor; closing it detaches.
+
+    Raises:
+        OSError: the kernel refused; EINVAL also where it does not know these links.
+    """
+    name = os.fsencode(path)
+    places = np.array(offsets, "<u8")
+    counters = np.array(semaphores, "<u8")
+    attributes = _UprobeMulti(
+        prog_fd=program_fd,
+        attach_type=TRACE_UPROBE_MULTI,
+        path=_pointer(name),
+        offsets=places.ctypes.data,
+        ref_ctr_offsets=counters.ctypes.data if counters.any() else 0,
+        count=len(places),
+        pid=pid,
+    )
+    return _bpf(_LINK_CREATE, attributes, "attach uprobes")
+
+
+def attach_uprobe(program_fd: int, path: str, offset: int, semaphore: int, pid: int) -> int:
+    """Attach one program to one place of a file by a perf event (any Linux that pylat runs on).
+
+    Returns:
+        The event's descriptor; closing it detaches.
+    """
+    pmu = int(Path("/sys/bus/event_source/devices/uprobe/type").read_text())
+    name = os.fsencode(path)
+    attributes = _PerfEventAttr(
+        type=pmu, size=_PERF_ATTR_BYTES, config=semaphore << 32, config1=_pointer(name), config2=offset, sample_period=1
+    )
+    fd = _check(
+        _libc.syscall(
+            _SYS_PERF_EVENT_OPEN, ctypes.byref(attributes), pid or -1, -1 if pid else 0, -1, _PERF_FLAG_FD_CLOEXEC
+        ),
+        "open uprobe event",
+    )
+    try:
+        _check(_libc.ioctl(fd, _PERF_EVENT_IOC_SET_BPF, program_fd), "attach program to uprobe event")
+        _check(_libc.ioctl(fd, _PERF_EVENT_IOC_ENABLE, 0), "enable uprobe event")
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def attach_raw_tracepoint(program_fd: int, name: str) -> int:
+    """Attach a program to a raw tracepoint; tracefs is not needed. Returns the link's descriptor."""
+    text = name.encode()
+    return _bpf(_RAW_TRACEPOINT_OPEN, _RawTracepoint(name=_pointer(text), prog_fd=program_fd), f"attach to {name}")
+
+
+def possible_cpus(*, path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
+    """How many values a per-CPU map holds for each key: ``"0-3,8"`` -> 5 (in the kernel: num_possible_cpus)."""
+    total = 0
+    for part in path.read_text().strip().split(","):
+        first, _, last = part.partition("-")
+        total += int(last or first) - int(first) + 1
+    return total
+
+
+class Map:
+    """A BPF map by its descriptor, with numpy dtypes for its keys and values."""
+
+    def __init__(self, fd: int, key: np.dtype[Any], value: np.dtype[Any]) -> None:
+        self.fd = fd
+        self.key = key
+        self.value = value
+
+    def lookup(self, key: np.ndarray[Any, Any], copies: int = 1) -> np.ndarray[Any, Any] | None:
+        """The value of a key (``copies`` values of a per-CPU map), None if it is not there."""
+        found = np.zeros(copies, self.value)
+        key = np.ascontiguousarray(key)
+        attributes = _MapElement(map_fd=self.fd, key=key.ctypes.data, value=found.ctypes.data)
+        try:
+            _bpf(_MAP_LOOKUP, attributes, "look up")
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        return found
+
+    def update(self, key: np.ndarray[Any, Any] | None, value: np.ndarray[Any, Any]) -> None:
+        """Set one value. ``key`` is None for a queue, to which it is added."""
+        value = np.ascontiguousarray(value)
+        key = None if key is None else np.ascontiguousarray(key)
+        address = 0 if key is None else key.ctypes.data
+        _bpf(_MAP_UPDATE, _MapElement(map_fd=self.fd, key=address, value=value.ctypes.data), "update")
+
+    def delete(self, key: np.ndarray[Any, Any]) -> None:
+        """Take one key out, if it is there."""
+        key = np.ascontiguousarray(key)
+        try:
+            _bpf(_MAP_DELETE, _MapElement(map_fd=self.fd, key=key.ctypes.data), "delete")
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def update_many(self, keys: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> None:
+        """Set many values in one call (Linux 5.6)."""
+        if not len(keys):
+            return
+        keys, values = np.ascontiguousarray(keys), np.ascontiguousarray(values)
+        attributes = _MapBatch(keys=keys.ctypes.data, values=values.ctypes.data, count=len(keys), map_fd=self.fd)
+        _bpf(_MAP_UPDATE_BATCH, attributes, "update many")
+
+    def keys(self) -> Iterator[np.ndarray[Any, Any]]:
+        """All keys, as one-element arrays. A map that changes meanwhile may repeat some."""
+        current: np.ndarray[Any, Any] | None = None
+        while True:
+            following = np.zeros(1, self.key)
+            address = 0 if current is None else current.ctypes.data
+            attributes = _MapElement(map_fd=self.fd, key=address, value=following.ctypes.data)
+            try:
+                _bpf(_MAP_GET_NEXT_KEY, attributes, "next key")
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    return
+                raise
+            yield following
+            current = following
+
+    def items(self) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+        """All (key, value) pairs, each a one-element array."""
+        for key in list(self.keys()):
+            value = self.lookup(key)
+            if value is not None:
+                yield key, value

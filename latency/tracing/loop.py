@@ -1,0 +1,75 @@
+"""The measuring loop: one or several sessions until the time is up, the user stops it, or the targets end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from latency.recording import Recording, combined
+from latency.tracing.session import Session
+
+_POLL_S = 0.05
+_SLICES = 30  # error bars are made of that many parts of the measurement
+_SLICE_S = 1.0  # where the end is not known
+
+
+@dataclass
+class Outcome:
+    """How a measurement ended.
+
+    Attributes:
+        recording: what was seen, all processes together.
+        processes: the same of each process, in the order of the sessions.
+        ended: for each process that did not last, ``"exited"`` or ``"exec"``, by PID.
+    """
+
+    recording: Recording
+    processes: list[Recording]
+    ended: dict[int, str] = field(default_factory=dict)
+
+
+def measure(
+    sessions: Sequence[Session],
+    stop: threading.Event,
+    *,
+    duration_s: float | None = None,
+    interval_s: float | None = None,
+    on_interval: Callable[[Recording], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Outcome:
+    """Measure with sessions that have been started, and stop them.
+
+    A session whose process ends is stopped then, and its recording kept; the loop ends with the last of them.
+    """
+    begin = clock()
+    slice_s = max(duration_s / _SLICES, _POLL_S) if duration_s else _SLICE_S
+    next_slice, next_interval = begin + slice_s, begin + (interval_s or 0)
+    running = list(sessions)
+    finished: dict[int, Recording] = {}
+    ended: dict[int, str] = {}
+    while running:
+        moments = [clock() + _POLL_S, next_slice]
+        moments += [begin + duration_s] if duration_s is not None else []
+        moments += [next_interval] if interval_s else []
+        stopped = stop.wait(max(0.0, min(moments) - clock()))
+        for session in list(running):
+            if why := session.poll():
+                ended[session.target.process.pid] = why
+                finished[id(session)] = session.stop()
+                running.remove(session)
+        now = clock()
+        if now >= next_slice:
+            for session in running:
+                session.end_slice()
+            next_slice += slice_s
+        if interval_s and on_interval and running and now >= next_interval:
+            on_interval(combined([session.interval() for session in running]))
+            next_interval += interval_s
+        if stopped or (duration_s is not None and now >= begin + duration_s):
+            break
+    for session in running:
+        finished[id(session)] = session.stop()
+    recordings = [finished[id(session)] for session in sessions]
+    return Outcome(combined(recordings), recordings, ended)

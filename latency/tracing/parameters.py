@@ -1,0 +1,101 @@
+"""How the BPF program learns a build: compile-time integers, ``-DPYLAT_NAME=<int>``, from pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from latency.cpython.offsets import Offsets
+from latency.cpython.sites import Role, SitePlan
+
+# Offsets of the registers in x86-64's struct pt_regs (Linux arch/x86/include/uapi/asm/ptrace.h), in bytes.
+PT_REGS = {
+    name: 8 * place
+    for place, name in enumerate(
+        ("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi")
+    )
+}
+_FIRST_ARGUMENT = "rdi"  # System V ABI
+
+BPF_F_NO_PREALLOC, BPF_F_MMAPABLE = 1 << 0, 1 << 10  # linux/bpf.h
+_CO_SUSPENDS = 0x20 | 0x80 | 0x100 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
+_NO_CREATOR = 0x100  # no oparg is that large
+_POINTER_MASK = 0xFFFF_FFFF_FFFF_FFFF
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How much the tables hold. What does not fit is counted as ``table_full``.
+
+    Attributes:
+        slots: functions with statistics (a suspending function takes two), at most 65,535; 4.7 kB each.
+        functions: code objects that are known, wanted or not; 24 bytes each and some.
+        threads: threads with an open call at one time; 24 kB each while it lives.
+        suspended: generators and coroutines of wanted functions that are suspended at one time.
+        event_pages: pages of the ring buffer, a power of two.
+    """
+
+    slots: int = 1024
+    functions: int = 65_536
+    threads: int = 8192
+    suspended: int = 262_144
+    event_pages: int = 256
+
+
+def cflags(offsets: Offsets, plan: SitePlan, capacity: Capacity, *, every_function: bool) -> list[str]:
+    """The compiler flags for ``bpf/pylat.bpf.c``, sorted.
+
+    Args:
+        every_function: nearly every call is wanted, so exits look at the open calls before the table of functions.
+
+    Raises:
+        UnsupportedBuild: the offsets lack a member that the plan needs.
+    """
+    registers = {f"{place.upper().replace('.', '_')}": PT_REGS[register] for place, register in plan.registers.items()}
+    generator_frame = offsets.get("gen.iframe")
+    values = {
+        **registers,
+        "ARGUMENT_1": PT_REGS[_FIRST_ARGUMENT],
+        "MMAPABLE": BPF_F_MMAPABLE,
+        "NO_PREALLOC": BPF_F_NO_PREALLOC,
+        "SLOTS": capacity.slots,
+        "MAX_FUNCTIONS": capacity.functions,
+        "MAX_THREADS": capacity.threads,
+        "MAX_SUSPENDED": capacity.suspended,
+        "EVENT_PAGES": capacity.event_pages,
+        "EVERY_FUNCTION": int(every_function),
+        "MANY_PROCESSES": 0,
+        "ENTRY_MAY_REPEAT": int(plan.may_repeat),
+        "ALWAYS_ASK_KIND": int(plan.creator_oparg is not None),
+        "START": {"lasti": 1, "oparg": 2}[plan.start_by],
+        "RESUME_MASK": plan.resume_mask,
+        "RESUME_CREATOR": _NO_CREATOR if plan.creator_oparg is None else plan.creator_oparg,
+        "FRAME_CODE": offsets["frame.code"],
+        "FRAME_INSTR": offsets["frame.instr"],
+        # To 3.10 one exit site sees suspensions too: f_state (3.10) or f_stacktop (to 3.9) tells them.
+        "FRAME_STATE": _or_absent(offsets.get("frame.state")),
+        "FRAME_STACKTOP": _or_absent(None if "frame.owner" in offsets else offsets.get("frame.stacktop")),
+        "OBJECT_TYPE": offsets["object.type"],
+        "TSTATE_EXCEPTION": offsets["tstate.curexc"],
+        # 3.12 keeps the exception itself (current_exception), older ones its type (curexc_type).
+        "EXCEPTION_IS_VALUE": int("current_exception" in offsets.structs["PyThreadState"]),
+        "CODE_FLAGS": offsets["code.flags"],
+        "CODE_LINE": offsets["code.firstlineno"],
+        "CODE_NAME": offsets["code.qualname" if "code.qualname" in offsets else "code.name"],
+        "CODE_FILENAME": offsets["code.filename"],
+        "CO_SUSPENDS": _CO_SUSPENDS,
+        "GENERATOR_FRAME": offsets["gen.frame"] if generator_frame is None else generator_frame,
+        "GENERATOR_FRAME_IS_POINTER": int(generator_frame is None),
+    }
+    flags = [f"-DPYLAT_{name}={value}" for name, value in values.items()]
+    flags.append(f"-DPYLAT_FRAME_CODE_MASK={offsets.stackref_mask & _POINTER_MASK:#x}ULL")
+    return sorted(flags)
+
+
+def programs(plan: SitePlan) -> dict[Role, str]:
+    """The BPF function of each role that the plan has sites for, in the order in which they are attached."""
+    roles = dict.fromkeys(site.role for site in plan.sites)
+    return {role: f"pylat_{role.value}" for role in roles}
+
+
+def _or_absent(offset: int | None) -> int:
+    return -1 if offset is None else offset

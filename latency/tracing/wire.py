@@ -1,0 +1,94 @@
+"""What crosses the border between BPF and Python: ``bpf/pylat.h`` once more, as numpy dtypes.
+
+``bpf/pylat.h`` is the truth. A test compiles it and compares every offset and size with these; ``program.py`` compares
+the sizes again with what bcc made of it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from latency.histogram import BUCKETS
+from latency.resources import directory
+
+DEPTH = 1024
+NAME_BYTES = 224
+WANTED, SUSPENDS, RESUMED = 1, 2, 4
+NO_SLOT = 0xFFFF
+ACTIVE, DEAD = 1, 2
+
+FUNCTION_KEY = np.dtype([("code", "<u8"), ("process", "<u4"), ("padding", "<u4")])
+FUNCTION = np.dtype([("slot", "<u2"), ("active_slot", "<u2"), ("flags", "<u4")])
+STATISTICS = np.dtype(
+    [
+        ("code", "<u8"),
+        ("process", "<u4"),
+        ("flags", "<u4"),
+        *((name, "<u8") for name in ("returned", "raised", "abandoned", "suspensions", "sum_ns", "min_ns", "max_ns")),
+        ("counts", "<u8", (BUCKETS,)),
+    ]
+)
+OPEN = np.dtype([("frame", "<u8"), ("start_ns", "<u8"), ("slot", "<u2"), ("active_slot", "<u2"), ("flags", "<u4")])
+THREAD = np.dtype(
+    [
+        *((name, "<u4") for name in ("depth", "too_deep", "disordered", "process")),
+        ("closing_frame", "<u8"),
+        ("open", OPEN, (DEPTH,)),
+    ]
+)
+FRAME_KEY = np.dtype([("frame", "<u8"), ("process", "<u4"), ("padding", "<u4")])
+SUSPENDED = np.dtype(
+    [
+        ("start_ns", "<u8"),
+        ("active_ns", "<u8"),
+        ("slot", "<u2"),
+        ("active_slot", "<u2"),
+        *((name, "<u4") for name in ("suspensions", "running", "padding")),
+    ]
+)
+CONFIG = np.dtype([("code_type", "<u8"), ("generator_exit", "<u8"), ("enabled", "<u4"), ("padding", "<u4")])
+CODE_EVENT = np.dtype(
+    [
+        ("code", "<u8"),
+        ("process", "<u4"),
+        ("slot", "<u2"),
+        ("active_slot", "<u2"),
+        ("line", "<u4"),
+        ("co_flags", "<u4"),
+        ("qualname", "u1", (NAME_BYTES,)),
+        ("filename", "u1", (NAME_BYTES,)),
+    ]
+)
+COUNTERS = np.dtype(
+    [
+        (name, "<u8")
+        for name in (
+            *("hits", "entries", "matched", "abandoned", "duplicates", "began_before"),
+            *("unmatched_return", "unmatched_entry", "too_deep", "table_full", "read_fault", "negative"),
+            *("bad_frame", "event_lost", "thread_ended"),
+        )
+    ]
+)
+LOSSES = COUNTERS.names[COUNTERS.names.index("unmatched_return") :] if COUNTERS.names else ()
+
+STRUCTS: dict[str, np.dtype[Any]] = {
+    "pylat_function_key": FUNCTION_KEY,
+    "pylat_function": FUNCTION,
+    "pylat_statistics": STATISTICS,
+    "pylat_open": OPEN,
+    "pylat_thread": THREAD,
+    "pylat_frame_key": FRAME_KEY,
+    "pylat_suspended": SUSPENDED,
+    "pylat_config": CONFIG,
+    "pylat_counters": COUNTERS,
+    "pylat_code_event": CODE_EVENT,
+}
+
+
+def header_constants() -> dict[str, int]:
+    """The plain integer ``#define``s of ``bpf/pylat.h``."""
+    text = (directory("bpf") / "pylat.h").read_text()
+    return {name: int(value, 0) for name, value in re.findall(r"^#define (PYLAT_\w+) (\w+)", text, re.MULTILINE)}
