@@ -1,0 +1,75 @@
+"""What the programs under test share: one JSON line says ready, then one command line at a time from standard input.
+
+``run`` runs the workload once and answers with its truth as one JSON line; ``quit``, or the end of the input, ends.
+These programs run on CPython 3.6 to 3.15, with the standard library alone.
+"""
+
+import json
+import os
+import platform
+import sys
+import time
+
+if hasattr(time, "perf_counter_ns"):
+    clock_ns = time.perf_counter_ns
+else:  # 3.6
+
+    def clock_ns():
+        return int(time.perf_counter() * 1e9)
+
+
+def say(answer):
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def truth(returned=0, raised=0, suspensions=0, abandoned=0):
+    """What one run does to one function.
+
+    ``calls`` are those that end by themselves; a generator that is closed or collected while suspended is ``abandoned``
+    instead. ``suspensions`` are all of them, those of abandoned calls too.
+    """
+    return {
+        "calls": returned + raised,
+        "returned": returned,
+        "raised": raised,
+        "suspensions": suspensions,
+        "abandoned": abandoned,
+    }
+
+
+class Scenarios:
+    """Functions that each run a scenario, and ``known``: the truth of what they call, by qualname."""
+
+    def __init__(self):
+        self.functions = []
+        self.known = {}
+
+    def __call__(self, **known):
+        """Decorates a scenario; the keywords are the truth of one run of it."""
+
+        def register(function):
+            self.functions.append(function)
+            self.known.update(known)
+            return function
+
+        return register
+
+    def run(self):
+        for function in self.functions:
+            function()
+        return self.known
+
+
+def serve(run):
+    """Answers commands until the end; ``run()`` does the workload and gives {qualname: truth(...)}."""
+    say({"ready": True, "pid": os.getpid(), "python": platform.python_version()})
+    while True:
+        # not "for line in stdin", which reads ahead
+        command = sys.stdin.readline().strip()
+        if command == "run":
+            say(run())
+        elif command in ("", "quit"):
+            return
+        else:
+            say({"error": "unknown command " + command})

@@ -1,0 +1,37 @@
+"""Deep recursion, many times: ``descend`` returns from every level, ``plunge`` raises through every level.
+
+recursion.py [DEPTH [TIMES]]
+"""
+
+import sys
+
+from protocol import serve, truth
+
+DEPTH = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+TIMES = int(sys.argv[2]) if len(sys.argv) > 2 else 50
+
+
+def descend(depth):
+    if depth > 1:
+        descend(depth - 1)
+
+
+def plunge(depth):
+    if depth > 1:
+        plunge(depth - 1)
+    raise KeyError(depth)
+
+
+def run():
+    for _ in range(TIMES):
+        descend(DEPTH)
+        try:
+            plunge(DEPTH)
+        except KeyError:
+            pass
+    return {"descend": truth(returned=DEPTH * TIMES), "plunge": truth(raised=DEPTH * TIMES)}
+
+
+if __name__ == "__main__":
+    sys.setrecursionlimit(DEPTH + 1000)
+    serve(run)

@@ -1,0 +1,58 @@
+"""A server's inner loop: 4 threads call ``handle_request``, of mixed latencies; one call in a hundred raises.
+
+requests.py [CALLS_PER_THREAD [DURATIONS_FILE]]
+
+Each run writes what every call measured of itself, first statement to last, to the file: int64 nanoseconds in the
+machine's byte order, in no particular order.
+"""
+
+import sys
+import threading
+import time
+from array import array
+
+from protocol import clock_ns, serve, truth
+
+THREADS = 4
+CALLS = int(sys.argv[1]) if len(sys.argv) > 1 else 2500
+DURATIONS_FILE = sys.argv[2] if len(sys.argv) > 2 else None
+
+
+def handle_request(number, durations):
+    began = clock_ns()
+    if number % 100 == 99:
+        durations.append(clock_ns() - began)
+        raise ValueError(number)
+    if number % 20 == 10:
+        time.sleep(0.001)
+    elif number % 4 == 2:
+        for _ in range(500):
+            pass
+    durations.append(clock_ns() - began)
+
+
+def worker(durations):
+    for number in range(CALLS):
+        try:
+            handle_request(number, durations)
+        except ValueError:
+            pass
+
+
+def run():
+    logs = [array("q") for _ in range(THREADS)]
+    threads = [threading.Thread(target=worker, args=(log,)) for log in logs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if DURATIONS_FILE is not None:
+        with open(DURATIONS_FILE, "wb") as out:
+            for log in logs:
+                log.tofile(out)
+    raised = THREADS * (CALLS // 100)
+    return {"handle_request": truth(returned=THREADS * CALLS - raised, raised=raised), "worker": truth(THREADS)}
+
+
+if __name__ == "__main__":
+    serve(run)

@@ -1,0 +1,89 @@
+"""Who may import whom: one direction of flow, read from one dict."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "latency"
+
+# room -> what it may import beside the standard library and itself; a room is a folder or a module of the package
+DATA = {"latency.errors", "latency.histogram", "latency.recording", "numpy"}
+LAW: dict[str, set[str]] = {
+    "errors": set(),
+    "resources": set(),
+    "histogram": {"latency.errors", "numpy", "scipy"},
+    "recording": DATA,
+    "target": {"latency.errors", "latency.resources", "numpy"},
+    "cpython": DATA | {"latency.resources", "latency.target", "capstone"},
+    "tracing": DATA | {"latency.resources", "latency.target", "latency.cpython"},
+    "report": DATA | {"rich"},
+    "cli": DATA
+    | {
+        "latency",
+        "latency.resources",
+        "latency.target",
+        "latency.cpython",
+        "latency.tracing",
+        "latency.report",
+        "rich",
+    },
+    "__main__": {"latency.cli"},
+    "__init__": set(),
+    "demo_workload": set(),
+}
+# the one file of a room that may import one thing more
+EXTRA = {"target/elf.py": {"elftools"}, "tracing/program.py": {"bcc"}}
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "_data" not in path.parts)
+
+
+def room(file: str) -> str:
+    return file.split("/")[0].removesuffix(".py")
+
+
+def imported(source: str, package: str) -> Iterator[str]:
+    """The dotted names that a module of ``package`` imports, also within functions and for types alone."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            yield from (f"{base}.{alias.name}" for alias in node.names) if base == "latency" else (base,)
+
+
+def law_name(dotted: str) -> str:
+    """What the law calls it: ``latency.target`` for ``latency.target.maps``, ``numpy`` for ``numpy.typing``."""
+    parts = dotted.split(".")
+    if parts[0] != "latency":
+        return parts[0]
+    name = ".".join(parts[:2])
+    return name if len(parts) > 1 and parts[1] in LAW else "latency"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_room_imports_only_what_the_law_allows(file: str) -> None:
+    here = room(file)
+    package = ".".join(["latency", *file.split("/")[:-1]])
+    names = {law_name(name) for name in imported((PACKAGE / file).read_text(encoding="utf-8"), package)}
+    allowed = LAW[here] | EXTRA.get(file, set()) | {f"latency.{here}"} | set(sys.stdlib_module_names)
+    assert names <= allowed
+
+
+def test_no_module_shares_a_name_with_a_data_folder() -> None:
+    assert not {"bpf.py", "offsets.py", "bpf/__init__.py", "offsets/__init__.py"} & set(FILES)
+
+
+def test_a_relative_import_is_seen() -> None:
+    assert list(imported("from ..report import text\nfrom .maps import parse\n", "latency.target")) == [
+        "latency.report",
+        "latency.target.maps",
+    ]
+
+
+def test_the_import_of_a_room_by_its_package_is_seen() -> None:
+    assert list(imported("def late():\n    from latency import report\n", "latency.target")) == ["latency.report"]
