@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn, TypeVar
 from uuid import uuid4
 
 from latency.errors import RecordingError
@@ -17,7 +18,16 @@ from latency.recording.encode import SCHEMA, to_json
 from latency.recording.model import Recording
 
 MAX_BYTES = 1 << 30
+T = TypeVar("T")
 _HINT = "give a file that pylat wrote with -o"
+
+
+@dataclass(frozen=True)
+class _Run(Generic[T]):
+    """A run that was decoded, among what is still JSON."""
+
+    id: str
+    made: T
 
 
 def dumps(runs: Iterable[Recording]) -> str:
@@ -76,19 +86,7 @@ def load(path: Path) -> list[Recording]:
     Raises:
         RecordingError: it cannot be read, is no recording, or is not what ``pylat/1`` promises.
     """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise RecordingError(f"cannot read {path}: {error.strerror or error}", _HINT) from error
-    if len(raw) > MAX_BYTES:
-        raise RecordingError(f"{path} is larger than {MAX_BYTES >> 20} MiB", "keep fewer runs in one file")
-    try:
-        return loads(raw.decode())
-    except UnicodeDecodeError:
-        raise RecordingError(f"{path} is no pylat recording: not UTF-8 text", _HINT) from None
-    except RecordingError as error:
-        raise RecordingError(f"{path} is no pylat recording: {error}", error.hint) from None
+    return load_each(read_bytes(path), path, lambda run: run)
 
 
 def loads(text: str) -> list[Recording]:
@@ -97,22 +95,69 @@ def loads(text: str) -> list[Recording]:
     Raises:
         RecordingError: see :func:`load`.
     """
+    return _loads(text, lambda run: run)
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a recording file holds.
+
+    Raises:
+        RecordingError: it cannot be read, or is larger than ``MAX_BYTES``.
+    """
     try:
-        with _no_collector():
-            runs = list(_runs(text))
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise RecordingError(f"cannot read {path}: {error.strerror or error}", _HINT) from error
+    if len(raw) > MAX_BYTES:
+        raise RecordingError(f"{path} is larger than {MAX_BYTES >> 20} MiB", "keep fewer runs in one file")
+    return raw
+
+
+def load_each(raw: bytes, path: Path, make: Callable[[Recording], T]) -> list[T]:
+    """What ``make`` makes of each run in the bytes of path; a run is let go before the next one is decoded.
+
+    Raises:
+        RecordingError: see :func:`load`.
+    """
+    try:
+        return _loads(raw.decode(), make)
+    except UnicodeDecodeError:
+        raise RecordingError(f"{path} is no pylat recording: not UTF-8 text", _HINT) from None
+    except RecordingError as error:
+        raise RecordingError(f"{path} is no pylat recording: {error}", error.hint) from None
+
+
+def _loads(text: str, make: Callable[[Recording], T]) -> list[T]:
+    try:
+        with no_collector():
+            runs = list(_runs(text, make))
     except RecursionError:
         raise RecordingError("JSON nested too deeply", _HINT) from None
     except Invalid as invalid:
         raise RecordingError(str(invalid), _HINT) from None
     except ValueError as error:
         raise RecordingError(f"not JSON: {error}", _HINT) from None
-    if len({run.id for run in runs}) < len(runs):
+    if len({id for id, _ in runs}) < len(runs):
         raise RecordingError("two runs have one id", "append each run once")
-    return runs
+    return [made for _, made in runs]
 
 
-def _runs(text: str) -> Iterator[Recording]:
-    document = json.loads(text, parse_constant=_refuse, object_hook=_decode_early)
+def _runs(text: str, make: Callable[[Recording], T]) -> Iterator[tuple[str, T]]:
+    def decode_early(value: dict[str, Any]) -> dict[str, Any] | _Run[T] | Invalid:
+        """Decode a run as soon as it is parsed: its dicts take ten times the memory of what they say.
+
+        What is wrong with it is told later, in its place, after the schema has been looked at.
+        """
+        if "functions" not in value:
+            return value
+        try:
+            run = run_from_json(value)
+            return _Run(run.id, make(run))
+        except Invalid as invalid:
+            return invalid
+
+    document = json.loads(text, parse_constant=_refuse, object_hook=decode_early)
     if not isinstance(document, dict) or not str(document.get("schema", "")).startswith("pylat/"):
         raise Invalid('no "schema": "pylat/..." in it')
     if document["schema"] != SCHEMA:
@@ -121,23 +166,10 @@ def _runs(text: str) -> Iterator[Recording]:
     if not isinstance(runs, list):
         raise Invalid("runs: not a list")
     for index, run in enumerate(runs):
-        if isinstance(run, Recording):
-            yield run
+        if isinstance(run, _Run):
+            yield run.id, run.made
         else:
             raise Invalid(f"runs[{index}].{run if isinstance(run, Invalid) else 'functions: missing'}")
-
-
-def _decode_early(value: dict[str, Any]) -> dict[str, Any] | Recording | Invalid:
-    """Decode a run as soon as it is parsed: its dicts take ten times the memory of what they say.
-
-    What is wrong with it is told later, in its place, after the schema has been looked at.
-    """
-    if "functions" not in value:
-        return value
-    try:
-        return run_from_json(value)
-    except Invalid as invalid:
-        return invalid
 
 
 def _refuse(name: str) -> NoReturn:
@@ -145,7 +177,7 @@ def _refuse(name: str) -> NoReturn:
 
 
 @contextmanager
-def _no_collector() -> Iterator[None]:
+def no_collector() -> Iterator[None]:
     """Hundreds of thousands of objects are made and none is garbage: the collector would take half the time."""
     was_enabled = gc.isenabled()
     gc.disable()

@@ -9,7 +9,7 @@ from latency.recording import REMEDY, FunctionLatency, Recording
 from latency.report.distribution import log2_rows, percentiles, percentiles_with_errors
 from latency.report.layout import Line, flow, to_text, wrap
 from latency.report.names import escape
-from latency.report.summary import place, summary
+from latency.report.summary import by_time, place, summary
 from latency.report.units import count, duration, number, percent, plural
 
 FULL = 5
@@ -32,6 +32,7 @@ def render(
     color: bool = False,
     top: int = 20,
     timestamp: bool = False,
+    full: bool = False,
 ) -> str:
     """The report of one run.
 
@@ -42,12 +43,13 @@ def render(
         color: with ANSI styles, for a terminal.
         top: how many functions a table shows.
         timestamp: begin with the time at which the measurement ended.
+        full: show the histogram of each function of the table, and not only of a few that were asked for.
     """
     width = max(width, MIN_WIDTH)
-    return to_text(_lines(recording, unit, width, top, timestamp), width=width, color=color)
+    return to_text(_lines(recording, unit, width, top, timestamp, full), width=width, color=color)
 
 
-def _lines(recording: Recording, unit: str | None, width: int, top: int, timestamp: bool) -> Iterator[Line]:
+def _lines(recording: Recording, unit: str | None, width: int, top: int, timestamp: bool, full: bool) -> Iterator[Line]:
     functions = recording.functions
     if timestamp:
         yield Line(_ended(recording), style="dim")
@@ -63,8 +65,8 @@ def _lines(recording: Recording, unit: str | None, width: int, top: int, timesta
             yield from wrap(
                 "total: time inside, callees included, waits of generators and coroutines not", width, style="dim"
             )
-        if recording.options.func and len(functions) <= FULL:
-            for each in functions:
+        if full or (recording.options.func and len(functions) <= FULL):
+            for each in by_time(functions)[:top]:
                 yield Line("")
                 yield place(each, width)
                 yield from _function(each, recording.duration_s, unit, width)

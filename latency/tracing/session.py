@@ -1,7 +1,7 @@
 """One measurement of one process: prepare, start, look in from time to time, stop: a ``Recording``.
 
-    attach:  load; exits, then entries; check again what may have changed; enable
-    end:     disable; detach; read the tables
+attach:  load; exits, then entries; check again what may have changed; enable
+end:     disable; detach; read the tables
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
-from latency.cpython.functions import live_functions
 from latency.cpython.debug_offsets import READ_BYTES
+from latency.cpython.functions import live_functions
 from latency.cpython.offsets import Offsets, for_build
-from latency.cpython.patterns import Matcher
+from latency.cpython.patterns import Matcher, nearest
 from latency.cpython.sites import SitePlan, plan_for
 from latency.errors import NoFunctionMatches, TargetError
 from latency.recording import FunctionLatency, Losses, Options, Recording, TargetInfo
@@ -34,7 +34,15 @@ from latency.tracing.results import latencies
 from latency.tracing.table import FunctionTable
 
 _CODE_BYTES = 136  # covers the members below in all versions
-_LASTING = ("object.type", "code.consts", "code.names", "code.filename", "code.name", "code.qualname", "code.firstlineno")
+_LASTING = (
+    "object.type",
+    "code.consts",
+    "code.names",
+    "code.filename",
+    "code.name",
+    "code.qualname",
+    "code.firstlineno",
+)
 _EVERY_FUNCTION = Capacity(slots=8192)
 
 
@@ -52,6 +60,14 @@ class Stopwatch:
             yield
         finally:
             self.steps.append((name, time.perf_counter() - begin))
+
+
+class _OpenCall(NamedTuple):
+    """A call that has begun and not ended."""
+
+    frame: int
+    start_ns: int
+    slot: int
 
 
 class Target:
@@ -161,7 +177,7 @@ class Session:
         """Take in what has happened since; call it several times a second.
 
         Returns:
-            ``""``, or why the target cannot be measured any longer: ``"exited"`` or ``"exec"`` (it runs another program).
+            ``""``, or why the target cannot be measured any longer: ``"exited"`` or ``"exec"`` (another program).
         """
         self.program.consume()
         process = self.target.process
@@ -182,14 +198,17 @@ class Session:
     def stop(self) -> Recording:
         """End the measurement: disable, detach, read."""
         program = self.program
+        stale = self._stale_calls()
         program.config["enabled"] = 0
-        program.detach()
         ended_ns = time.monotonic_ns()
+        program.detach()
         program.consume()
         reading = Reading.take(program, ended_ns)
-        opens, vanished = self._open_calls()
+        opens: dict[int, OpenCalls] = {}
+        for call in self._open_calls() - stale:
+            opens.setdefault(call.slot, OpenCalls()).add(call.start_ns)
         program.close_exit_link()
-        return self._recording(reading, self._first, opens, vanished, slices=self._slices)
+        return self._recording(reading, self._first, opens, len(stale), slices=self._slices)
 
     def close(self) -> None:
         """Take everything away."""
@@ -205,9 +224,7 @@ class Session:
 
     def _program(self, capacity: Capacity) -> Program:
         with self.target.stopwatch.step("compile and load"):
-            flags = cflags(
-                self.target.offsets, self.target.plan, capacity, every_function=not self.options.func
-            )
+            flags = cflags(self.target.offsets, self.target.plan, capacity, every_function=not self.options.func)
             return Program(flags, self.target.plan, capacity, attachment=self._attachment)
 
     def _fitting(self, compiling: Future[Program]) -> Program:
@@ -219,31 +236,29 @@ class Session:
         program.close()
         return self._program(Capacity(slots=min(wire.NO_SLOT, needed * 2)))
 
-    def _open_calls(self) -> tuple[dict[int, OpenCalls], int]:
-        """(the open calls by slot, how many had ended unseen: their frame is another call's now)."""
-        by_slot: dict[int, OpenCalls] = {}
-        frames: list[int] = []
-        calls: list[tuple[int, int]] = []
-        kept = {int(key["frame"][0]): value[0] for key, value in self.program.suspended.items()}
+    def _open_calls(self) -> set[_OpenCall]:
+        """The calls that have begun and not ended, suspended ones included."""
+        suspended = {int(key["frame"][0]): value[0] for key, value in self.program.suspended.items()}
+        found = set()
         for _, value in self.program.threads.items():
-            thread = value[0]
-            for call in thread["open"][: min(int(thread["depth"]), wire.DEPTH)]:
+            for call in value[0]["open"][: min(int(value[0]["depth"]), wire.DEPTH)]:
                 frame = int(call["frame"])
-                start_ns = int(kept[frame]["start_ns"] if frame in kept else call["start_ns"])
-                frames.append(frame)
-                calls.append((int(call["slot"]), start_ns))
-        for frame, record in kept.items():
-            if not record["running"]:
-                frames.append(frame)
-                calls.append((int(record["slot"]), int(record["start_ns"])))
-        codes = self._codes(frames)
-        vanished = 0
-        for (slot, start_ns), code in zip(calls, codes, strict=True):
-            if code is not None and code != int(self.program.statistics["code"][slot]):
-                vanished += 1
-            else:
-                by_slot.setdefault(slot, OpenCalls()).add(start_ns)
-        return by_slot, vanished
+                began = suspended[frame] if call["flags"] & wire.RESUMED and frame in suspended else call
+                found.add(_OpenCall(frame, int(began["start_ns"]), int(call["slot"])))
+        for frame, kept in suspended.items():
+            if not kept["running"]:
+                found.add(_OpenCall(frame, int(kept["start_ns"]), int(kept["slot"])))
+        return found
+
+    def _stale_calls(self) -> set[_OpenCall]:
+        """Open calls whose end was missed: still in the table after their frame was seen to be another's."""
+        calls = list(self._open_calls())
+        codes = self._codes([call.frame for call in calls])
+        owners = self.program.statistics["code"]
+        gone = {
+            call for call, code in zip(calls, codes, strict=True) if code is not None and code != int(owners[call.slot])
+        }
+        return gone & self._open_calls() if gone else gone
 
     def _same_code(self, one: bytes | None, two: bytes | None) -> bool:
         """Whether two readings of a code object's head are of one object, by the members that never change."""
@@ -301,7 +316,7 @@ def _busiest_first(functions: tuple[FunctionLatency, ...]) -> tuple[FunctionLate
 def _require_matches(matcher: Matcher, table: FunctionTable, options: Options, lives: list[Any]) -> None:
     for pattern in matcher.unmatched(lives):
         if not table.wanted:
-            near = matcher.nearest(pattern, lives)
+            near = nearest(pattern, lives)
             hint = f"nearest: {', '.join(near)}" if near else "pylat functions -p PID lists what there is"
             raise NoFunctionMatches(f"no function matches {pattern!r}", hint)
 
@@ -316,7 +331,7 @@ def _discard(compiling: Future[Program]) -> None:
 def _offsets(process: Process, build: Build) -> Offsets:
     """The table of the build, compared with what the process says of itself (3.13 and later)."""
     symbol = build.image.symbol("_PyRuntime")
-    runtime = process.read_some(symbol.address + build.bias, READ_BYTES) if symbol and build.version >= (3, 13) else None
+    runtime = (
+        process.read_some(symbol.address + build.bias, READ_BYTES) if symbol and build.version >= (3, 13) else None
+    )
     return for_build(build.version, platform.machine(), build.flags, runtime=runtime or None)
-
-

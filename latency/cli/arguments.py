@@ -1,0 +1,163 @@
+"""What can be typed. The words follow bcc's funclatency: its users are ours."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from latency import __version__
+from latency.cli import check, demo, functions, record, report
+from latency.cli.terminal import say
+from latency.cpython.sites import ENGINES
+from latency.report.names import escape
+
+_EXAMPLES = """\
+examples:
+  pylat -p 4242 --func handle_request          measure until Ctrl-C, then report
+  pylat -p 4242 --func 'Api.*' -d 30 -m        every method of Api, 30 s, in milliseconds
+  pylat -p 4242 -d 10 --top 10                 every function, the busiest first
+  pylat -p 4242 --func views.py:88 -i 5 -T     a report every 5 s, with the time
+  pylat functions -p 4242 'Api.*'              what is there to be measured
+  pylat check -p 4242                          can pylat measure this process, and how
+
+exit status: 0 done; 1 a regression; 2 wrong use, or it could not attach; 3 nothing was measured;
+4 measured, but more was lost than --max-loss allows
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for what is wrong, one for what to do."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"pylat: {escape(message)}")
+        say(f"  {self.prog} --help lists what there is")
+        self.exit(2)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line. ``run`` of the result is the command; ends the program where it is wrong."""
+    parser, commands = _parser()
+    words = list(argv)
+    # "pylat -p PID --func NAME" is short for "pylat record -p PID --func NAME".
+    if words and words[0].startswith("-") and words[0] not in ("-h", "--help", "--version"):
+        words.insert(0, "record")
+    if words and not words[0].startswith("-") and words[0] not in commands:
+        parser.error(f"there is no command {words[0]!r}")
+    arguments = parser.parse_args(words)
+    if not hasattr(arguments, "run"):
+        parser.print_help()
+        parser.exit(2)
+    return arguments
+
+
+def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    parser = _Parser(
+        prog="pylat",
+        description="The exact latency of Python functions in live, unmodified CPython processes, by BPF.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pylat {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        added.set_defaults(run=run)
+        added.add_argument("-v", "--verbose", action="store_true", help="say what is done where and why")
+        return added
+
+    _measuring(command("record", record.run, "measure a running process and report (the default command)"))
+    _listing(command("functions", functions.run, "list the functions that live in a process"))
+    _reporting(command("report", report.run, "render a saved recording again"))
+    checking = command("check", check.run, "can pylat work here, on this process?")
+    checking.add_argument("-p", "--pid", type=_pid, metavar="PID", help="the process that you want to measure")
+    checking.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help=argparse.SUPPRESS)
+    showing = command("demo", demo.run, "start a small server workload and measure its handle_request")
+    showing.add_argument("-d", "--duration", type=_seconds, default=8.0, metavar="SECONDS", help="how long (8)")
+    _look(showing)
+    return parser, list(commands.choices)
+
+
+def _measuring(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-p", "--pid", type=_pid, action="append", required=True, help="whom to measure; repeatable")
+    parser.add_argument(
+        "--func",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="a name, a qualname (Api.get), a glob (Api.*), module:qualname or file.py:LINE; repeatable; "
+        "without it, every function",
+    )
+    parser.add_argument("-r", "--regex", action="store_true", help="--func is a regular expression on the qualname")
+    parser.add_argument("-d", "--duration", type=_seconds, metavar="SECONDS", help="how long; else until Ctrl-C")
+    parser.add_argument("-i", "--interval", type=_seconds, metavar="SECONDS", help="a report each so many seconds")
+    parser.add_argument("-o", "--output", metavar="FILE", help="save the recording")
+    parser.add_argument("--append", action="store_true", help="add the run to those in FILE")
+    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="how to see the calls")
+    parser.add_argument(
+        "--max-loss", type=_percentage, default=0.1, metavar="PCT", help="exit with 4 if more was lost (0.1)"
+    )
+    parser.add_argument("--attach", choices=("auto", "multi", "perf"), default="auto", help=argparse.SUPPRESS)
+    parser.add_argument("--ebpf", action="store_true", help=argparse.SUPPRESS)
+    _look(parser)
+
+
+def _look(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-T", "--timestamp", action="store_true", help="say when")
+    units = parser.add_mutually_exclusive_group()
+    units.add_argument("-u", "--microseconds", dest="unit", action="store_const", const="us", help="in microseconds")
+    units.add_argument("-m", "--milliseconds", dest="unit", action="store_const", const="ms", help="in milliseconds")
+    parser.add_argument("-F", "--full", action="store_true", help="a histogram for each function of the table")
+    parser.add_argument("--top", type=_count, default=20, metavar="N", help="functions in the table (20)")
+    parser.add_argument("-j", "--json", dest="format", action="store_const", const="json", help="--format json")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="of the report (text)")
+
+
+def _listing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-p", "--pid", type=_pid, required=True, help="whose functions")
+    parser.add_argument("pattern", nargs="?", metavar="PATTERN", help="as --func takes it; else all of them")
+    parser.add_argument("-r", "--regex", action="store_true", help="PATTERN is a regular expression on the qualname")
+    parser.add_argument("-j", "--json", action="store_true", help="as JSON")
+
+
+def _reporting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="what -o saved")
+    _look(parser)
+
+
+def _pid(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 1 << 31:
+        raise argparse.ArgumentTypeError(f"{text!r} is no process id")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    value = _number(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration: give seconds, more than 0")
+    return value
+
+
+def _percentage(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of functions")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    return value

@@ -1,0 +1,76 @@
+"""A recording on its way out: text or JSON on standard output, a file, and the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from latency.cli.terminal import color, width
+from latency.errors import RecordingError
+from latency.recording import Recording, append, dump, dumps, to_json
+from latency.report.text import render
+
+DONE, NOTHING_MEASURED, LOSSY = 0, 3, 4
+
+
+def show(recording: Recording, arguments: argparse.Namespace) -> None:
+    """Print a report as the arguments ask for it."""
+    if arguments.format == "json":
+        sys.stdout.write(dumps([recording]) + "\n")
+    else:
+        sys.stdout.write(text(recording, arguments))
+    sys.stdout.flush()
+
+
+def show_interval(recording: Recording, arguments: argparse.Namespace) -> None:
+    """Print one of several reports: as JSON, each is one line."""
+    if arguments.format == "json":
+        print(json.dumps({"schema": "pylat/1", "runs": [to_json(recording)]}, separators=(",", ":")), flush=True)
+    else:
+        print(text(recording, arguments), flush=True)
+
+
+def text(recording: Recording, arguments: argparse.Namespace) -> str:
+    """The text report."""
+    return render(
+        recording,
+        unit=arguments.unit,
+        width=width(),
+        color=color(),
+        top=arguments.top,
+        timestamp=arguments.timestamp,
+        full=arguments.full,
+    )
+
+
+def require_writable(path: str) -> None:
+    """Find out before the measurement that its recording cannot be saved.
+
+    Raises:
+        RecordingError: the folder is missing or not writable, or the path is a folder.
+    """
+    file = Path(path)
+    try:
+        if file.is_dir():
+            raise IsADirectoryError(21, os.strerror(21))
+        with tempfile.NamedTemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise RecordingError(f"cannot write {path}: {error.strerror}", "give -o another path") from None
+
+
+def save(recording: Recording, arguments: argparse.Namespace) -> None:
+    """Write the recording where ``-o`` says. Raises RecordingError."""
+    if arguments.output:
+        (append if arguments.append else dump)([recording], Path(arguments.output))
+
+
+def exit_status(recording: Recording, *, max_loss_pct: float) -> int:
+    """0; 3 where no call was seen; 4 where more was lost than is allowed."""
+    if not recording.calls and not any(each.open or each.abandoned for each in recording.functions):
+        return NOTHING_MEASURED
+    return LOSSY if recording.loss_share * 100 > max_loss_pct else DONE

@@ -1,0 +1,115 @@
+"""What pylat needs of the machine that it runs on, each thing with what to do where it is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latency.errors import HostError, KernelTooOld, MissingBcc, NoPrivilege
+from latency.tracing.program import import_bcc
+
+_OLDEST_KERNEL = (5, 8)  # ring buffer
+_MULTI_KERNEL = (6, 6)  # uprobe-multi links
+# linux/capability.h
+_CAP_SYS_PTRACE, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 19, 21, 38, 39
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: ``"kernel"``, ``"bcc"``, ….
+        met: whether it is as pylat needs it.
+        found: what there is.
+        error: what a measurement fails with; None if it is met.
+    """
+
+    name: str
+    met: bool
+    found: str
+    error: HostError | None = None
+
+
+def checks(
+    *,
+    sys: Path = Path("/sys"),
+    proc: Path = Path("/proc"),
+    release: str | None = None,
+    machine: str | None = None,
+    bcc: Callable[[], Any] = import_bcc,
+) -> Iterator[Check]:
+    """Look at everything. The arguments are seams for tests."""
+    yield _machine(machine or platform.machine())
+    yield _kernel(release or platform.release())
+    yield _uprobes(sys)
+    yield _privileges(proc)
+    yield _bcc(bcc)
+
+
+def require(**seams: Any) -> None:
+    """Raises the HostError of the first thing that is missing."""
+    for check in checks(**seams):
+        if check.error:
+            raise check.error
+
+
+def _machine(machine: str) -> Check:
+    if machine == "x86_64":
+        return Check("machine", True, machine)
+    error = KernelTooOld(f"pylat does not know {machine} machines yet", "it runs on x86-64 Linux")
+    return Check("machine", False, machine, error)
+
+
+def _kernel(release: str) -> Check:
+    match = re.match(r"(\d+)\.(\d+)", release)
+    version = (int(match[1]), int(match[2])) if match else (0, 0)
+    if version < _OLDEST_KERNEL:
+        error = KernelTooOld(f"Linux {release} is too old: pylat needs 5.8 for BPF ring buffers", "use a newer kernel")
+        return Check("kernel", False, f"Linux {release}", error)
+    how = "uprobe-multi links" if version >= _MULTI_KERNEL else "perf events, since uprobe-multi links came with 6.6"
+    return Check("kernel", True, f"Linux {release}: {how}")
+
+
+def _uprobes(sys: Path) -> Check:
+    kind = sys / "bus/event_source/devices/uprobe/type"
+    if kind.exists():
+        return Check("uprobes", True, "the kernel has them")
+    error = KernelTooOld(
+        "this kernel has no uprobes",
+        "use a kernel with CONFIG_UPROBE_EVENTS and CONFIG_BPF_EVENTS",
+    )
+    return Check("uprobes", False, f"{kind} is missing", error)
+
+
+def _privileges(proc: Path) -> Check:
+    status = (proc / "self/status").read_text()
+    match = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)
+    held = int(match[1], 16) if match else 0
+
+    def has(number: int) -> bool:
+        return bool(held >> number & 1)
+
+    user = f"user {os.geteuid()}"
+    if has(_CAP_SYS_ADMIN) and has(_CAP_SYS_PTRACE):
+        return Check("privileges", True, f"{user}, with CAP_SYS_ADMIN and CAP_SYS_PTRACE")
+    if has(_CAP_BPF) and has(_CAP_PERFMON):
+        return Check("privileges", True, f"{user}, with CAP_BPF and CAP_PERFMON")
+    error = NoPrivilege(
+        "pylat may not use BPF here",
+        "run it as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE (to read the target's memory)",
+    )
+    return Check("privileges", False, f"{user}, without CAP_BPF and CAP_PERFMON", error)
+
+
+def _bcc(load: Callable[[], Any]) -> Check:
+    try:
+        module = load()
+    except MissingBcc as error:
+        return Check("bcc", False, str(error), error)
+    return Check("bcc", True, f"bcc {getattr(module, '__version__', '?')} at {os.path.dirname(module.__file__)}")

@@ -1,0 +1,131 @@
+"""The functions of every CPython are found, and have the names that the interpreter gives them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from latency.cpython.functions import LiveFunction, describe, live_functions
+from latency.cpython.offsets import Offsets, load
+from latency.cpython.patterns import Matcher
+from latency.target.build import Build, identify
+from latency.target.process import Process
+from tests.lab import Interpreter
+from tests.target_program import TargetProgram
+
+# Says where each code object of the process lies, and which names its own functions have.
+PROGRAM = r"""
+import asyncio, functools, gc, http.server, json, sys, types
+
+def kept(function):
+    @functools.wraps(function)
+    def wrapper(*arguments):
+        return function(*arguments)
+    return wrapper
+
+class Api:
+    @kept
+    def get(self):
+        def inner():
+            pass
+        class Local:
+            def method(self):
+                return (item for item in ())
+        return inner, Local
+    async def stream(self):
+        yield 1
+
+def make():
+    return lambda: 1
+
+async def serve():
+    pass
+
+def 函数():
+    pass
+
+exec(compile("def größe(): pass", "\udcff.py", "exec"))
+
+EXPECTED = {
+    kept: "kept", make: "make", serve: "serve", make(): "make.<locals>.<lambda>", Api.stream: "Api.stream",
+    Api.get: "kept.<locals>.wrapper", Api.get.__wrapped__: "Api.get", Api().get()[0]: "Api.get.<locals>.inner",
+    Api().get()[1].method: "Api.get.<locals>.Local.method", 函数: "函数", größe: "größe",
+}
+
+def within(code):
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from within(constant)
+
+codes = {}
+for function in gc.get_objects():
+    if isinstance(function, types.FunctionType):
+        for code in within(function.__code__):
+            codes[id(code)] = code
+listed = [(at, code.co_name, code.co_filename, code.co_firstlineno) for at, code in codes.items()]
+names = [(id(function.__code__), name) for function, name in EXPECTED.items()]
+print(json.dumps({"codes": listed, "names": names}), flush=True)
+sys.stdin.read()
+"""
+
+
+class Scene(NamedTuple):
+    """The program: ``codes`` are its code objects, ``names`` the qualnames of some."""
+
+    process: Process
+    build: Build
+    offsets: Offsets
+    codes: list[tuple[int, str, str, int]]
+    names: dict[int, str]
+
+    def live(self) -> dict[int, LiveFunction]:
+        return {it.address: it for it in live_functions(self.process, self.build, self.offsets)}
+
+
+@pytest.fixture
+def scene(interpreter: Interpreter, tmp_path: Path, start_target: Callable[..., TargetProgram]) -> Iterator[Scene]:
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM, encoding="utf-8")
+    target = start_target(interpreter, script, handshake=False)
+    truth = json.loads(target.readline())
+    with Process(target.pid) as process:
+        build = identify(process)
+        offsets = load(build.version, flags=build.flags)
+        yield Scene(process, build, offsets, truth["codes"], dict(truth["names"]))
+
+
+def test_no_code_object_is_missed(scene: Scene) -> None:
+    found = scene.live()
+    assert len(scene.codes) > 2000
+    for address, name, filename, line in scene.codes:
+        function = found[address].function
+        assert (function.filename, function.line) == (filename, line)
+        assert function.qualname.rpartition(".")[2] == name
+
+
+def test_every_function_has_its_qualname(scene: Scene) -> None:
+    found = scene.live()
+    assert {address: found[address].function.qualname for address in scene.names} == scene.names
+
+
+def test_a_module_and_a_qualname_mean_one_function(scene: Scene) -> None:
+    only = Matcher.parse(["__main__:Api.get"])
+    assert [it.function.qualname for it in scene.live().values() if only.matches(it)] == ["Api.get"]
+
+
+def test_one_address_is_described_without_a_scan(scene: Scene) -> None:
+    for address, qualname in scene.names.items():
+        described = describe(scene.process, scene.build, scene.offsets, address)
+        assert described is not None
+        bare = scene.build.version < (3, 11, 0)
+        assert described.function.qualname == (qualname.rpartition(".")[2] if bare else qualname)
+
+
+def test_the_kind_of_a_function_is_told(scene: Scene) -> None:
+    kinds = {it.function.qualname: it.function.kind for it in scene.live().values()}
+    assert [kinds[name] for name in ("make", "serve", "Api.stream")] == ["function", "coroutine", "async_generator"]

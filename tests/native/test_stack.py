@@ -1,0 +1,310 @@
+"""``bpf/stack.h``, the text that runs in the kernel: each rule by itself, then random processes against their truth."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from latency.tracing import wire
+from tests.native import stack_model as model
+from tests.native.stack_model import DUPLICATE, FROM_OVERFLOW, MATCHED, NOT_OPEN, OVERFLOW, PUSHED, REPLACED
+
+# A smaller table fills sooner. It stays inside the real one, whose other places are left to show any stray write.
+SOURCE = """
+#include "pylat.h"
+#ifdef SMALL
+#undef PYLAT_DEPTH
+#define PYLAT_DEPTH SMALL
+#endif
+#include "stack.h"
+#include <stddef.h>
+#include <string.h>
+
+int push(struct pylat_thread *t, struct pylat_open *c, int may_repeat) { return pylat_push(t, c, may_repeat); }
+int pop(struct pylat_thread *t, u64 frame, struct pylat_open *c) { return 16 + pylat_pop(t, frame, c); }
+void suspend(struct pylat_suspended *k, struct pylat_open *c, u64 now) { pylat_suspend(k, c, now); }
+void resume(struct pylat_suspended *k, u64 frame, u64 now, struct pylat_open *c) { pylat_resume(k, frame, now, c); }
+
+struct result { u32 code, depth, too_deep, disordered; u64 start, wall_start, active, suspensions; };
+static struct pylat_suspended kept[FRAMES];
+static char known[FRAMES];
+
+/* One event for each u64 (see stack_model.Log); its index is its time. Generators as pylat.bpf.c handles them. */
+void replay(struct pylat_thread *threads, const u64 *events, struct result *results, int n)
+{
+    for (int now = 0; now < n; now++) {
+        int op = events[now] & 15, may_repeat = events[now] >> 8 & 1, suspends = events[now] >> 9 & 1;
+        struct pylat_thread *thread = &threads[events[now] >> 4 & 15];
+        u64 frame = events[now] >> 16;
+        struct result *r = &results[now];
+        struct pylat_open call = {.frame = frame, .start_ns = now, .flags = suspends ? PYLAT_SUSPENDS : 0};
+        r->code = 255;
+        if (op == 0) {
+            for (int i = 0; i < THREADS; i++)
+                memset(&threads[i], 0, offsetof(struct pylat_thread, open));
+            memset(known, 0, sizeof(known));
+        } else if (op == 1) {
+            r->code = pylat_push(thread, &call, may_repeat);
+        } else if (op == 4) {
+            if (!known[frame] || kept[frame].running)
+                continue;
+            pylat_resume(&kept[frame], frame, now, &call);
+            r->code = pylat_push(thread, &call, may_repeat);
+        } else {
+            int popped = pylat_pop(thread, frame, &call), resumed = call.flags & PYLAT_RESUMED;
+            r->code = 16 + popped;
+            r->start = call.start_ns;
+            if (op == 3 && popped == PYLAT_MATCHED && suspends) {
+                pylat_suspend(&kept[frame], &call, now);
+                known[frame] = 1;
+            } else if (op == 2) {
+                r->wall_start = resumed ? kept[frame].start_ns : call.start_ns;
+                r->active = now - call.start_ns + (resumed ? kept[frame].active_ns : 0);
+                r->suspensions = resumed ? kept[frame].suspensions : 0;
+                known[frame] = 0;
+            }
+        }
+        r->depth = thread->depth;
+        r->too_deep = thread->too_deep;
+        r->disordered = thread->disordered;
+    }
+}
+"""
+SMALL = 8
+CANARY = 0xA5
+RESULT = np.dtype(
+    [*((name, "<u4") for name in ("code", "depth", "too_deep", "disordered"))]
+    + [(name, "<u8") for name in ("start", "wall_start", "active", "suspensions")]
+)
+SEQUENCES = int(os.environ.get("PYLAT_STACK_SEQUENCES", "100000"))
+SUSPENDS, RESUMED = wire.SUSPENDS, wire.RESUMED
+
+
+def pointer(values: np.ndarray) -> ctypes.c_void_p:
+    return values.ctypes.data_as(ctypes.c_void_p)
+
+
+class Stack:
+    """One thread's table, as large as the real one."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.library = library
+        self.thread = np.zeros(1, wire.THREAD)
+
+    def push(self, frame: int, start_ns: int = 0, *, may_repeat: bool = False, slot: int = 0, flags: int = 1) -> int:
+        call = np.array([(frame, start_ns, slot, wire.NO_SLOT, flags)], wire.OPEN)
+        return int(self.library.push(pointer(self.thread), pointer(call), int(may_repeat)))
+
+    def pop(self, frame: int) -> tuple[int, int | None]:
+        """The result, and when the call that ends had started."""
+        call = np.zeros(1, wire.OPEN)
+        result = int(self.library.pop(pointer(self.thread), ctypes.c_uint64(frame), pointer(call)))
+        return result, int(call["start_ns"][0]) if result == MATCHED else None
+
+    def __getattr__(self, name: str) -> int:
+        return int(self.thread[name][0])
+
+
+@pytest.fixture(scope="module")
+def library(compile_bpf: Callable[..., ctypes.CDLL]) -> ctypes.CDLL:
+    return compile_bpf(SOURCE, f"-DFRAMES={model.FRAMES}", f"-DTHREADS={model.THREADS}")
+
+
+@pytest.fixture(scope="module")
+def small(compile_bpf: Callable[..., ctypes.CDLL]) -> ctypes.CDLL:
+    sizes = [f"-DFRAMES={model.FRAMES}", f"-DTHREADS={model.THREADS}", f"-DSMALL={SMALL}"]
+    return compile_bpf(SOURCE, *sizes)
+
+
+@pytest.fixture()
+def stack(library: ctypes.CDLL) -> Stack:
+    return Stack(library)
+
+
+def replay(library: ctypes.CDLL, log: model.Log) -> model.Results:
+    """Run a log through the small table, and see that nothing was written behind it."""
+    threads = np.full(model.THREADS * wire.THREAD.itemsize, CANARY, np.uint8).view(wire.THREAD)
+    results = np.zeros(len(log.events), RESULT)
+    library.replay(pointer(threads), pointer(np.array(log.events)), pointer(results), len(results))
+    assert np.all(threads["open"][:, SMALL:].copy().view(np.uint8) == CANARY)
+    return model.Results(**{name: results[name] for name in RESULT.names or ()})
+
+
+def test_plain_calls_end_innermost_first(stack: Stack) -> None:
+    assert [stack.push(frame, frame) for frame in (10, 20, 30)] == [PUSHED] * 3
+    assert [stack.pop(frame) for frame in (30, 20, 10)] == [(MATCHED, 30), (MATCHED, 20), (MATCHED, 10)]
+    assert (stack.depth, stack.disordered) == (0, 0)
+
+
+def test_the_next_call_may_use_the_frame_of_the_last(stack: Stack) -> None:
+    for start in range(5):
+        assert stack.push(10, start) == PUSHED
+        assert stack.pop(10) == (MATCHED, start)
+
+
+def test_an_exit_without_an_entry_is_not_open_and_changes_nothing(stack: Stack) -> None:
+    stack.push(10, 1)
+    before = stack.thread.copy()
+    assert stack.pop(20) == (NOT_OPEN, None)
+    assert np.array_equal(stack.thread, before)
+
+
+def test_the_table_is_filled_to_its_last_place(stack: Stack) -> None:
+    frames = range(1, wire.DEPTH + 1)
+    assert {stack.push(frame, frame) for frame in frames} == {PUSHED}
+    assert stack.depth == wire.DEPTH
+    assert all(stack.pop(frame) == (MATCHED, frame) for frame in reversed(frames))
+
+
+def test_recursion_deeper_than_the_table_is_counted(stack: Stack) -> None:
+    frames = range(1, wire.DEPTH + 101)
+    results = [stack.push(frame, frame) for frame in frames]
+    assert results == [PUSHED] * wire.DEPTH + [OVERFLOW] * 100
+    assert (stack.depth, stack.too_deep) == (wire.DEPTH, 100)
+
+
+def test_calls_outside_of_too_deep_recursion_keep_their_own_start(stack: Stack) -> None:
+    frames = range(1, wire.DEPTH + 101)
+    for frame in frames:
+        stack.push(frame, frame)
+    found = [stack.pop(frame) for frame in reversed(frames)]
+    assert found == [(FROM_OVERFLOW, None)] * 100 + [(MATCHED, frame) for frame in range(wire.DEPTH, 0, -1)]
+    assert (stack.depth, stack.too_deep, stack.disordered) == (0, 0, 0)
+
+
+def test_an_entry_reported_twice_is_one_call_from_its_first_report(stack: Stack) -> None:
+    assert stack.push(10, 1, may_repeat=True) == PUSHED
+    assert stack.push(10, 2, may_repeat=True) == DUPLICATE
+    assert stack.pop(10) == (MATCHED, 1)
+    assert stack.depth == 0
+
+
+def test_an_entry_reported_twice_by_an_engine_that_never_repeats_means_a_missed_exit(stack: Stack) -> None:
+    assert stack.push(10, 1) == PUSHED
+    assert stack.push(10, 2) == REPLACED
+    assert stack.pop(10) == (MATCHED, 2)
+    assert stack.depth == 0
+
+
+def test_a_call_whose_callee_lost_its_exit_is_found_by_its_frame(stack: Stack) -> None:
+    for frame in (10, 20, 30):
+        stack.push(frame, frame)
+    assert stack.pop(20) == (MATCHED, 20)
+    assert stack.disordered == 1
+
+
+def test_a_call_that_lost_its_exit_is_replaced_when_its_frame_is_used_again(stack: Stack) -> None:
+    for frame in (10, 20, 30):
+        stack.push(frame, frame)
+    stack.pop(20)
+    stack.push(40, 40)
+    assert stack.push(30, 50) == REPLACED
+    assert (stack.depth, stack.pop(30)) == (3, (MATCHED, 50))
+
+
+def test_a_replaced_call_leaves_room_in_a_full_table(stack: Stack) -> None:
+    for frame in range(1, wire.DEPTH + 1):
+        stack.push(frame, frame)
+    stack.pop(1)
+    stack.push(5000, 1)
+    assert stack.push(2, 7) == REPLACED
+    assert (stack.depth, stack.too_deep) == (wire.DEPTH, 0)
+
+
+def test_a_greenlet_that_is_switched_away_is_found_by_its_frame(stack: Stack) -> None:
+    for frame in (10, 20):  # one greenlet, switched away in frame 20
+        stack.push(frame, frame)
+    for frame in (110, 120):  # another
+        stack.push(frame, frame)
+    assert [stack.pop(frame) for frame in (20, 10)] == [(MATCHED, 20), (MATCHED, 10)]
+    assert [stack.pop(frame) for frame in (120, 110)] == [(MATCHED, 120), (MATCHED, 110)]
+
+
+def test_an_empty_table_is_in_order_again(stack: Stack) -> None:
+    stack.push(10, 1)
+    stack.push(20, 2)
+    stack.pop(10)
+    assert stack.disordered == 1
+    stack.pop(20)
+    assert (stack.depth, stack.disordered) == (0, 0)
+
+
+def test_a_depth_that_cannot_be_is_not_followed(stack: Stack) -> None:
+    stack.thread["depth"] = wire.DEPTH + 1
+    assert stack.push(10, 1) == OVERFLOW
+    assert stack.pop(10) == (FROM_OVERFLOW, None)
+
+
+class Generator:
+    """One generator's record, and the open call of each of its stays."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.library = library
+        self.kept = np.zeros(1, wire.SUSPENDED)
+        self.call = np.zeros(1, wire.OPEN)
+
+    def start(self, now: int) -> None:
+        self.call[0] = (10, now, 3, 4, wire.WANTED | SUSPENDS)
+
+    def suspend(self, now: int) -> None:
+        self.library.suspend(pointer(self.kept), pointer(self.call), ctypes.c_uint64(now))
+
+    def resume(self, now: int) -> None:
+        frame = ctypes.c_uint64(10)
+        self.library.resume(pointer(self.kept), frame, ctypes.c_uint64(now), pointer(self.call))
+
+
+def test_a_suspended_call_keeps_its_first_start_and_the_time_that_it_ran(library: ctypes.CDLL) -> None:
+    generator = Generator(library)
+    generator.start(100)
+    generator.suspend(110)
+    generator.resume(200)
+    generator.suspend(205)
+    assert generator.kept.tolist() == [(100, 15, 3, 4, 2, 0, 0)]
+
+
+def test_a_resumed_call_is_running_and_times_this_stay_alone(library: ctypes.CDLL) -> None:
+    generator = Generator(library)
+    generator.start(100)
+    generator.suspend(110)
+    generator.resume(200)
+    assert generator.kept["running"] == 1
+    assert generator.call.tolist() == [(10, 200, 3, 4, wire.WANTED | SUSPENDS | RESUMED)]
+
+
+def test_a_clock_that_went_back_adds_no_active_time(library: ctypes.CDLL) -> None:
+    generator = Generator(library)
+    generator.start(100)
+    generator.suspend(90)
+    assert generator.kept["active_ns"] == 0
+
+
+def check(library: ctypes.CDLL, log: model.Log) -> model.Results:
+    results = replay(library, log)
+    model.assert_lawful(log, results, SMALL)
+    model.assert_true(log, results)
+    return results
+
+
+@settings(max_examples=500, deadline=None)
+@given(choices=st.binary(min_size=1, max_size=80))
+def test_any_process_is_matched_lawfully_and_truly(small: ctypes.CDLL, choices: bytes) -> None:
+    log = model.Log()
+    model.run(log, choices)
+    check(small, log)
+
+
+def test_many_random_processes_are_matched_lawfully_and_truly(small: ctypes.CDLL) -> None:
+    seen = set()
+    for seed in range(0, SEQUENCES, 10_000):
+        log = model.Log()
+        for choices in model.programs(seed, min(10_000, SEQUENCES - seed), longest=60):
+            model.run(log, choices)
+        seen |= set(check(small, log).code.tolist())
+    assert seen == {PUSHED, DUPLICATE, REPLACED, OVERFLOW, MATCHED, FROM_OVERFLOW, NOT_OPEN, 255}

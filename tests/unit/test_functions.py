@@ -1,0 +1,199 @@
+"""Live functions are found and described: here, those of the tests' own process."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import gc
+import mmap
+import os
+import random
+import struct
+import sys
+import types
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from latency.cpython.functions import LiveFunction, describe, from_capture, kind, live_functions
+from latency.cpython.offsets import Offsets, load
+from latency.recording import Function
+from latency.target.build import Build, identify
+from latency.target.process import Process
+
+HERE = __name__
+
+
+class Target(NamedTuple):
+    process: Process
+    build: Build
+    offsets: Offsets
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Target]:
+    with Process(os.getpid()) as process:
+        build = identify(process)
+        yield Target(process, build, load(build.version))
+
+
+def live(own: Target) -> dict[int, LiveFunction]:
+    return {it.address: it for it in live_functions(*own)}
+
+
+def kept(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    return wrapper
+
+
+class Api:
+    def get(self) -> Callable[[], None]:
+        def inner() -> None:
+            pass
+
+        return inner
+
+    @kept
+    def wrapped(self) -> None:
+        pass
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+@types.coroutine
+def awaitable() -> Iterator[int]:
+    yield 1
+
+
+async def coroutine() -> None:
+    pass
+
+
+async def async_generator() -> AsyncIterator[int]:
+    yield 1
+
+
+def renamed(**changes: Any) -> types.CodeType:
+    """A code object with other strings in it."""
+    if sys.version_info >= (3, 11) and "co_name" in changes:
+        changes.setdefault("co_qualname", changes["co_name"])
+    return generator.__code__.replace(**changes)
+
+
+def test_every_function_of_the_process_is_found(own: Target) -> None:
+    functions = [it for it in gc.get_objects() if isinstance(it, types.FunctionType)]
+    found = live(own)
+    assert len(functions) > 1000
+    for function in functions:
+        code = function.__code__
+        described = found[id(code)].function
+        assert (described.filename, described.line) == (code.co_filename, code.co_firstlineno)
+        assert described.qualname.endswith(code.co_name)
+
+
+def test_a_function_has_its_qualname_file_line_and_module(own: Target) -> None:
+    code = Api.get.__code__
+    function = Function("Api.get", __file__, code.co_firstlineno)
+    assert live(own)[id(code)] == LiveFunction(id(code), function, HERE)
+
+
+def test_a_function_that_was_not_made_yet_has_its_qualname_and_module(own: Target) -> None:
+    inner = next(it for it in Api.get.__code__.co_consts if isinstance(it, types.CodeType))
+    found = live(own)[id(inner)]
+    assert (found.function.qualname, found.module) == ("Api.get.<locals>.inner", HERE)
+
+
+def test_a_wrapper_keeps_its_own_name(own: Target) -> None:
+    wrapper, wrapped = Api.wrapped, Api.wrapped.__wrapped__  # type: ignore[attr-defined]
+    found = live(own)
+    assert found[id(wrapper.__code__)].function.qualname == "kept.<locals>.wrapper"
+    assert found[id(wrapped.__code__)].function.qualname == "Api.wrapped"
+
+
+def test_one_name_may_have_several_code_objects(own: Target) -> None:
+    scopes: list[dict[str, Any]] = [{}, {}]
+    for scope in scopes:
+        exec(compile("def twin(): pass", "twins.py", "exec"), scope)
+    twins = {id(scope["twin"].__code__) for scope in scopes}
+    assert twins <= {it.address for it in live(own).values() if it.function == Function("twin", "twins.py", 1)}
+    assert len(twins) == 2
+
+
+def test_a_function_that_was_freed_is_gone(own: Target) -> None:
+    scope: dict[str, Any] = {}
+    exec("def short_lived(): pass", scope)
+    assert "short_lived" in {it.function.qualname for it in live(own).values()}
+    address = id(scope.pop("short_lived").__code__)
+    gc.collect()
+    assert address not in live(own) or live(own)[address].function.qualname != "short_lived"
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (Api.get, "function"),
+        (generator, "generator"),
+        (awaitable, "generator"),
+        (coroutine, "coroutine"),
+        (async_generator, "async_generator"),
+    ],
+)
+def test_flags_tell_the_kind(function: Callable[..., Any], expected: str) -> None:
+    assert kind(function.__code__.co_flags) == expected  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b]0;owned\x07\x1b[2J", "line\nbreak", "\udcff\ud83d\ude00", "n" * 10_000, "</script>", "名字", ""]
+)
+def test_a_hostile_name_comes_through_as_it_is(own: Target, name: str) -> None:
+    code = renamed(co_name=name, co_filename=name)
+    found = describe(*own, id(code))
+    assert found == LiveFunction(id(code), Function(name, name, code.co_firstlineno, "generator"), "")
+    assert live(own)[id(code)].function == found.function
+
+
+def test_what_is_no_code_object_is_not_described(own: Target) -> None:
+    for address in (0, 1, id(None), id(describe), id("text"), 1 << 47, (1 << 64) - 1):
+        assert describe(*own, address) is None
+
+
+def test_what_only_looks_like_a_code_object_is_left_out(own: Target) -> None:
+    """Memory with the right type and everything else wild: random, or pointing into the process at random."""
+    chance = random.Random(1)
+    size = own.offsets["code.sizeof"]
+    targets = [id(it) for it in gc.get_objects()]
+    with mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        fakes = range(start, start + len(memory) - size, 512)
+        for fake in fakes:
+            words = [chance.choice((chance.getrandbits(64), chance.choice(targets) + 8)) for _ in range(size // 8)]
+            words[:2] = 1, id(types.CodeType)
+            struct.pack_into(f"<{len(words)}Q", memory, fake - start, *words)
+        assert not live(own).keys() & set(fakes)
+        assert not any(describe(*own, fake) for fake in fakes[:200])
+
+
+def captured(text: str, size: int = 224) -> bytes:
+    return ctypes.string_at(id(text), sys.getsizeof(text))[:size].ljust(size, b"\0")
+
+
+def test_a_captured_function_has_its_names(own: Target) -> None:
+    found = from_capture(captured("Api.get"), captured("/srv/größe.py"), 7, 0x80, own.offsets)
+    assert found == Function("Api.get", "/srv/größe.py", 7, "coroutine")
+
+
+def test_a_captured_name_that_did_not_fit_ends_in_a_mark(own: Target) -> None:
+    found = from_capture(captured("n" * 1000), captured("app.py"), 7, 0, own.offsets)
+    assert found is not None
+    assert found.qualname.lstrip("n") == "…"
+
+
+def test_a_capture_that_failed_is_no_function(own: Target) -> None:
+    assert from_capture(bytes(224), captured("app.py"), 7, 0, own.offsets) is None
+    assert from_capture(captured("get"), bytes(224), 7, 0, own.offsets) is None

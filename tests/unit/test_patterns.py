@@ -1,0 +1,131 @@
+"""What a ``--func`` pattern means."""
+
+from __future__ import annotations
+
+import pytest
+
+from latency.cpython.functions import LiveFunction
+from latency.cpython.patterns import Matcher, nearest
+from latency.errors import UsageError
+from latency.recording import Function
+
+
+def live(qualname: str, filename: str = "/srv/app/views.py", line: int = 10, module: str = "app.views") -> LiveFunction:
+    return LiveFunction(0x1000, Function(qualname, filename, line), module)
+
+
+GET = live("Api.get")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "function", "expected"),
+    [
+        ("handle_request", live("handle_request"), True),
+        ("handle_request", live("Api.handle_request"), True),
+        ("handle_request", live("make.<locals>.handle_request"), True),
+        ("handle_request", live("handle_request.<locals>.inner"), False),
+        ("request", live("handle_request"), False),
+        ("Handle_Request", live("handle_request"), False),
+        ("<lambda>", live("make.<locals>.<lambda>"), True),
+        # a qualname, or the end of one
+        ("Api.get", GET, True),
+        ("Api.get", live("make.<locals>.Api.get"), True),
+        ("Api.get", live("OtherApi.get"), False),
+        ("Api.get", live("Api.get_all"), False),
+        # a glob fits the whole qualname
+        ("Api.*", GET, True),
+        ("Api.*", live("make.<locals>.Api.get"), False),
+        ("*.get", GET, True),
+        ("A?i.[gs]et", GET, True),
+        ("api.*", GET, False),
+        # a module's own
+        ("app.views:Api.get", GET, True),
+        ("app.views:get", GET, False),
+        ("app.views:*get", GET, True),
+        ("app.*:Api.get", GET, True),
+        ("app:Api.get", GET, False),
+        # a line of a file
+        ("views.py:10", GET, True),
+        ("app/views.py:10", GET, True),
+        ("./app/views.py:10", GET, True),
+        ("/srv/app/views.py:10", GET, True),
+        ("views.py:11", GET, False),
+        ("iews.py:10", GET, False),
+        ("srv/views.py:10", GET, False),
+        ("<string>:10", live("get", "<string>"), True),
+    ],
+)
+def test_a_pattern_means_what_its_form_says(pattern: str, function: LiveFunction, expected: bool) -> None:
+    assert Matcher.parse([pattern]).matches(function) is expected
+
+
+@pytest.mark.parametrize(("pattern", "expected"), [("^Api", True), ("g.t$", True), ("get|set", True), ("^get", False)])
+def test_a_regular_expression_is_searched_in_the_qualname(pattern: str, expected: bool) -> None:
+    assert Matcher.parse([pattern], regex=True).matches(GET) is expected
+
+
+def test_a_colon_in_a_regular_expression_is_only_a_colon() -> None:
+    assert not Matcher.parse(["app.views:Api.get"], regex=True).matches(GET)
+
+
+@pytest.mark.parametrize("module", ["app.views", "views", "srv.app.views", "app.v*"])
+def test_a_module_that_is_not_known_is_read_off_the_path(module: str) -> None:
+    matcher = Matcher.parse([f"{module}:Api.get"])
+    assert matcher.matches_function(GET.function)
+    assert matcher.matches_function(Function("Api.get", "/srv/app/views/__init__.py", 1))
+    assert not matcher.matches_function(Function("Api.get", "/srv/app/reviews.py", 1))
+
+
+def test_any_pattern_is_enough() -> None:
+    matcher = Matcher.parse(["set", "get"])
+    assert matcher.matches(GET)
+    assert matcher.matches(live("set"))
+    assert not matcher.matches(live("put"))
+
+
+def test_no_pattern_means_every_function() -> None:
+    assert Matcher.parse([]).matches(GET)
+    assert Matcher.parse([]).unmatched([]) == []
+
+
+def test_the_patterns_that_mean_nothing_are_told() -> None:
+    matcher = Matcher.parse(["get", "put", "Api.*", "views.py:11"])
+    assert matcher.unmatched([GET, live("other")]) == ["put", "views.py:11"]
+    assert matcher.unmatched([]) == ["get", "put", "Api.*", "views.py:11"]
+
+
+@pytest.mark.parametrize("pattern", ["", " ", "app.views:", ":get"])
+def test_an_incomplete_pattern_is_refused(pattern: str) -> None:
+    with pytest.raises(UsageError):
+        Matcher.parse(["get", pattern])
+
+
+def test_a_wrong_regular_expression_is_refused_with_its_place() -> None:
+    with pytest.raises(UsageError, match=r"'Api\.\(get' is no regular expression: missing \).* at position 4"):
+        Matcher.parse(["Api.(get"], regex=True)
+
+
+@pytest.mark.parametrize("pattern", ["", "a{99999999999999999999}", "(" * 20_000 + ")" * 20_000])
+def test_a_regular_expression_that_cannot_be_compiled_is_refused(pattern: str) -> None:
+    with pytest.raises(UsageError):
+        Matcher.parse([pattern], regex=True)
+
+
+def test_a_hostile_name_is_matched_as_it_is() -> None:
+    for name in ("\x1b[2J", "\ud800", "n" * 10_000):
+        assert Matcher.parse([name]).matches(live(name))
+        assert Matcher.parse(["*"]).matches(live(name))
+
+
+def test_the_nearest_names_are_offered() -> None:
+    lives = [live("Api.handle_request"), live("handle_requests"), live("close"), live("make.<locals>.handle_request")]
+    alike = ["Api.handle_request", "make.<locals>.handle_request", "handle_requests"]
+    assert nearest("handel_request", lives) == alike
+    assert nearest("app.views:Api.Handel_Request", lives, n=1) == alike[:1]
+    assert nearest("^handle_reqest$", lives) == alike
+    assert nearest("zzz", lives) == nearest("***", lives) == []
+
+
+def test_the_nearest_lines_of_the_file_are_offered() -> None:
+    lives = [live("a", line=1), live("b", line=90), live("b", line=90), live("c", line=80), live("d", "other.py", 88)]
+    assert nearest("views.py:88", lives, n=2) == ["views.py:90", "views.py:80"]
