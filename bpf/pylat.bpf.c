@@ -4,16 +4,17 @@
 #include "cpython.h"
 #include "stack.h"
 
+/* The sizes given here are the smallest: program.py makes the maps, as large as a measurement needs them. */
 BPF_F_TABLE("array", u32, struct pylat_config, config, 1, PYLAT_MMAPABLE);
-BPF_F_TABLE("array", u32, struct pylat_statistics, statistics, PYLAT_SLOTS, PYLAT_MMAPABLE);
+BPF_F_TABLE("array", u32, struct pylat_statistics, statistics, 1, PYLAT_MMAPABLE);
 BPF_PERCPU_ARRAY(counters, struct pylat_counters, 1);
-BPF_QUEUE(free_slots, u32, PYLAT_SLOTS);
-BPF_TABLE("hash", struct pylat_function_key, struct pylat_function, functions, PYLAT_MAX_FUNCTIONS);
+BPF_QUEUE(free_slots, u32, 1);
+BPF_TABLE("hash", struct pylat_function_key, struct pylat_function, functions, 1);
 /* Not preallocated: threads and suspended calls come and go, and a thread's table is 24 kB. */
-BPF_F_TABLE("hash", u32, struct pylat_thread, threads, PYLAT_MAX_THREADS, PYLAT_NO_PREALLOC);
-BPF_F_TABLE("hash", struct pylat_frame_key, struct pylat_suspended, suspended, PYLAT_MAX_SUSPENDED, PYLAT_NO_PREALLOC);
+BPF_F_TABLE("hash", u32, struct pylat_thread, threads, 1, PYLAT_NO_PREALLOC);
+BPF_F_TABLE("hash", struct pylat_frame_key, struct pylat_suspended, suspended, 1, PYLAT_NO_PREALLOC);
 BPF_ARRAY(empty_thread, struct pylat_thread, 1);
-BPF_RINGBUF_OUTPUT(events, PYLAT_EVENT_PAGES);
+BPF_RINGBUF_OUTPUT(events, 1);
 
 /* What tells processes apart. 0 for all where one process is followed: its pid may be another in its namespace. */
 static __always_inline u32 pylat_process(u64 pid_tgid)

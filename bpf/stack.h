@@ -58,7 +58,7 @@ static __always_inline int pylat_push(struct pylat_thread *thread, const struct 
     if (depth > 0 && depth <= PYLAT_DEPTH) {
         u32 top = (depth - 1) & PYLAT_MASK;
         if (thread->open[top].frame == call->frame) {
-            if (may_repeat)
+            if (may_repeat && thread->open[top].slot == call->slot && thread->open[top].flags == call->flags)
                 return PYLAT_DUPLICATE;
             thread->open[top] = *call;
             return PYLAT_REPLACED;

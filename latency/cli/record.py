@@ -18,7 +18,7 @@ from latency.recording import Options
 from latency.report.names import escape
 from latency.tracing.host import require
 from latency.tracing.loop import Outcome, measure
-from latency.tracing.parameters import Capacity, cflags
+from latency.tracing.parameters import cflags
 from latency.tracing.session import Session, Target
 
 _LONGEST_NAME = 60
@@ -102,7 +102,7 @@ def _explain(sessions: Sequence[Session], total_s: float) -> None:
 
 def _print_program(pid: int, options: Options) -> int:
     target = Target(pid, engine=options.engine)
-    for flag in cflags(target.offsets, target.plan, Capacity(), every_function=not options.func):
+    for flag in cflags(target.offsets, target.plan, every_function=not options.func):
         name, _, value = flag.removeprefix("-D").partition("=")
         print(f"#define {name} {value}")
     sys.stdout.write((resources.directory("bpf") / "pylat.bpf.c").read_text())

@@ -19,13 +19,46 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 _SYS_BPF, _SYS_PERF_EVENT_OPEN = 321, 298  # x86-64
-_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
 _RAW_TRACEPOINT_OPEN, _MAP_UPDATE_BATCH, _LINK_CREATE = 17, 26, 28
+PROG_TYPE_KPROBE, PROG_TYPE_PERF_EVENT, PROG_TYPE_RAW_TRACEPOINT = 2, 7, 17  # enum bpf_prog_type
 TRACE_UPROBE_MULTI = 48  # enum bpf_attach_type, Linux 6.6
+_NAME_BYTES = 16
+_LOG_BYTES = 1 << 20
 
 _PERF_FLAG_FD_CLOEXEC = 8
 _PERF_EVENT_IOC_SET_BPF, _PERF_EVENT_IOC_ENABLE = 0x40042408, 0x2400
 _PERF_ATTR_BYTES = 120
+
+
+class _MapCreate(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("inner_map_fd", ctypes.c_uint32),
+        ("numa_node", ctypes.c_uint32),
+        ("name", ctypes.c_char * _NAME_BYTES),
+    )
+
+
+class _ProgLoad(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("instruction_count", ctypes.c_uint32),
+        ("instructions", ctypes.c_uint64),
+        ("license", ctypes.c_uint64),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log", ctypes.c_uint64),
+        ("kernel_version", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("name", ctypes.c_char * _NAME_BYTES),
+        ("interface", ctypes.c_uint32),
+        ("expected_attach_type", ctypes.c_uint32),
+    )
 
 
 class _MapElement(ctypes.Structure):
@@ -101,6 +134,58 @@ def _bpf(command: int, attributes: ctypes.Structure, what: str) -> int:
 
 def _pointer(buffer: bytes) -> int:
     return ctypes.cast(ctypes.c_char_p(buffer), ctypes.c_void_p).value or 0
+
+
+class Refused(Exception):
+    """The verifier refused a program; the argument is its log."""
+
+
+def create_map(name: str, kind: int, key_size: int, value_size: int, max_entries: int, flags: int) -> int:
+    """Make a BPF map; sizes in bytes. Returns its descriptor. Raises OSError."""
+    attributes = _MapCreate(
+        type=kind,
+        key_size=key_size,
+        value_size=value_size,
+        max_entries=max_entries,
+        flags=flags,
+        name=name.encode()[: _NAME_BYTES - 1],
+    )
+    return _bpf(_MAP_CREATE, attributes, f"make the BPF map {name}")
+
+
+def load_program(name: str, kind: int, instructions: bytes, attach_type: int = 0) -> int:
+    """Load a BPF program. Returns its descriptor.
+
+    Raises:
+        Refused: the verifier did not accept it.
+        OSError: the kernel did not even look at it (EPERM: no privilege).
+    """
+    licence = b"GPL"  # helpers that read user memory ask for it; the sources are dual-licensed
+
+    def load(log: ctypes.Array[ctypes.c_char] | None) -> int:
+        attributes = _ProgLoad(
+            type=kind,
+            instruction_count=len(instructions) // 8,
+            instructions=_pointer(instructions),
+            license=_pointer(licence),
+            log_level=1 if log else 0,
+            log_size=len(log) if log else 0,
+            log=ctypes.addressof(log) if log else 0,
+            name=name.encode()[: _NAME_BYTES - 1],
+            expected_attach_type=attach_type,
+        )
+        return _bpf(_PROG_LOAD, attributes, f"load the BPF program {name}")
+
+    try:
+        return load(None)
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            raise
+    log = ctypes.create_string_buffer(_LOG_BYTES)
+    try:
+        return load(log)
+    except OSError as error:
+        raise Refused(f"{error}\n{log.value.decode(errors='replace')}") from None
 
 
 def attach_uprobes(program_fd: int, path: str, offsets: Sequence[int], semaphores: Sequence[int], pid: int) -> int:

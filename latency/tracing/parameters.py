@@ -31,17 +31,28 @@ class Capacity:
         functions: code objects that are known, wanted or not; 24 bytes each and some.
         threads: threads with an open call at one time; 24 kB each while it lives.
         suspended: generators and coroutines of wanted functions that are suspended at one time.
-        event_pages: pages of the ring buffer, a power of two.
+        event_bytes: of the ring buffer, a power of two and whole pages.
     """
 
     slots: int = 1024
     functions: int = 65_536
     threads: int = 8192
     suspended: int = 262_144
-    event_pages: int = 256
+    event_bytes: int = 1 << 20
+
+    def entries(self) -> dict[str, int]:
+        """``max_entries`` of the maps that it sizes, by name."""
+        return {
+            "statistics": self.slots,
+            "free_slots": self.slots,
+            "functions": self.functions,
+            "threads": self.threads,
+            "suspended": self.suspended,
+            "events": self.event_bytes,
+        }
 
 
-def cflags(offsets: Offsets, plan: SitePlan, capacity: Capacity, *, every_function: bool) -> list[str]:
+def cflags(offsets: Offsets, plan: SitePlan, *, every_function: bool) -> list[str]:
     """The compiler flags for ``bpf/pylat.bpf.c``, sorted.
 
     Args:
@@ -57,11 +68,6 @@ def cflags(offsets: Offsets, plan: SitePlan, capacity: Capacity, *, every_functi
         "ARGUMENT_1": PT_REGS[_FIRST_ARGUMENT],
         "MMAPABLE": BPF_F_MMAPABLE,
         "NO_PREALLOC": BPF_F_NO_PREALLOC,
-        "SLOTS": capacity.slots,
-        "MAX_FUNCTIONS": capacity.functions,
-        "MAX_THREADS": capacity.threads,
-        "MAX_SUSPENDED": capacity.suspended,
-        "EVENT_PAGES": capacity.event_pages,
         "EVERY_FUNCTION": int(every_function),
         "MANY_PROCESSES": 0,
         "ENTRY_MAY_REPEAT": int(plan.may_repeat),

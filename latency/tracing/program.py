@@ -1,89 +1,78 @@
-"""The BPF program of one target: compile, load, attach, detach. The only file that imports bcc, and only when it runs.
+"""The BPF programs and maps of one target: load, attach, detach.
 
-Differences between bcc versions live here alone. bcc compiles and loads; what is attached is attached by
-``kernel.py``, through descriptors that the kernel closes with the process.
+What is attached hangs on descriptors that the kernel closes with the process: even after ``kill -9`` the target is as
+it was. ``compiler.py`` makes the instructions.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
+import errno
 import mmap
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import resource
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from latency import resources
 from latency.cpython.sites import Role, SitePlan
-from latency.errors import AttachError, CompileError, KernelTooOld, MissingBcc, NoPrivilege
+from latency.errors import AttachError, CompileError, HostError, NoPrivilege
 from latency.tracing import kernel, wire
+from latency.tracing.compiler import Object
 from latency.tracing.kernel import Map
 from latency.tracing.parameters import Capacity, programs
+from latency.tracing.ringbuf import RingBuffer
 
-_THREAD_EXIT = "pylat_thread_exit"
+THREAD_EXIT = "pylat_thread_exit"
 _U32 = np.dtype("<u4")
-ATTACHMENTS = ("auto", "multi", "perf")
 
 
-def import_bcc() -> Any:
-    """The distribution's bcc module.
-
-    Raises:
-        MissingBcc: it is not there, or it is the unrelated package of that name.
-    """
-    try:
-        import bcc
-    except ImportError as error:
-        raise MissingBcc(
-            "the Python module bcc is missing" if isinstance(error, ModuleNotFoundError) else f"bcc: {error}",
-            "install the distribution's python3-bpfcc, and make pylat's environment with --system-site-packages",
-        ) from None
-    if not hasattr(bcc, "BPF"):
-        raise MissingBcc(
-            "the Python module bcc is an unrelated package of the same name",
-            "pip uninstall bcc; then install the distribution's python3-bpfcc",
-        )
-    return bcc
+def needed(plan: SitePlan) -> list[str]:
+    """The names of the BPF functions that a plan needs."""
+    return [*programs(plan).values(), THREAD_EXIT]
 
 
 class Program:
-    """A compiled BPF program with its maps. ``attach`` places the probes; ``close`` takes everything away.
+    """The loaded programs of one plan, with their maps. ``attach`` places the probes; ``close`` takes everything away.
 
     Args:
-        flags: from ``parameters.cflags``.
+        made: what the compiler made for this plan.
         plan: whose sites are going to be probed.
-        capacity: the same that the flags were made from.
+        capacity: how much the maps hold.
         attachment: ``"multi"`` (one uprobe-multi link for each role), ``"perf"`` (a perf event for each site), or
             ``"auto"``: the first where the kernel has it.
 
     Raises:
-        MissingBcc, CompileError, NoPrivilege, KernelTooOld
+        CompileError: the kernel's verifier refuses a program; ``detail`` is its log.
+        NoPrivilege: this user may not load BPF programs.
+        HostError: there is not enough memory, or too few descriptors.
     """
 
-    def __init__(self, flags: Sequence[str], plan: SitePlan, capacity: Capacity, *, attachment: str = "auto") -> None:
+    def __init__(self, made: Object, plan: SitePlan, capacity: Capacity, *, attachment: str = "auto") -> None:
+        self.capacity = capacity
         self._plan = plan
-        self._functions: dict[Role, Any] = {}
-        self._thread_exit: Any = None
+        self._object = made
+        self._descriptors: list[int] = []
         self._links: list[int] = []
         self._exit_link: int | None = None
         self._multi = attachment != "perf"
         self._may_fall_back = attachment == "auto"
-        with _messages() as messages:
-            self._bpf = self._compile(flags, messages)
-            self._load(messages)
-        self.capacity = capacity
-        self.functions = self._map("functions", wire.FUNCTION_KEY, wire.FUNCTION)
-        self.threads = self._map("threads", _U32, wire.THREAD)
-        self.suspended = self._map("suspended", wire.FRAME_KEY, wire.SUSPENDED)
-        self._counters = self._map("counters", _U32, wire.COUNTERS)
-        self._free_slots = self._map("free_slots", _U32, _U32)
+        try:
+            self._maps = self._make_maps()
+            self._functions = self._load()
+        except BaseException:
+            self._close(self._descriptors)
+            raise
+        self.functions = Map(self._maps["functions"], wire.FUNCTION_KEY, wire.FUNCTION)
+        self.threads = Map(self._maps["threads"], _U32, wire.THREAD)
+        self.suspended = Map(self._maps["suspended"], wire.FRAME_KEY, wire.SUSPENDED)
+        self._counters = Map(self._maps["counters"], _U32, wire.COUNTERS)
+        self._free_slots = Map(self._maps["free_slots"], _U32, _U32)
+        self._events = RingBuffer(self._maps["events"], capacity.event_bytes)
         self._config_memory = self._mapped("config", wire.CONFIG, 1)
         self._statistics_memory = self._mapped("statistics", wire.STATISTICS, capacity.slots)
-        self._event: Callable[[np.ndarray[Any, Any]], None] | None = None
 
     # -- the maps --------------------------------------------------------------------------------
 
@@ -103,27 +92,23 @@ class Program:
         assert values is not None  # an array map has every key
         return {name: int(values[name].sum()) for name in wire.COUNTERS.names or ()}
 
-    def give_slots(self, slots: Sequence[int]) -> None:
+    def give_slots(self, slots: Iterable[int]) -> None:
         """Let the program take these for functions that it meets."""
         for slot in slots:
             self._free_slots.update(None, np.array([slot], _U32))
 
-    def listen(self, event: Callable[[np.ndarray[Any, Any]], None]) -> None:
-        """Call ``event`` with a ``wire.CODE_EVENT`` record for each event that ``consume`` finds."""
-        self._event = event
-
-        def received(_context: Any, data: int, size: int) -> int:
-            if size >= wire.CODE_EVENT.itemsize and self._event:
-                self._event(np.frombuffer(ctypes.string_at(data, wire.CODE_EVENT.itemsize), wire.CODE_EVENT)[0])
-            return 0
-
-        self._bpf["events"].open_ring_buffer(received)
-
-    def consume(self) -> None:
-        """Hand on the events that have come since."""
-        self._bpf.ring_buffer_consume()
+    def events(self) -> Iterator[np.ndarray[Any, Any]]:
+        """The ``wire.CODE_EVENT`` records that have come since."""
+        for record in self._events.read():
+            if len(record) >= wire.CODE_EVENT.itemsize:
+                yield np.frombuffer(record, wire.CODE_EVENT, 1)[0]
 
     # -- attaching -------------------------------------------------------------------------------
+
+    @property
+    def attachment(self) -> str:
+        """How it is attached: ``"multi"`` or ``"perf"``."""
+        return "multi" if self._multi else "perf"
 
     def attach(self, path: str, pid: int) -> None:
         """Place the probes, exits before entries.
@@ -136,23 +121,21 @@ class Program:
             AttachError: the kernel refused; everything placed so far is gone again.
         """
         try:
-            self._exit_link = kernel.attach_raw_tracepoint(self._thread_exit.fd, "sched_process_exit")
+            self._exit_link = kernel.attach_raw_tracepoint(self._functions[THREAD_EXIT], "sched_process_exit")
             self._attach_sites(path, pid)
         except OSError as error:
             self.detach()
-            self.close_exit_link()
+            self.stop_following_threads()
             raise AttachError(
                 f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
             ) from error
 
     def detach(self) -> None:
         """Take the probes away. The maps stay readable."""
-        for link in self._links:
-            os.close(link)
-        self._links.clear()
+        self._close(self._links)
 
-    def close_exit_link(self) -> None:
-        """Stop following threads that end; until then the open calls of an ended thread are dropped and counted."""
+    def stop_following_threads(self) -> None:
+        """Until now the open calls of a thread that ends were dropped and counted; from now on they stay."""
         if self._exit_link is not None:
             os.close(self._exit_link)
             self._exit_link = None
@@ -160,8 +143,9 @@ class Program:
     def close(self) -> None:
         """Take everything away: probes, programs and maps."""
         self.detach()
-        self.close_exit_link()
-        self._bpf.cleanup()
+        self.stop_following_threads()
+        self._events.close()
+        self._close(self._descriptors)
 
     def __enter__(self) -> Program:
         return self
@@ -169,92 +153,90 @@ class Program:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    @property
-    def attachment(self) -> str:
-        """How it is attached: ``"multi"`` or ``"perf"``."""
-        return "multi" if self._multi else "perf"
-
     # -- inside ----------------------------------------------------------------------------------
 
-    def _compile(self, flags: Sequence[str], messages: Callable[[], str]) -> Any:
-        bcc = import_bcc()
-        folder = resources.directory("bpf")
-        # bcc looks for the kernel's headers here; ours are enough for a program that only reads user memory.
-        os.environ["BCC_KERNEL_SOURCE"] = str(folder / "include")
-        try:
-            return bcc.BPF(src_file=str(folder / "pylat.bpf.c"), cflags=[f"-I{folder}", *flags])
-        except Exception as error:  # bcc raises nothing more exact
-            raise _explained(error, "did not compile", messages()) from None
+    def _make_maps(self) -> dict[str, int]:
+        with suppress(ValueError, OSError):  # Linux before 5.11 counts BPF memory against this limit
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        sizes = self.capacity.entries()
+        found = {}
+        for shape in self._object.maps:
+            entries = sizes.get(shape.name, shape.max_entries)
+            try:
+                fd = kernel.create_map(shape.name, shape.type, shape.key_size, shape.value_size, entries, shape.flags)
+            except OSError as error:
+                raise _explained(error) from error
+            self._descriptors.append(fd)
+            found[shape.name] = fd
+        return found
 
-    def _load(self, messages: Callable[[], str]) -> None:
-        from bcc import BPF
-
-        kind = kernel.TRACE_UPROBE_MULTI if self._multi else -1
-        try:
-            for role, name in programs(self._plan).items():
-                self._functions[role] = self._load_one(name, BPF.KPROBE, kind)
-            self._thread_exit = self._load_one(_THREAD_EXIT, BPF.RAW_TRACEPOINT, -1)
-        except Exception as error:
-            raise _explained(error, "was refused by the kernel", messages()) from None
-
-    def _load_one(self, name: str, kind: int, attach_type: int) -> Any:
-        self._bpf.funcs.pop(name.encode(), None)  # bcc hands out a function again as it was loaded before
-        return self._bpf.load_func(name, kind, None, attach_type)
+    def _load(self) -> dict[str, int]:
+        attach_type = kernel.TRACE_UPROBE_MULTI if self._multi else 0
+        maps = [self._maps[shape.name] for shape in self._object.maps]
+        found = {}
+        for name in needed(self._plan):
+            tracepoint = name == THREAD_EXIT
+            kind = kernel.PROG_TYPE_RAW_TRACEPOINT if tracepoint else kernel.PROG_TYPE_KPROBE
+            code = self._object.instructions(name, maps)
+            try:
+                found[name] = kernel.load_program(name, kind, code, 0 if tracepoint else attach_type)
+            except kernel.Refused as error:
+                raise CompileError(
+                    "the kernel refused the BPF program", "run again with -v to see its text", detail=str(error)
+                ) from None
+            except OSError as error:
+                raise _explained(error) from error
+            self._descriptors.append(found[name])
+        return found
 
     def _attach_sites(self, path: str, pid: int) -> None:
-        for role in programs(self._plan):
-            sites = list(self._plan.of(role))
-            fd = self._functions[role].fd
+        for role, name in programs(self._plan).items():
             if self._multi:
                 try:
-                    places, semaphores = zip(*((site.offset, site.semaphore_offset) for site in sites), strict=True)
-                    self._links.append(kernel.attach_uprobes(fd, path, places, semaphores, pid))
+                    self._links.append(self._attach_multi(role, name, path, pid))
                     continue
                 except OSError:
                     if not self._may_fall_back or self._links:
                         raise
-                with _messages() as messages:  # Linux before 6.6 loads the program and knows no such link
-                    self._multi = False
-                    self._load(messages)
-                fd = self._functions[role].fd
-            for site in sites:
+                # Linux before 6.6 loads such a program, but knows no such link.
+                self._multi = False
+                self._functions = self._load()
+            for site in self._plan.of(role):
+                fd = self._functions[name]
                 self._links.append(kernel.attach_uprobe(fd, path, site.offset, site.semaphore_offset, pid))
 
-    def _map(self, name: str, key: np.dtype[Any], value: np.dtype[Any]) -> Map:
-        table = self._bpf[name]
-        return Map(table.map_fd, key, value)
+    def _attach_multi(self, role: Role, name: str, path: str, pid: int) -> int:
+        sites = list(self._plan.of(role))
+        places, semaphores = [site.offset for site in sites], [site.semaphore_offset for site in sites]
+        return kernel.attach_uprobes(self._functions[name], path, places, semaphores, pid)
 
     def _mapped(self, name: str, value: np.dtype[Any], count: int) -> mmap.mmap:
-        page = mmap.PAGESIZE
-        size = -(-value.itemsize * count // page) * page
-        return mmap.mmap(self._bpf[name].map_fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        size = -(-value.itemsize * count // mmap.PAGESIZE) * mmap.PAGESIZE
+        return mmap.mmap(self._maps[name], size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+
+    @staticmethod
+    def _close(descriptors: list[int]) -> None:
+        while descriptors:
+            os.close(descriptors.pop())
 
 
-@contextlib.contextmanager
-def _messages() -> Iterator[Callable[[], str]]:
-    """Catches what the compiler and bcc's C++ side write to standard error; the value reads what has come so far."""
-    with tempfile.TemporaryFile() as file:
-        saved = os.dup(2)
-        os.dup2(file.fileno(), 2)
-
-        def text() -> str:
-            file.seek(0)
-            return file.read(1 << 20).decode(errors="replace")
-
-        try:
-            yield text
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+def sizes_agree(made: Object) -> bool:
+    """Whether what the compiler made of ``bpf/pylat.h`` has the sizes of ``wire.py``."""
+    sizes = {shape.name: (shape.key_size, shape.value_size) for shape in made.maps}
+    expected: Sequence[tuple[str, int, int]] = (
+        ("config", _U32.itemsize, wire.CONFIG.itemsize),
+        ("statistics", _U32.itemsize, wire.STATISTICS.itemsize),
+        ("counters", _U32.itemsize, wire.COUNTERS.itemsize),
+        ("functions", wire.FUNCTION_KEY.itemsize, wire.FUNCTION.itemsize),
+        ("threads", _U32.itemsize, wire.THREAD.itemsize),
+        ("suspended", wire.FRAME_KEY.itemsize, wire.SUSPENDED.itemsize),
+    )
+    return all(sizes.get(name) == (key, value) for name, key, value in expected)
 
 
-def _explained(error: Exception, what: str, text: str) -> CompileError | NoPrivilege | KernelTooOld | MissingBcc:
-    if isinstance(error, MissingBcc):
-        return error
-    if "Operation not permitted" in text + str(error):
+def _explained(error: OSError) -> HostError:
+    if error.errno == errno.EPERM:
         return NoPrivilege(
             "the kernel does not let this user load BPF programs", "run as root, or with CAP_BPF and CAP_PERFMON"
         )
-    return CompileError(
-        f"the BPF program {what}", "run again with -v to see the compiler's text", detail=f"{text}\n{error}".strip()
-    )
+    return HostError(f"the kernel refused: {error.strerror}", "run pylat check to see what is missing")

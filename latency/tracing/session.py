@@ -10,25 +10,26 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from latency.cpython.debug_offsets import READ_BYTES
-from latency.cpython.functions import live_functions
+from latency.cpython.functions import LiveFunction, live_functions
 from latency.cpython.offsets import Offsets, for_build
 from latency.cpython.patterns import Matcher, nearest
 from latency.cpython.sites import SitePlan, plan_for
-from latency.errors import NoFunctionMatches, TargetError
+from latency.errors import CompileError, NoFunctionMatches, TargetError
 from latency.recording import FunctionLatency, Losses, Options, Recording, TargetInfo
 from latency.target.build import Build, identify
 from latency.target.process import Process
 from latency.tracing import wire
+from latency.tracing.compiler import Object, compiled
 from latency.tracing.parameters import Capacity, cflags
-from latency.tracing.program import Program
+from latency.tracing.program import Program, needed, sizes_agree
 from latency.tracing.reading import OpenCalls, Reading, Slices
 from latency.tracing.results import latencies
 from latency.tracing.table import FunctionTable
@@ -43,7 +44,7 @@ _LASTING = (
     "code.qualname",
     "code.firstlineno",
 )
-_EVERY_FUNCTION = Capacity(slots=8192)
+_ALL = Capacity(slots=8192)
 
 
 @dataclass
@@ -119,7 +120,6 @@ class Session:
     def __init__(self, target: Target, options: Options, *, attachment: str = "auto") -> None:
         self.target = target
         self.options = options
-        self._attachment = attachment
         self._slices = Slices()
         self._first: Reading | None = None
         self._last: Reading | None = None
@@ -127,20 +127,19 @@ class Session:
         self._image = target.process.image_identity()
         matcher = Matcher.parse(options.func, regex=options.regex) if options.func else None
         stopwatch = target.stopwatch
-        # bcc's compiler runs outside the interpreter lock: search the heap meanwhile.
+        # The compiler is another process: search the heap meanwhile.
         with ThreadPoolExecutor(1) as pool:
-            compiling = pool.submit(self._program, Capacity() if matcher else _EVERY_FUNCTION)
-            try:
-                with stopwatch.step("find functions"):
-                    lives = live_functions(target.process, target.build, target.offsets)
-                    self.table = FunctionTable(target.process, target.build, target.offsets, matcher, lives)
-                    if matcher:
-                        _require_matches(matcher, self.table, options, lives)
-                with stopwatch.step("wait for the compiler"):
-                    self.program = self._fitting(compiling)
-            except BaseException:
-                _discard(compiling)
-                raise
+            compiling = pool.submit(self._compiled)
+            with stopwatch.step("find functions"):
+                lives = live_functions(target.process, target.build, target.offsets)
+                self.table = FunctionTable(target.process, target.build, target.offsets, matcher, lives)
+                if matcher:
+                    _require_matches(matcher, self.table, lives)
+            with stopwatch.step("wait for the compiler"):
+                made = compiling.result()
+        capacity = Capacity(slots=min(wire.NO_SLOT, max(1024, 2 * self.table.slots_needed))) if matcher else _ALL
+        with stopwatch.step("load"):
+            self.program = Program(made, target.plan, capacity, attachment=attachment)
         try:
             with stopwatch.step("fill tables"):
                 self.table.fill(self.program)
@@ -157,7 +156,6 @@ class Session:
         before = process.read_many(addresses, _CODE_BYTES)
         with self.target.stopwatch.step("attach"):
             process.check()
-            program.listen(lambda event: self.table.met(program, event))
             config = program.config
             config["code_type"] = self.target.build.address("PyCode_Type")
             config["generator_exit"] = process.u64(self.target.build.address("PyExc_GeneratorExit"))
@@ -179,7 +177,7 @@ class Session:
         Returns:
             ``""``, or why the target cannot be measured any longer: ``"exited"`` or ``"exec"`` (another program).
         """
-        self.program.consume()
+        self._meet()
         process = self.target.process
         if not process.alive():
             return "exited"
@@ -202,12 +200,12 @@ class Session:
         program.config["enabled"] = 0
         ended_ns = time.monotonic_ns()
         program.detach()
-        program.consume()
+        self._meet()
         reading = Reading.take(program, ended_ns)
         opens: dict[int, OpenCalls] = {}
         for call in self._open_calls() - stale:
             opens.setdefault(call.slot, OpenCalls()).add(call.start_ns)
-        program.close_exit_link()
+        program.stop_following_threads()
         return self._recording(reading, self._first, opens, len(stale), slices=self._slices)
 
     def close(self) -> None:
@@ -222,19 +220,18 @@ class Session:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _program(self, capacity: Capacity) -> Program:
-        with self.target.stopwatch.step("compile and load"):
-            flags = cflags(self.target.offsets, self.target.plan, capacity, every_function=not self.options.func)
-            return Program(flags, self.target.plan, capacity, attachment=self._attachment)
+    def _compiled(self) -> Object:
+        with self.target.stopwatch.step("compile"):
+            flags = cflags(self.target.offsets, self.target.plan, every_function=not self.options.func)
+            made = compiled(flags, needed(self.target.plan))
+        if not sizes_agree(made):
+            raise CompileError("bpf/pylat.h and latency/tracing/wire.py disagree on a struct", "reinstall pylat")
+        return made
 
-    def _fitting(self, compiling: Future[Program]) -> Program:
-        """The compiled program; another with more slots where more functions match than it holds."""
-        program = compiling.result()
-        needed = self.table.slots_needed
-        if needed * 2 <= program.capacity.slots or not self.options.func:
-            return program
-        program.close()
-        return self._program(Capacity(slots=min(wire.NO_SLOT, needed * 2)))
+    def _meet(self) -> None:
+        """Take in the code objects that the program has met."""
+        for event in self.program.events():
+            self.table.met(self.program, event)
 
     def _open_calls(self) -> set[_OpenCall]:
         """The calls that have begun and not ended, suspended ones included."""
@@ -313,19 +310,12 @@ def _busiest_first(functions: tuple[FunctionLatency, ...]) -> tuple[FunctionLate
     return tuple(sorted(functions, key=lambda each: each.wall.sum_ns, reverse=True))
 
 
-def _require_matches(matcher: Matcher, table: FunctionTable, options: Options, lives: list[Any]) -> None:
+def _require_matches(matcher: Matcher, table: FunctionTable, lives: list[LiveFunction]) -> None:
     for pattern in matcher.unmatched(lives):
         if not table.wanted:
             near = nearest(pattern, lives)
             hint = f"nearest: {', '.join(near)}" if near else "pylat functions -p PID lists what there is"
             raise NoFunctionMatches(f"no function matches {pattern!r}", hint)
-
-
-def _discard(compiling: Future[Program]) -> None:
-    try:
-        compiling.result().close()
-    except Exception:
-        return  # it never came to be
 
 
 def _offsets(process: Process, build: Build) -> Offsets:
