@@ -59,6 +59,23 @@ static __always_inline int pylat_entry_kind(struct pt_regs *ctx, u64 frame)
 #endif
 }
 
+/* Whether a frame that is left has not run its first instruction: a call that was refused at the recursion limit, or a
+ * generator that was closed or thrown into before it was started. Such frames are no calls. */
+static __always_inline int pylat_never_started(u64 frame, u64 code)
+{
+#if PYLAT_START == PYLAT_START_BY_LASTI
+    s32 last = 0;
+    return !pylat_read(&last, sizeof(last), (void *)(frame + PYLAT_FRAME_INSTR)) && last == -1;
+#else
+    u64 unit = 0;
+    s32 first_resume = 0;
+    if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &unit) ||
+        pylat_read(&first_resume, sizeof(first_resume), (void *)(code + PYLAT_CODE_FIRST_TRACEABLE)))
+        return 0;
+    return unit <= code + PYLAT_CODE_UNITS + 2 * (u64)(u32)first_resume;
+#endif
+}
+
 /* Whether an exception is being raised, from the thread state: curexc_type (to 3.11), current_exception. The
  * interpreter itself relies on it: a call gives a value or leaves an exception, never both, never neither
  * (_Py_CheckFunctionResult). 0 no, 1 yes, 2 yes and it is GeneratorExit. */

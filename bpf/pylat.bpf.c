@@ -288,6 +288,13 @@ known:
         return; /* counted at its entry */
 
     int suspends = call.flags & PYLAT_SUSPENDS;
+#if PYLAT_START == PYLAT_START_BY_LASTI
+    /* To 3.10 close() and throw() enter even a generator that was not started. */
+    if (suspends && popped == PYLAT_MATCHED && !(call.flags & PYLAT_RESUMED) && pylat_never_started(frame, 0)) {
+        count->entries--;
+        return;
+    }
+#endif
     if (how == LEFT_UNKNOWN && suspends && pylat_suspended(frame))
         how = LEFT_BY_YIELD;
     int raised = how == LEFT_BY_RAISE;
@@ -315,6 +322,8 @@ known:
     if (popped == PYLAT_NOT_OPEN && !kept) {
         if (thread && thread->closing_frame == frame)
             thread->closing_frame = 0; /* it was counted as abandoned when its finalisation began */
+        else if (pylat_never_started(frame, key.code))
+            return;
         else if (suspends || !thread || thread->depth == 0)
             count->began_before++;
         else

@@ -45,6 +45,7 @@ MEANINGS: dict[str, tuple[str, ...]] = {
     "code.code_bytes": ("PyCodeObject.co_code_adaptive", "PyCodeObject.co_code"),
     "code.code_adaptive": ("PyCodeObject.co_code_adaptive",),  # 3.11+: the units begin here
     "code.code_object": ("PyCodeObject.co_code",),  # to 3.10: pointer to a bytes object
+    "code.first_traceable": ("PyCodeObject._co_firsttraceable",),  # 3.11+: index of the first RESUME unit
     "code.sizeof": ("PyCodeObject.sizeof",),
     # Every object
     "object.refcnt": ("PyObject.ob_refcnt",),

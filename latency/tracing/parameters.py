@@ -88,6 +88,8 @@ def cflags(offsets: Offsets, plan: SitePlan, *, every_function: bool) -> list[st
         "CODE_LINE": offsets["code.firstlineno"],
         "CODE_NAME": offsets["code.qualname" if "code.qualname" in offsets else "code.name"],
         "CODE_FILENAME": offsets["code.filename"],
+        "CODE_UNITS": offsets["code.code_bytes"],
+        "CODE_FIRST_TRACEABLE": _or_absent(offsets.get("code.first_traceable")),
         "CO_SUSPENDS": _CO_SUSPENDS,
         "GENERATOR_FRAME": offsets["gen.frame"] if generator_frame is None else generator_frame,
         "GENERATOR_FRAME_IS_POINTER": int(generator_frame is None),

@@ -10,8 +10,8 @@ import errno
 import mmap
 import os
 import resource
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -129,6 +129,25 @@ class Program:
             raise AttachError(
                 f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
             ) from error
+
+    @contextmanager
+    def attached_to_self(self, path: str, sites: Mapping[Role, int]) -> Iterator[None]:
+        """The programs of these roles on places of a file that pylat itself maps, for calibration.
+
+        Args:
+            sites: the file offset of each role's instruction.
+        """
+        links: list[int] = []
+        try:
+            for role, offset in sites.items():
+                fd = self._functions[programs(self._plan)[role]]
+                if self._multi:
+                    links.append(kernel.attach_uprobes(fd, path, [offset], [0], os.getpid()))
+                else:
+                    links.append(kernel.attach_uprobe(fd, path, offset, 0, os.getpid()))
+            yield
+        finally:
+            self._close(links)
 
     def detach(self) -> None:
         """Take the probes away. The maps stay readable."""

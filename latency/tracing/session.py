@@ -23,10 +23,11 @@ from latency.cpython.offsets import Offsets, for_build
 from latency.cpython.patterns import Matcher, nearest
 from latency.cpython.sites import SitePlan, plan_for
 from latency.errors import CompileError, NoFunctionMatches, TargetError
-from latency.recording import FunctionLatency, Losses, Options, Recording, TargetInfo
+from latency.recording import FunctionLatency, Losses, Options, Overhead, Recording, TargetInfo
 from latency.target.build import Build, identify
 from latency.target.process import Process
 from latency.tracing import wire
+from latency.tracing.calibration import HitCost, hit_cost
 from latency.tracing.compiler import Object, compiled
 from latency.tracing.parameters import Capacity, cflags
 from latency.tracing.program import Program, needed, sizes_agree
@@ -123,6 +124,7 @@ class Session:
         self._slices = Slices()
         self._first: Reading | None = None
         self._last: Reading | None = None
+        self._hit_cost: HitCost | None = None
         self._started_at = datetime.now(timezone.utc)
         self._image = target.process.image_identity()
         matcher = Matcher.parse(options.func, regex=options.regex) if options.func else None
@@ -206,6 +208,7 @@ class Session:
         for call in self._open_calls() - stale:
             opens.setdefault(call.slot, OpenCalls()).add(call.start_ns)
         program.stop_following_threads()
+        self._hit_cost = hit_cost(program, self.target.plan, self.target.offsets)
         return self._recording(reading, self._first, opens, len(stale), slices=self._slices)
 
     def close(self) -> None:
@@ -292,18 +295,28 @@ class Session:
         since = earlier.counters if earlier else {}
         counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
         losses = {name: counters.pop(name) for name in wire.LOSSES}
+        duration_s = (reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9
         losses["unmatched_entry"] += vanished
         return Recording(
             target=self.target.info(),
-            duration_s=(reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9,
+            duration_s=duration_s,
             functions=_busiest_first(functions),
             options=self.options,
             losses=Losses.from_dict({**losses, "unnamed": unnamed}),
             blind_spots=self.target.plan.blind_spots,
+            overhead=self._overhead(counters, duration_s),
             began_before=counters.pop("began_before"),
             events=counters,
             started_at=self._started_at,
         )
+
+    def _overhead(self, counters: dict[str, int], duration_s: float) -> Overhead | None:
+        """What the probes took from the target, from the number of hits and the cost of one."""
+        hits = counters["hits"]
+        if self._hit_cost is None or not hits or duration_s <= 0:
+            return None
+        total_ns = self._hit_cost.total_ns(hits, counters["entries"] + counters["matched"])
+        return Overhead(hits=hits, ns_per_hit=total_ns / hits, share_of_cpu=total_ns / 1e9 / duration_s)
 
 
 def _busiest_first(functions: tuple[FunctionLatency, ...]) -> tuple[FunctionLatency, ...]:

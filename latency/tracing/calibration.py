@@ -1,0 +1,145 @@
+"""What one probe hit costs on this machine: measured in pylat's own process, with the very programs that measured.
+
+A few bytes of machine code in a memory-backed file stand for the interpreter: a loop over an entry site and an exit
+site, with a made-up frame in the registers. The probed instructions are of the kinds that the plan has: emulated by the
+kernel, or single-stepped.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from latency.cpython.offsets import Offsets
+from latency.cpython.sites import Role, SitePlan
+from latency.cpython.sites.code import REGISTERS
+from latency.errors import AttachError
+from latency.tracing import wire
+from latency.tracing.program import Program
+
+_CALLS = 1000
+_NOP, _MOV = b"\x90", b"\x4d\x89\xc0"  # emulated; single-stepped (mov r8, r8)
+_SAVED = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+_STRUCT_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class HitCost:
+    """Nanoseconds that one hit adds to the target, the trap included.
+
+    Attributes:
+        wanted_ns: of a call that is measured; the mean of its entry and its exit.
+        unwanted_ns: of a call that the filter rejects.
+    """
+
+    wanted_ns: float
+    unwanted_ns: float
+
+    def total_ns(self, hits: int, wanted_hits: int) -> float:
+        """Of ``hits``, of which so many belong to calls that are measured."""
+        return self.wanted_ns * wanted_hits + self.unwanted_ns * max(0, hits - wanted_hits)
+
+
+def hit_cost(program: Program, plan: SitePlan, offsets: Offsets) -> HitCost | None:
+    """Measure it; about 10 ms and the time to attach. None where the kernel does not let pylat probe itself.
+
+    The program must be detached from the target and read already: its tables are used, and its counters move.
+    """
+    exit_role = Role.EXIT if any(plan.of(Role.EXIT)) else Role.RETURN
+    frame = ctypes.create_string_buffer(_STRUCT_BYTES)
+    nothing = ctypes.create_string_buffer(_STRUCT_BYTES)
+    code = ctypes.addressof(nothing)
+    _put(frame, offsets["frame.code"], code)
+    _put(frame, offsets["frame.instr"], ctypes.addressof(nothing))
+    values = {
+        register: ctypes.addressof(frame if place.endswith(".frame") else nothing)
+        for place, register in plan.registers.items()
+    }
+    machine_code, entry, left = _loop(values, _instruction(plan, Role.ENTRY), _instruction(plan, exit_role))
+    try:
+        fd = os.memfd_create("pylat-calibration", os.MFD_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        os.write(fd, machine_code.ljust(mmap.PAGESIZE, _NOP))
+        with mmap.mmap(fd, mmap.PAGESIZE, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC) as memory:
+            return _measure(program, memory, fd, {Role.ENTRY: entry, exit_role: left}, code)
+    except (OSError, AttachError):
+        return None
+    finally:
+        os.close(fd)
+
+
+def _measure(program: Program, memory: mmap.mmap, fd: int, sites: dict[Role, int], code: int) -> HitCost:
+    pointer = np.frombuffer(memory, np.uint8).ctypes.data
+    run = ctypes.CFUNCTYPE(None)(pointer)
+    run()
+    bare_ns = _timed(run)
+    key, function = np.zeros(1, wire.FUNCTION_KEY), np.zeros(1, wire.FUNCTION)
+    key["code"] = code
+    costs = []
+    with program.attached_to_self(f"/proc/self/fd/{fd}", sites):
+        program.config["enabled"] = 1
+        for flags in (wire.WANTED, 0):
+            function["flags"] = flags
+            program.functions.update(key, function)
+            run()
+            costs.append((_timed(run) - bare_ns) / (2 * _CALLS))
+        program.config["enabled"] = 0
+    del run, pointer
+    return HitCost(wanted_ns=max(costs[0], 0.0), unwanted_ns=max(costs[1], 0.0))
+
+
+def _timed(run: Callable[[], None]) -> float:
+    """The fastest of three runs, in nanoseconds."""
+    best = float("inf")
+    for _ in range(3):
+        begin = time.perf_counter_ns()
+        run()
+        best = min(best, time.perf_counter_ns() - begin)
+    return best
+
+
+def _instruction(plan: SitePlan, role: Role) -> bytes:
+    return _NOP if all(site.emulated for site in plan.of(role)) else _MOV
+
+
+def _loop(values: dict[str, int], entry: bytes, left: bytes) -> tuple[bytes, int, int]:
+    """(machine code of ``for _ in range(_CALLS): entry; left``, offsets of the two instructions)."""
+    counter = next(name for name in ("rax", "rcx", "rdx", "r9", "r10") if name not in values)
+    text = b"".join(_push(name) for name in _SAVED)
+    text += b"".join(_move(name, value) for name, value in {**values, counter: _CALLS}.items())
+    entry_at = len(text)
+    text += entry
+    left_at = len(text)
+    text += left
+    number = REGISTERS.index(counter)
+    text += bytes([0x48 | number >> 3, 0xFF, 0xC8 | number & 7])  # dec counter
+    text += b"\x0f\x85" + (entry_at - len(text) - 6).to_bytes(4, "little", signed=True)  # jnz entry
+    text += b"".join(_pop(name) for name in reversed(_SAVED)) + b"\xc3"  # ret
+    return text, entry_at, left_at
+
+
+def _push(name: str) -> bytes:
+    number = REGISTERS.index(name)
+    return bytes([0x40 | number >> 3, 0x50 | number & 7])
+
+
+def _pop(name: str) -> bytes:
+    number = REGISTERS.index(name)
+    return bytes([0x40 | number >> 3, 0x58 | number & 7])
+
+
+def _move(name: str, value: int) -> bytes:
+    number = REGISTERS.index(name)
+    return bytes([0x48 | number >> 3, 0xB8 | number & 7]) + value.to_bytes(8, "little")
+
+
+def _put(buffer: ctypes.Array[ctypes.c_char], offset: int, value: int) -> None:
+    ctypes.memmove(ctypes.addressof(buffer) + offset, value.to_bytes(8, "little"), 8)
