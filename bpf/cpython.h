@@ -13,6 +13,8 @@
  * /proc/kallsyms to learn whether the kernel has it, 0.3 s for what Linux 5.5 and later always have. */
 static long (*pylat_read)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_user;
 
+static long (*pylat_read_kernel)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_kernel;
+
 static __always_inline int pylat_read_u64(u64 address, u64 *value)
 {
     return pylat_read(value, sizeof(*value), (void *)address);
@@ -24,6 +26,27 @@ static __always_inline int pylat_frame_code(u64 frame, u64 *code)
     int fault = pylat_read_u64(frame + PYLAT_FRAME_CODE, code);
     *code &= PYLAT_FRAME_CODE_MASK;
     return fault;
+}
+
+/* Whether tp_name of a type is this text. Addresses of types differ between processes; the names of CPython's own types
+ * do not. */
+static __always_inline int pylat_type_is(u64 type, const char *name, u32 size)
+{
+    char found[16] = {};
+    u64 text = 0;
+    if (size > sizeof(found) || pylat_read_u64(type + PYLAT_TYPE_NAME, &text) || pylat_read(found, size, (void *)text))
+        return 0;
+    for (u32 i = 0; i < size; i++)
+        if (found[i] != name[i])
+            return 0;
+    return 1;
+}
+
+static __always_inline int pylat_is_code(u64 code)
+{
+    const char name[] = "code";
+    u64 type = 0;
+    return !pylat_read_u64(code + PYLAT_OBJECT_TYPE, &type) && pylat_type_is(type, name, sizeof(name));
 }
 
 /* How an entry tells a first start from the continuation of a suspended call. */
@@ -83,16 +106,19 @@ static __always_inline int pylat_never_started(u64 frame, u64 code)
 #define PYLAT_RAISED 1
 #define PYLAT_GENERATOR_EXIT 2
 
-static __always_inline int pylat_raised(u64 thread_state, u64 generator_exit)
+static __always_inline int pylat_raised(u64 thread_state, int suspends)
 {
+    const char name[] = "GeneratorExit";
     u64 exception = 0;
     pylat_read_u64(thread_state + PYLAT_TSTATE_EXCEPTION, &exception);
     if (!exception)
         return PYLAT_NOT_RAISED;
+    if (!suspends)
+        return PYLAT_RAISED;
 #if PYLAT_EXCEPTION_IS_VALUE
     pylat_read_u64(exception + PYLAT_OBJECT_TYPE, &exception);
 #endif
-    return exception == generator_exit ? PYLAT_GENERATOR_EXIT : PYLAT_RAISED;
+    return pylat_type_is(exception, name, sizeof(name)) ? PYLAT_GENERATOR_EXIT : PYLAT_RAISED;
 }
 
 /* Whether a frame that is left is only suspended (to 3.10, where one site sees both). */

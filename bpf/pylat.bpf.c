@@ -14,13 +14,9 @@ BPF_TABLE("hash", struct pylat_function_key, struct pylat_function, functions, 1
 BPF_F_TABLE("hash", u32, struct pylat_thread, threads, 1, PYLAT_NO_PREALLOC);
 BPF_F_TABLE("hash", struct pylat_frame_key, struct pylat_suspended, suspended, 1, PYLAT_NO_PREALLOC);
 BPF_ARRAY(empty_thread, struct pylat_thread, 1);
+BPF_TABLE("hash", u32, struct pylat_process, processes, 1);       /* by tgid: who is followed */
+BPF_TABLE("hash", pylat_space, pylat_space, ancestors, 1); /* the address space that each was forked from */
 BPF_RINGBUF_OUTPUT(events, 1);
-
-/* What tells processes apart. 0 for all where one process is followed: its pid may be another in its namespace. */
-static __always_inline u32 pylat_process(u64 pid_tgid)
-{
-    return PYLAT_MANY_PROCESSES ? pid_tgid >> 32 : 0;
-}
 
 static __always_inline void count_latency(struct pylat_statistics *of, u64 ns)
 {
@@ -83,7 +79,7 @@ static __always_inline u32 take_slot(const struct pylat_function_key *key, u32 f
     if (!of)
         return PYLAT_NO_SLOT;
     of->code = key->code;
-    of->process = key->process;
+    of->space = key->space;
     of->flags = flags;
     return slot;
 }
@@ -101,19 +97,44 @@ static __always_inline int assign_slots(const struct pylat_function_key *key, st
     return 0;
 }
 
+#if PYLAT_MANY_PROCESSES
+/* What is known of this code object in the address spaces that this one was forked from. */
+static __always_inline struct pylat_function *inherited(const struct pylat_function_key *key)
+{
+    struct pylat_function_key of = *key;
+    for (int generation = 0; generation < PYLAT_GENERATIONS; generation++) {
+        pylat_space *parent = ancestors.lookup(&of.space);
+        if (!parent)
+            return NULL;
+        of.space = *parent;
+        struct pylat_function *function = functions.lookup(&of);
+        if (function)
+            return function;
+    }
+    return NULL;
+}
+#endif
+
 /* A code object that nobody knew when pylat attached. It is measured from its first call; user space learns its
  * name and strikes it out if it is not wanted. */
-static __always_inline struct pylat_function *meet_code(struct pylat_counters *count, const struct pylat_config *now,
+static __always_inline struct pylat_function *meet_code(struct pylat_counters *count, u32 tgid,
                                                         struct pylat_function_key *key)
 {
-    u64 type = 0;
-    if (pylat_read_u64(key->code + PYLAT_OBJECT_TYPE, &type) || type != now->code_type) {
+    struct pylat_function fresh = {.slot = PYLAT_NO_SLOT, .active_slot = PYLAT_NO_SLOT, .flags = PYLAT_WANTED};
+#if PYLAT_MANY_PROCESSES
+    struct pylat_function *known = functions.lookup(key) ? NULL : inherited(key);
+    if (known && !(known->flags & PYLAT_FREED)) {
+        fresh.flags = known->flags;
+        functions.update(key, &fresh);
+        return functions.lookup(key);
+    }
+#endif
+    if (!pylat_is_code(key->code)) {
         count->bad_frame++;
         return NULL;
     }
     u32 co_flags = 0;
     pylat_read(&co_flags, sizeof(co_flags), (void *)(key->code + PYLAT_CODE_FLAGS));
-    struct pylat_function fresh = {.slot = PYLAT_NO_SLOT, .active_slot = PYLAT_NO_SLOT, .flags = PYLAT_WANTED};
     if (co_flags & PYLAT_CO_SUSPENDS)
         fresh.flags |= PYLAT_SUSPENDS;
     if (assign_slots(key, &fresh)) {
@@ -126,10 +147,13 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
         count->event_lost++;
         return functions.lookup(key);
     }
+    event->kind = PYLAT_EVENT_CODE;
+    event->tgid = tgid;
+    event->space = key->space;
     event->code = key->code;
-    event->process = key->process;
     event->slot = fresh.slot;
     event->active_slot = fresh.active_slot;
+    event->padding[0] = event->padding[1] = 0;
     event->co_flags = co_flags;
     event->line = 0;
     pylat_read(&event->line, sizeof(event->line), (void *)(key->code + PYLAT_CODE_LINE));
@@ -145,7 +169,7 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
     return functions.lookup(key);
 }
 
-static __always_inline struct pylat_thread *this_thread(u32 tid, u32 process)
+static __always_inline struct pylat_thread *this_thread(u32 tid, pylat_space space)
 {
     struct pylat_thread *thread = threads.lookup(&tid);
     if (thread)
@@ -157,17 +181,25 @@ static __always_inline struct pylat_thread *this_thread(u32 tid, u32 process)
     threads.update(&tid, empty);
     thread = threads.lookup(&tid);
     if (thread)
-        thread->process = process;
+        thread->space = space;
     return thread;
 }
 
-/* What every program does first: nothing at all unless the measurement runs. */
-static __always_inline struct pylat_counters *hit(struct pylat_config **now)
+/* What every program does first: nothing at all unless the measurement runs and the process is followed. */
+static __always_inline struct pylat_counters *hit(pylat_space *space)
 {
     u32 zero = 0;
-    *now = config.lookup(&zero);
-    if (!*now || !(*now)->enabled)
+    struct pylat_config *now = config.lookup(&zero);
+    if (!now || !now->enabled)
         return NULL;
+    *space = 0;
+#if PYLAT_MANY_PROCESSES
+    u32 tgid = bpf_get_current_pid_tgid() >> 32;
+    struct pylat_process *process = processes.lookup(&tgid);
+    if (!process)
+        return NULL;
+    *space = process->space;
+#endif
     struct pylat_counters *count = counters.lookup(&zero);
     if (count)
         count->hits++;
@@ -177,20 +209,20 @@ static __always_inline struct pylat_counters *hit(struct pylat_config **now)
 /* A frame starts, or goes on after a suspension. */
 int pylat_entry(struct pt_regs *ctx)
 {
-    struct pylat_config *now;
-    struct pylat_counters *count = hit(&now);
+    pylat_space space;
+    struct pylat_counters *count = hit(&space);
     if (!count)
         return 0;
     u64 frame = PYLAT_REGISTER(ctx, PYLAT_ENTRY_FRAME);
     u64 pid_tgid = bpf_get_current_pid_tgid();
-    struct pylat_function_key key = {.process = pylat_process(pid_tgid)};
+    struct pylat_function_key key = {.space = space};
     if (pylat_frame_code(frame, &key.code)) {
         count->read_fault++;
         return 0;
     }
     struct pylat_function *function = functions.lookup(&key);
-    if (!function) {
-        function = meet_code(count, now, &key);
+    if (!function || (function->flags & PYLAT_FREED)) {
+        function = meet_code(count, pid_tgid >> 32, &key);
         if (!function)
             return 0;
     }
@@ -209,7 +241,7 @@ int pylat_entry(struct pt_regs *ctx)
     }
     struct pylat_open call = {.frame = frame};
     if (kind == PYLAT_ENTRY_RESUMES) {
-        struct pylat_frame_key suspended_key = {.frame = frame, .process = key.process};
+        struct pylat_frame_key suspended_key = {.frame = frame, .space = space};
         struct pylat_suspended *kept = suspended.lookup(&suspended_key);
         if (!kept || kept->running)
             return 0; /* began before pylat watched, or this RESUME has run already */
@@ -223,7 +255,7 @@ int pylat_entry(struct pt_regs *ctx)
         call.active_slot = function->active_slot;
         call.flags = function->flags;
     }
-    struct pylat_thread *thread = this_thread((u32)pid_tgid, key.process);
+    struct pylat_thread *thread = this_thread((u32)pid_tgid, space);
     if (!thread) {
         count->table_full++;
         return 0;
@@ -251,13 +283,13 @@ int pylat_entry(struct pt_regs *ctx)
 static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_state, int how)
 {
     u64 now_ns = bpf_ktime_get_ns();
-    struct pylat_config *now;
-    struct pylat_counters *count = hit(&now);
+    pylat_space space;
+    struct pylat_counters *count = hit(&space);
     if (!count)
         return;
     u64 pid_tgid = bpf_get_current_pid_tgid();
     u32 tid = pid_tgid;
-    struct pylat_function_key key = {.process = pylat_process(pid_tgid)};
+    struct pylat_function_key key = {.space = space};
     struct pylat_thread *thread;
     struct pylat_open call = {};
     int popped = PYLAT_NOT_OPEN;
@@ -299,9 +331,9 @@ known:
         how = LEFT_BY_YIELD;
     int raised = how == LEFT_BY_RAISE;
     if (how == LEFT_UNKNOWN || (suspends && raised))
-        raised = pylat_raised(thread_state, now->generator_exit);
+        raised = pylat_raised(thread_state, suspends);
 
-    struct pylat_frame_key suspended_key = {.frame = frame, .process = pylat_process(pid_tgid)};
+    struct pylat_frame_key suspended_key = {.frame = frame, .space = space};
     struct pylat_suspended *kept = NULL;
     /* Resumed calls have a record; throw(), close() and finalisation enter a frame with no RESUME (from 3.11). */
     if (suspends && (popped == PYLAT_NOT_OPEN || (call.flags & PYLAT_RESUMED)))
@@ -384,8 +416,8 @@ int pylat_yield(struct pt_regs *ctx)
 /* tp_dealloc of a generator, coroutine or asynchronous generator: one that is still suspended was abandoned. */
 int pylat_generator_dealloc(struct pt_regs *ctx)
 {
-    struct pylat_config *now;
-    struct pylat_counters *count = hit(&now);
+    pylat_space space;
+    struct pylat_counters *count = hit(&space);
     if (!count)
         return 0;
     u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -394,7 +426,7 @@ int pylat_generator_dealloc(struct pt_regs *ctx)
         count->read_fault++;
         return 0;
     }
-    struct pylat_frame_key key = {.frame = frame, .process = pylat_process(pid_tgid)};
+    struct pylat_frame_key key = {.frame = frame, .space = space};
     struct pylat_suspended *kept = suspended.lookup(&key);
     if (!kept || kept->running)
         return 0;
@@ -406,7 +438,7 @@ int pylat_generator_dealloc(struct pt_regs *ctx)
         count->abandoned++;
     }
     suspended.delete(&key);
-    struct pylat_thread *thread = this_thread((u32)pid_tgid, key.process);
+    struct pylat_thread *thread = this_thread((u32)pid_tgid, space);
     if (thread)
         thread->closing_frame = frame;
     return 0;
@@ -416,30 +448,109 @@ int pylat_generator_dealloc(struct pt_regs *ctx)
  * is enabled too, so that what is known of the target stays true in between. */
 int pylat_code_dealloc(struct pt_regs *ctx)
 {
-    u64 pid_tgid = bpf_get_current_pid_tgid();
-    struct pylat_function_key key = {.code = PYLAT_REGISTER(ctx, PYLAT_ARGUMENT_1), .process = pylat_process(pid_tgid)};
-    struct pylat_function *function = functions.lookup(&key);
-    if (!function)
+    struct pylat_function_key key = {.code = PYLAT_REGISTER(ctx, PYLAT_ARGUMENT_1)};
+#if PYLAT_MANY_PROCESSES
+    u32 tgid = bpf_get_current_pid_tgid() >> 32;
+    struct pylat_process *process = processes.lookup(&tgid);
+    if (!process)
         return 0;
-    u32 slot = function->slot;
+    key.space = process->space;
+#endif
+    struct pylat_function *function = functions.lookup(&key);
+    u32 slot = function ? function->slot : PYLAT_NO_SLOT;
     struct pylat_statistics *of = statistics.lookup(&slot);
     if (of)
         of->flags |= PYLAT_DEAD;
-    functions.delete(&key);
+#if PYLAT_MANY_PROCESSES
+    /* A mark, since without it the address would be looked up in the parent's. */
+    struct pylat_function freed = {.slot = PYLAT_NO_SLOT, .active_slot = PYLAT_NO_SLOT, .flags = PYLAT_FREED};
+    if (function || inherited(&key))
+        functions.update(&key, &freed);
+#else
+    if (function)
+        functions.delete(&key);
+#endif
     return 0;
 }
 
-/* A thread ends: its open calls end with it, without a latency. */
-int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
+/* A thread ends, or its program is replaced: its open calls end with it, without a latency. */
+static __always_inline void forget_thread(u32 tid)
 {
-    u32 tid = bpf_get_current_pid_tgid();
     struct pylat_thread *thread = threads.lookup(&tid);
     if (!thread)
-        return 0;
+        return;
     u32 zero = 0;
     struct pylat_counters *count = counters.lookup(&zero);
     if (count)
         count->thread_ended += thread->depth + thread->too_deep;
     threads.delete(&tid);
+}
+
+#if PYLAT_MANY_PROCESSES
+static __always_inline void announce(u32 kind, u32 tgid, pylat_space space, pylat_space parent)
+{
+    struct pylat_process_event *event = events.ringbuf_reserve(sizeof(*event));
+    if (!event) {
+        u32 zero = 0;
+        struct pylat_counters *count = counters.lookup(&zero);
+        if (count)
+            count->event_lost++;
+        return;
+    }
+    event->kind = kind;
+    event->tgid = tgid;
+    event->space = space;
+    event->parent = parent;
+    events.ringbuf_submit(event, 0);
+}
+
+static __always_inline pylat_space new_space(u32 tgid)
+{
+    return bpf_ktime_get_ns() << 22 | (tgid & 0x3fffff); /* pids fit 22 bits (PID_MAX_LIMIT) */
+}
+
+/* sched_process_fork(parent, child): before the child runs. Offsets of task_struct come from the kernel's BTF. */
+int pylat_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+    u32 tgid = bpf_get_current_pid_tgid() >> 32;
+    struct pylat_process *process = processes.lookup(&tgid);
+    u32 child_tgid = 0;
+    if (!process || pylat_read_kernel(&child_tgid, sizeof(child_tgid), (void *)(ctx->args[1] + PYLAT_TASK_TGID)) ||
+        child_tgid == tgid)
+        return 0; /* not followed, or a thread */
+    struct pylat_process child = {.space = new_space(child_tgid), .parent = process->space};
+    ancestors.update(&child.space, &child.parent);
+    processes.update(&child_tgid, &child);
+    announce(PYLAT_EVENT_FORK, child_tgid, child.space, child.parent);
+    return 0;
+}
+
+/* sched_process_exec: nothing that was known of the process holds any longer. */
+int pylat_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+    u32 tgid = bpf_get_current_pid_tgid() >> 32;
+    struct pylat_process *process = processes.lookup(&tgid);
+    if (!process)
+        return 0;
+    struct pylat_process now = {.space = new_space(tgid)};
+    pylat_space before = process->space;
+    processes.update(&tgid, &now);
+    announce(PYLAT_EVENT_EXEC, tgid, now.space, before);
+    forget_thread(tgid);
+    forget_thread((u32)ctx->args[1]); /* its tid until now, if a thread that was not the first called exec */
+    return 0;
+}
+#endif
+
+int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+    u64 pid_tgid = bpf_get_current_pid_tgid();
+    u32 tid = pid_tgid;
+    forget_thread(tid);
+#if PYLAT_MANY_PROCESSES
+    u32 tgid = pid_tgid >> 32;
+    if (tid == tgid)
+        processes.delete(&tgid);
+#endif
     return 0;
 }

@@ -15,6 +15,7 @@
 /* Flags of struct pylat_function and struct pylat_open. */
 #define PYLAT_WANTED 1   /* the filter asks for it */
 #define PYLAT_SUSPENDS 2 /* a generator, coroutine or asynchronous generator */
+#define PYLAT_FREED 8    /* was freed; the address may hold another one by now */
 #define PYLAT_RESUMED 4  /* an open call that was suspended before: its beginning is in struct pylat_suspended */
 
 /* No statistics yet, or none left. Slots fit 16 bits, so that an open call fits 24 bytes. */
@@ -24,11 +25,21 @@
 #define PYLAT_ACTIVE 1 /* the time that a suspending function ran, not its calls */
 #define PYLAT_DEAD 2   /* the code object was freed */
 
-/* A code object in one process. `process` is 0 where a program follows one process only, else its tgid. */
+/* One address space: a process from its fork, or from its last exec, to its next exec or its end. User space numbers
+ * those that it adds from 1 (0 where a program follows one process only); those met while running get a time stamp and
+ * their tgid, so that no two are alike. */
+typedef u64 pylat_space;
+
+/* A process that is followed. */
+struct pylat_process {
+    pylat_space space;
+    pylat_space parent; /* whose code objects it had at its fork; 0 for none */
+};
+
+/* A code object. */
 struct pylat_function_key {
     u64 code; /* address of the PyCodeObject */
-    u32 process;
-    u32 padding;
+    pylat_space space;
 };
 
 struct pylat_function {
@@ -40,8 +51,9 @@ struct pylat_function {
 /* What is known of the finished calls of one function; all times in nanoseconds. */
 struct pylat_statistics {
     u64 code; /* whose: 0 while the slot is free */
-    u32 process;
+    pylat_space space;
     u32 flags;
+    u32 padding;
     u64 returned;
     u64 raised;
     u64 abandoned;   /* closed or collected while suspended */
@@ -66,7 +78,8 @@ struct pylat_thread {
     u32 depth;         /* entries of open[] in use */
     u32 too_deep;      /* open calls beyond the table */
     u32 disordered;    /* not 0 once a call ended that was not the innermost: an exit was missed, or greenlets */
-    u32 process;
+    u32 padding;
+    pylat_space space;
     u64 closing_frame; /* frame of a generator that is being finalised: what it still does is no call */
     struct pylat_open open[PYLAT_DEPTH];
 };
@@ -74,8 +87,7 @@ struct pylat_thread {
 /* A suspended (or resumed) call of a generator or coroutine, found again by its frame's address. */
 struct pylat_frame_key {
     u64 frame;
-    u32 process;
-    u32 padding;
+    pylat_space space;
 };
 
 struct pylat_suspended {
@@ -90,8 +102,6 @@ struct pylat_suspended {
 
 /* What user space changes while the programs run. */
 struct pylat_config {
-    u64 code_type;      /* address of PyCode_Type in the target */
-    u64 generator_exit; /* the target's PyExc_GeneratorExit */
     u32 enabled;
     u32 padding;
 };
@@ -115,12 +125,26 @@ struct pylat_counters {
     u64 thread_ended;
 };
 
-/* A code object that was not known is running: what the ring buffer carries. */
+/* What the ring buffer carries: `kind` says which struct. */
+#define PYLAT_EVENT_CODE 1 /* a code object that was not known is running */
+#define PYLAT_EVENT_FORK 2 /* a process that is followed has a child */
+#define PYLAT_EVENT_EXEC 3 /* a process that is followed runs another program */
+
+struct pylat_process_event {
+    u32 kind;
+    u32 tgid;
+    pylat_space space;
+    pylat_space parent;
+};
+
 struct pylat_code_event {
+    u32 kind;
+    u32 tgid;
+    pylat_space space;
     u64 code;
-    u32 process;
     u16 slot;
     u16 active_slot;
+    u16 padding[2];
     u32 line;
     u32 co_flags;
     u8 qualname[PYLAT_NAME_BYTES]; /* the string objects as they lie in the target, header first */

@@ -91,6 +91,7 @@ def _measuring(parser: argparse.ArgumentParser) -> None:
         "without it, every function",
     )
     parser.add_argument("-r", "--regex", action="store_true", help="--func is a regular expression on the qualname")
+    parser.add_argument("--children", action="store_true", help="and its child processes, those to come included")
     parser.add_argument("-d", "--duration", type=_seconds, metavar="SECONDS", help="how long; else until Ctrl-C")
     parser.add_argument("-i", "--interval", type=_seconds, metavar="SECONDS", help="a report each so many seconds")
     parser.add_argument("-o", "--output", metavar="FILE", help="save the recording")

@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         duration_s=arguments.duration,
         interval_s=arguments.interval,
         engine=arguments.engine,
+        children=arguments.children,
     )
     if arguments.append and not arguments.output:
         raise UsageError("--append adds to a file, and there is none", "give -o FILE")
@@ -40,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.ebpf:
         return _print_program(arguments.pid[0], options)
     outcome = record(arguments.pid, options, arguments)
+    for pid in outcome.other_programs:
+        say(f"process {pid} is a child that runs another program: its calls were not seen")
     for pid, why in outcome.ended.items():
         what = "ended" if why == "exited" else "replaced itself by another program (exec)"
         say(f"process {pid} {what}: this is what was seen until then")
@@ -94,7 +97,7 @@ def _explain(sessions: Sequence[Session], total_s: float) -> None:
         for site in target.plan.sites:
             how = "emulated" if site.emulated else "single-stepped"
             say(f"  {site.role.value:17} {site.name:28} {site.address:#x}  {how:14}  {site.instruction}")
-        say(f"  {len(session.table.wanted):,} functions match; attached by {session.program.attachment}")
+        say(f"  {len(session.table.wanted):,} live functions match; attached by {session.program.attachment}")
         for name, seconds in target.stopwatch.steps:
             say(f"  {seconds:6.3f} s  {name}")
     say(f"  {total_s:6.3f} s  in all")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from latency.recording.model import Function, FunctionLatency, Losses, Recording
+from latency.recording.model import Function, FunctionLatency, Losses, ProcessCalls, Recording
 
 
 def combined(recordings: Sequence[Recording]) -> Recording:
@@ -30,8 +30,27 @@ def combined(recordings: Sequence[Recording]) -> Recording:
         functions=tuple(sorted(functions.values(), key=lambda each: each.wall.sum_ns, reverse=True)),
         losses=sum((recording.losses for recording in recordings), Losses()),
         blind_spots=tuple(dict.fromkeys(spot for recording in recordings for spot in recording.blind_spots)),
+        processes=_processes(recordings),
         began_before=sum(recording.began_before for recording in recordings),
         events=dict(sum((Counter(recording.events) for recording in recordings), Counter())),
+    )
+
+
+def _processes(recordings: Sequence[Recording]) -> tuple[ProcessCalls, ...]:
+    """Each process with its calls; a recording of one process says them of its functions."""
+    found: dict[int, ProcessCalls] = {}
+    for recording in recordings:
+        for each in recording.processes or (_alone(recording),):
+            known = found.get(each.pid, ProcessCalls(each.pid))
+            found[each.pid] = replace(each, returned=known.returned + each.returned, raised=known.raised + each.raised)
+    return tuple(found.values())
+
+
+def _alone(recording: Recording) -> ProcessCalls:
+    return ProcessCalls(
+        pid=recording.target.pids[0],
+        returned=sum(each.returned for each in recording.functions),
+        raised=sum(each.raised for each in recording.functions),
     )
 
 

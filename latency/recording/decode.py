@@ -13,7 +13,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from latency.histogram import Histogram, between
-from latency.recording.model import KINDS, Function, FunctionLatency, Losses, Options, Overhead, Recording, TargetInfo
+from latency.recording.model import (
+    KINDS,
+    Function,
+    FunctionLatency,
+    Losses,
+    Options,
+    Overhead,
+    ProcessCalls,
+    Recording,
+    TargetInfo,
+)
 
 MAX_BUCKETS = 4096
 MAX_SCALE = 8
@@ -49,6 +59,7 @@ def run_from_json(value: object) -> Recording:
         overhead=_get(run, "overhead", _optional(_overhead)),
         began_before=_get(run, "began_before", _count, 0),
         events=_get(run, "events", _counters, {}),
+        processes=_get(run, "processes", _list_of(_process), ()),
     )
 
 
@@ -82,6 +93,16 @@ def _overhead(value: object) -> Overhead:
         hits=_get(overhead, "hits", _count),
         ns_per_hit=_get(overhead, "ns_per_hit", _amount),
         share_of_cpu=_get(overhead, "share_of_cpu", _amount),
+    )
+
+
+def _process(value: object) -> ProcessCalls:
+    process = _dict(value)
+    return ProcessCalls(
+        pid=_get(process, "pid", _count),
+        returned=_get(process, "returned", _count),
+        raised=_get(process, "raised", _count),
+        ended=_get(process, "ended", _bool),
     )
 
 

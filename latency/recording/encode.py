@@ -30,6 +30,7 @@ def to_json(recording: Recording) -> Json:
         "overhead": None if overhead is None else asdict(overhead),
         "began_before": recording.began_before,
         "events": dict(recording.events),
+        "processes": [{**asdict(each), "calls": each.calls} for each in recording.processes],
     }
 
 

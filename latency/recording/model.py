@@ -179,10 +179,30 @@ class Overhead:
 
 
 @dataclass(frozen=True)
+class ProcessCalls:
+    """The finished calls of one of several processes.
+
+    Attributes:
+        ended: the process ended before the measurement did.
+    """
+
+    pid: int
+    returned: int = 0
+    raised: int = 0
+    ended: bool = False
+
+    @property
+    def calls(self) -> int:
+        """Calls that began and ended while pylat watched."""
+        return self.returned + self.raised
+
+
+@dataclass(frozen=True)
 class Recording:
     """One run: everything that pylat saw, and everything that it knows it did not see.
 
     Attributes:
+        processes: of each process, where several were followed.
         began_before: calls that were already running when pylat attached, seen to end; they have no latency.
         events: further counters of the engine by name, for ``-v``.
     """
@@ -196,6 +216,7 @@ class Recording:
     overhead: Overhead | None = None
     began_before: int = 0
     events: Mapping[str, int] = field(default_factory=dict)
+    processes: tuple[ProcessCalls, ...] = ()
     id: str = field(default_factory=lambda: uuid4().hex)
     started_at: datetime = field(default_factory=_now)
 

@@ -15,6 +15,7 @@ from latency.report.units import count, duration, number, percent, plural
 FULL = 5
 """Up to so many functions that were asked for are shown in full, and not in a table only."""
 MIN_WIDTH = 60
+MOST_PROCESSES = 12
 
 _ENGINES = {
     "usdt": "USDT markers",
@@ -135,6 +136,16 @@ def _unfinished(latency: FunctionLatency, width: int) -> Iterator[Line]:
         yield from wrap(text, width)
 
 
+def _by_process(recording: Recording) -> str:
+    """``calls by process: 812 in 4243, 790 in 4244 (ended)``, the busiest first."""
+    busiest = sorted(recording.processes, key=lambda each: each.calls, reverse=True)
+    shown = [
+        f"{count(each.calls)} in {each.pid}{' (ended)' if each.ended else ''}" for each in busiest[:MOST_PROCESSES]
+    ]
+    more = len(busiest) - len(shown)
+    return f"calls by process: {', '.join(shown)}{f', and {more} more' if more else ''}"
+
+
 def _footer(recording: Recording, width: int) -> Iterator[Line]:
     target, losses = recording.target, recording.losses.as_dict()
     build = escape(target.build_id, 32)
@@ -153,6 +164,8 @@ def _footer(recording: Recording, width: int) -> Iterator[Line]:
         if number_lost:
             remedy = REMEDY.get(reason, "a newer pylat wrote this recording, and knows what it means")
             yield from wrap(f"lost {count(number_lost)} {escape(reason, 40)}: {remedy}", width, style="red")
+    if len(recording.processes) > 1:
+        yield from wrap(_by_process(recording), width)
     if recording.began_before:
         began = f"{plural(recording.began_before, 'call')} began before pylat attached, so not measured"
         yield from wrap(began, width)

@@ -22,12 +22,14 @@ class Outcome:
     Attributes:
         recording: what was seen, all processes together.
         processes: the same of each process, in the order of the sessions.
+        other_programs: PIDs of children that run another program, and so were not seen.
         ended: for each process that did not last, ``"exited"`` or ``"exec"``, by PID.
     """
 
     recording: Recording
     processes: list[Recording]
     ended: dict[int, str] = field(default_factory=dict)
+    other_programs: list[int] = field(default_factory=list)
 
 
 def measure(
@@ -72,4 +74,5 @@ def measure(
     for session in running:
         finished[id(session)] = session.stop()
     recordings = [finished[id(session)] for session in sessions]
-    return Outcome(combined(recordings), recordings, ended)
+    others = [pid for session in sessions for pid in session.other_programs]
+    return Outcome(combined(recordings), recordings, ended, others)

@@ -19,6 +19,7 @@ _FIRST_ARGUMENT = "rdi"  # System V ABI
 BPF_F_NO_PREALLOC, BPF_F_MMAPABLE = 1 << 0, 1 << 10  # linux/bpf.h
 _CO_SUSPENDS = 0x20 | 0x80 | 0x100 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
 _NO_CREATOR = 0x100  # no oparg is that large
+_GENERATIONS = 8  # of forks, over which the knowledge of code objects is inherited
 _POINTER_MASK = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -31,6 +32,7 @@ class Capacity:
         functions: code objects that are known, wanted or not; 24 bytes each and some.
         threads: threads with an open call at one time; 24 kB each while it lives.
         suspended: generators and coroutines of wanted functions that are suspended at one time.
+        processes: followed at one time.
         event_bytes: of the ring buffer, a power of two and whole pages.
     """
 
@@ -38,6 +40,7 @@ class Capacity:
     functions: int = 65_536
     threads: int = 8192
     suspended: int = 262_144
+    processes: int = 4096
     event_bytes: int = 1 << 20
 
     def entries(self) -> dict[str, int]:
@@ -48,15 +51,21 @@ class Capacity:
             "functions": self.functions,
             "threads": self.threads,
             "suspended": self.suspended,
+            "processes": self.processes,
+            "ancestors": 4 * self.processes,
             "events": self.event_bytes,
         }
 
 
-def cflags(offsets: Offsets, plan: SitePlan, *, every_function: bool) -> list[str]:
+def cflags(
+    offsets: Offsets, plan: SitePlan, *, every_function: bool, children: bool = False, task_tgid: int = 0
+) -> list[str]:
     """The compiler flags for ``bpf/pylat.bpf.c``, sorted.
 
     Args:
         every_function: nearly every call is wanted, so exits look at the open calls before the table of functions.
+        children: follow forks, with probes in every process that maps the file and a filter in BPF.
+        task_tgid: offset of ``tgid`` in the kernel's ``task_struct``; needed for ``children``.
 
     Raises:
         UnsupportedBuild: the offsets lack a member that the plan needs.
@@ -69,7 +78,9 @@ def cflags(offsets: Offsets, plan: SitePlan, *, every_function: bool) -> list[st
         "MMAPABLE": BPF_F_MMAPABLE,
         "NO_PREALLOC": BPF_F_NO_PREALLOC,
         "EVERY_FUNCTION": int(every_function),
-        "MANY_PROCESSES": 0,
+        "MANY_PROCESSES": int(children),
+        "GENERATIONS": _GENERATIONS,
+        "TASK_TGID": task_tgid,
         "ENTRY_MAY_REPEAT": int(plan.may_repeat),
         "ALWAYS_ASK_KIND": int(plan.creator_oparg is not None),
         "START": {"lasti": 1, "oparg": 2}[plan.start_by],
@@ -81,6 +92,7 @@ def cflags(offsets: Offsets, plan: SitePlan, *, every_function: bool) -> list[st
         "FRAME_STATE": _or_absent(offsets.get("frame.state")),
         "FRAME_STACKTOP": _or_absent(None if "frame.owner" in offsets else offsets.get("frame.stacktop")),
         "OBJECT_TYPE": offsets["object.type"],
+        "TYPE_NAME": offsets["type.name"],
         "TSTATE_EXCEPTION": offsets["tstate.curexc"],
         # 3.12 keeps the exception itself (current_exception), older ones its type (curexc_type).
         "EXCEPTION_IS_VALUE": int("current_exception" in offsets.structs["PyThreadState"]),

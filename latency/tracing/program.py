@@ -25,13 +25,19 @@ from latency.tracing.kernel import Map
 from latency.tracing.parameters import Capacity, programs
 from latency.tracing.ringbuf import RingBuffer
 
-THREAD_EXIT = "pylat_thread_exit"
+# BPF function -> the raw tracepoint that it hangs on
+_THREADS = {"pylat_thread_exit": "sched_process_exit"}
+_PROCESSES = {"pylat_fork": "sched_process_fork", "pylat_exec": "sched_process_exec"}
 _U32 = np.dtype("<u4")
 
 
-def needed(plan: SitePlan) -> list[str]:
-    """The names of the BPF functions that a plan needs."""
-    return [*programs(plan).values(), THREAD_EXIT]
+def needed(plan: SitePlan, *, children: bool) -> list[str]:
+    """The names of the BPF functions that a plan needs; ``children``: to follow forks, too."""
+    return [*programs(plan).values(), *_tracepoints(children=children)]
+
+
+def _tracepoints(*, children: bool) -> dict[str, str]:
+    return {**_THREADS, **_PROCESSES} if children else _THREADS
 
 
 class Program:
@@ -41,6 +47,7 @@ class Program:
         made: what the compiler made for this plan.
         plan: whose sites are going to be probed.
         capacity: how much the maps hold.
+        children: follow forks; then ``follow`` says whose.
         attachment: ``"multi"`` (one uprobe-multi link for each role), ``"perf"`` (a perf event for each site), or
             ``"auto"``: the first where the kernel has it.
 
@@ -50,13 +57,16 @@ class Program:
         HostError: there is not enough memory, or too few descriptors.
     """
 
-    def __init__(self, made: Object, plan: SitePlan, capacity: Capacity, *, attachment: str = "auto") -> None:
+    def __init__(
+        self, made: Object, plan: SitePlan, capacity: Capacity, *, children: bool = False, attachment: str = "auto"
+    ) -> None:
         self.capacity = capacity
         self._plan = plan
         self._object = made
         self._descriptors: list[int] = []
         self._links: list[int] = []
-        self._exit_link: int | None = None
+        self._tracepoints = _tracepoints(children=children)
+        self._tracepoint_links: list[int] = []
         self._multi = attachment != "perf"
         self._may_fall_back = attachment == "auto"
         try:
@@ -68,6 +78,7 @@ class Program:
         self.functions = Map(self._maps["functions"], wire.FUNCTION_KEY, wire.FUNCTION)
         self.threads = Map(self._maps["threads"], _U32, wire.THREAD)
         self.suspended = Map(self._maps["suspended"], wire.FRAME_KEY, wire.SUSPENDED)
+        self.processes = Map(self._maps["processes"], _U32, wire.PROCESS)
         self._counters = Map(self._maps["counters"], _U32, wire.COUNTERS)
         self._free_slots = Map(self._maps["free_slots"], _U32, _U32)
         self._events = RingBuffer(self._maps["events"], capacity.event_bytes)
@@ -97,11 +108,19 @@ class Program:
         for slot in slots:
             self._free_slots.update(None, np.array([slot], _U32))
 
-    def events(self) -> Iterator[np.ndarray[Any, Any]]:
-        """The ``wire.CODE_EVENT`` records that have come since."""
+    def follow(self, pid: int, space: int) -> None:
+        """Measure this process from now on; only with ``children``."""
+        value = np.zeros(1, wire.PROCESS)
+        value["space"] = space
+        self.processes.update(np.array([pid], _U32), value)
+
+    def events(self) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
+        """What has come since: (kind, a ``wire.CODE_EVENT`` or a ``wire.PROCESS_EVENT`` record)."""
         for record in self._events.read():
-            if len(record) >= wire.CODE_EVENT.itemsize:
-                yield np.frombuffer(record, wire.CODE_EVENT, 1)[0]
+            kind = int.from_bytes(record[:4], "little")
+            dtype = wire.CODE_EVENT if kind == wire.EVENT_CODE else wire.PROCESS_EVENT
+            if len(record) >= dtype.itemsize:
+                yield kind, np.frombuffer(record, dtype, 1)[0]
 
     # -- attaching -------------------------------------------------------------------------------
 
@@ -121,11 +140,12 @@ class Program:
             AttachError: the kernel refused; everything placed so far is gone again.
         """
         try:
-            self._exit_link = kernel.attach_raw_tracepoint(self._functions[THREAD_EXIT], "sched_process_exit")
+            for name, tracepoint in self._tracepoints.items():
+                self._tracepoint_links.append(kernel.attach_raw_tracepoint(self._functions[name], tracepoint))
             self._attach_sites(path, pid)
         except OSError as error:
             self.detach()
-            self.stop_following_threads()
+            self.stop_following()
             raise AttachError(
                 f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
             ) from error
@@ -153,16 +173,14 @@ class Program:
         """Take the probes away. The maps stay readable."""
         self._close(self._links)
 
-    def stop_following_threads(self) -> None:
+    def stop_following(self) -> None:
         """Until now the open calls of a thread that ends were dropped and counted; from now on they stay."""
-        if self._exit_link is not None:
-            os.close(self._exit_link)
-            self._exit_link = None
+        self._close(self._tracepoint_links)
 
     def close(self) -> None:
         """Take everything away: probes, programs and maps."""
         self.detach()
-        self.stop_following_threads()
+        self.stop_following()
         self._events.close()
         self._close(self._descriptors)
 
@@ -193,8 +211,8 @@ class Program:
         attach_type = kernel.TRACE_UPROBE_MULTI if self._multi else 0
         maps = [self._maps[shape.name] for shape in self._object.maps]
         found = {}
-        for name in needed(self._plan):
-            tracepoint = name == THREAD_EXIT
+        for name in (*programs(self._plan).values(), *self._tracepoints):
+            tracepoint = name in self._tracepoints
             kind = kernel.PROG_TYPE_RAW_TRACEPOINT if tracepoint else kernel.PROG_TYPE_KPROBE
             code = self._object.instructions(name, maps)
             try:

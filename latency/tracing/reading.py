@@ -12,19 +12,6 @@ from latency.histogram import BUCKETS, Histogram
 from latency.tracing.program import Program
 
 
-@dataclass
-class OpenCalls:
-    """Calls of one slot that had not ended: how many, and when the oldest began (CLOCK_MONOTONIC, nanoseconds)."""
-
-    count: int = 0
-    oldest_ns: int = 0
-
-    def add(self, start_ns: int) -> None:
-        """One more."""
-        self.oldest_ns = min(self.oldest_ns or start_ns, start_ns)
-        self.count += 1
-
-
 @dataclass(frozen=True)
 class Reading:
     """The statistics at one moment.

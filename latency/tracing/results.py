@@ -10,7 +10,8 @@ import numpy as np
 from latency.histogram import Histogram
 from latency.recording import Function, FunctionLatency
 from latency.tracing import wire
-from latency.tracing.reading import OpenCalls, Reading, Slices
+from latency.tracing.opencalls import OpenCalls
+from latency.tracing.reading import Reading, Slices
 from latency.tracing.table import FunctionTable
 
 
@@ -45,7 +46,7 @@ def latencies(
     unnamed = 0
     for slot, row in rows.items():
         dead = bool(row["flags"] & wire.DEAD)
-        function, wanted = table.function_of(slot, int(row["code"]), dead=dead)
+        function, wanted = table.function_of(slot, int(row["code"]), int(row["space"]), dead=dead)
         if not wanted:
             continue
         active = bool(row["flags"] & wire.ACTIVE)
@@ -83,6 +84,18 @@ def latencies(
         if empty or latency.calls or latency.open or latency.abandoned:
             found.append(latency)
     return tuple(found), unnamed
+
+
+def calls_by_space(reading: Reading, table: FunctionTable) -> dict[int, tuple[int, int]]:
+    """(returned, raised) calls of wanted functions in each address space."""
+    found: dict[int, tuple[int, int]] = {}
+    for slot, row in zip(reading.slots, reading.statistics, strict=True):
+        space = int(row["space"])
+        _, wanted = table.function_of(int(slot), int(row["code"]), space, dead=bool(row["flags"] & wire.DEAD))
+        if wanted and not row["flags"] & wire.ACTIVE:
+            returned, raised = found.get(space, (0, 0))
+            found[space] = returned + int(row["returned"]), raised + int(row["raised"])
+    return found
 
 
 def _histogram(row: np.void) -> Histogram:

@@ -1,4 +1,4 @@
-"""One measurement of one process: prepare, start, look in from time to time, stop: a ``Recording``.
+"""One measurement of one process, with or without its children: prepare, start, look in from time to time, stop.
 
 attach:  load; exits, then entries; check again what may have changed; enable
 end:     disable; detach; read the tables
@@ -6,34 +6,29 @@ end:     disable; detach; read the tables
 
 from __future__ import annotations
 
-import os
-import platform
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import NamedTuple
 
-from latency.cpython.debug_offsets import READ_BYTES
 from latency.cpython.functions import LiveFunction, live_functions
-from latency.cpython.offsets import Offsets, for_build
+from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.patterns import Matcher, nearest
-from latency.cpython.sites import SitePlan, plan_for
 from latency.errors import CompileError, NoFunctionMatches, TargetError
-from latency.recording import FunctionLatency, Losses, Options, Overhead, Recording, TargetInfo
-from latency.target.build import Build, identify
+from latency.recording import FunctionLatency, Losses, Options, Overhead, ProcessCalls, Recording
 from latency.target.process import Process
-from latency.tracing import wire
+from latency.tracing import opencalls, wire
+from latency.tracing.btf import member_offset
 from latency.tracing.calibration import HitCost, hit_cost
 from latency.tracing.compiler import Object, compiled
 from latency.tracing.parameters import Capacity, cflags
 from latency.tracing.program import Program, needed, sizes_agree
-from latency.tracing.reading import OpenCalls, Reading, Slices
-from latency.tracing.results import latencies
+from latency.tracing.reading import Reading, Slices
+from latency.tracing.results import calls_by_space, latencies
+from latency.tracing.spaces import Space, Spaces
 from latency.tracing.table import FunctionTable
+
+__all__ = ["Session", "Stopwatch", "Target"]
 
 _CODE_BYTES = 136  # covers the members below in all versions
 _LASTING = (
@@ -45,72 +40,14 @@ _LASTING = (
     "code.qualname",
     "code.firstlineno",
 )
-_ALL = Capacity(slots=8192)
-
-
-@dataclass
-class Stopwatch:
-    """Where the time of the preparation went."""
-
-    steps: list[tuple[str, float]] = field(default_factory=list)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Times the block, in seconds."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.steps.append((name, time.perf_counter() - begin))
-
-
-class _OpenCall(NamedTuple):
-    """A call that has begun and not ended."""
-
-    frame: int
-    start_ns: int
-    slot: int
-
-
-class Target:
-    """A process, the CPython in it, and how to look at its calls. Read only; nothing is attached.
-
-    Raises:
-        TargetError: no such process, not CPython, or a build that pylat cannot measure.
-    """
-
-    def __init__(self, pid: int, *, engine: str = "auto", stopwatch: Stopwatch | None = None) -> None:
-        self.stopwatch = stopwatch or Stopwatch()
-        with self.stopwatch.step("identify"):
-            self.process = Process(pid)
-            self.build: Build = identify(self.process)
-            self.offsets: Offsets = _offsets(self.process, self.build)
-        with self.stopwatch.step("find sites"):
-            self.plan: SitePlan = plan_for(
-                self.build.image, self.build.version, self.offsets, self.build.markers, engine=engine
-            )
-
-    def info(self) -> TargetInfo:
-        """As a recording states it."""
-        return TargetInfo(
-            pids=(self.process.pid,),
-            command=self.process.command or self.process.comm,
-            python=self.build.version_text,
-            build_id=self.build.build_id,
-            executable=self.build.executable,
-            engine=self.plan.engine,
-            offsets=self.offsets.source,
-            kernel=platform.release(),
-            machine=platform.machine(),
-            cpus=os.cpu_count() or 1,
-        )
+_SLOTS, _SLOTS_FOR_ALL = 1024, 8192
 
 
 class Session:
     """Measures a target.
 
     Args:
-        options: ``func`` and ``regex`` say which functions; without patterns, all.
+        options: ``func`` and ``regex`` say which functions, without patterns all; ``children`` follows forks.
         attachment: see ``Program``.
 
     Raises:
@@ -121,29 +58,33 @@ class Session:
     def __init__(self, target: Target, options: Options, *, attachment: str = "auto") -> None:
         self.target = target
         self.options = options
+        self.spaces = Spaces()
+        self.other_programs: list[int] = []
         self._slices = Slices()
         self._first: Reading | None = None
         self._last: Reading | None = None
         self._hit_cost: HitCost | None = None
         self._started_at = datetime.now(timezone.utc)
-        self._image = target.process.image_identity()
         matcher = Matcher.parse(options.func, regex=options.regex) if options.func else None
-        stopwatch = target.stopwatch
+        self.table = FunctionTable(self.spaces, target.build, target.offsets, matcher)
         # The compiler is another process: search the heap meanwhile.
         with ThreadPoolExecutor(1) as pool:
             compiling = pool.submit(self._compiled)
-            with stopwatch.step("find functions"):
-                lives = live_functions(target.process, target.build, target.offsets)
-                self.table = FunctionTable(target.process, target.build, target.offsets, matcher, lives)
-                if matcher:
-                    _require_matches(matcher, self.table, lives)
-            with stopwatch.step("wait for the compiler"):
+            with target.stopwatch.step("find functions"):
+                self._find_functions()
+                wanted = self.table.wanted
+                if matcher and not wanted:
+                    raise _nothing_matches(matcher, self.spaces)
+            with target.stopwatch.step("wait for the compiler"):
                 made = compiling.result()
-        capacity = Capacity(slots=min(wire.NO_SLOT, max(1024, 2 * self.table.slots_needed))) if matcher else _ALL
-        with stopwatch.step("load"):
-            self.program = Program(made, target.plan, capacity, attachment=attachment)
+        slots = max(_SLOTS, 2 * self.table.slots_for(wanted)) if matcher else _SLOTS_FOR_ALL
+        with target.stopwatch.step("load"):
+            self.program = Program(
+                made, target.plan, Capacity(slots=min(wire.NO_SLOT, slots)), children=options.children,
+                attachment=attachment,
+            )  # fmt: skip
         try:
-            with stopwatch.step("fill tables"):
+            with target.stopwatch.step("fill tables"):
                 self.table.fill(self.program)
         except BaseException:
             self.program.close()
@@ -153,22 +94,19 @@ class Session:
 
     def start(self) -> None:
         """Place the probes and begin. Raises AttachError, TargetGone."""
-        process, program = self.target.process, self.program
-        addresses = self.table.addresses
-        before = process.read_many(addresses, _CODE_BYTES)
+        program = self.program
         with self.target.stopwatch.step("attach"):
-            process.check()
-            config = program.config
-            config["code_type"] = self.target.build.address("PyCode_Type")
-            config["generator_exit"] = process.u64(self.target.build.address("PyExc_GeneratorExit"))
-            program.attach(f"/proc/self/fd/{self.target.build.fd}", process.pid)
+            self.target.process.check()
+            pid = 0 if self.options.children else self.target.process.pid
+            program.attach(f"/proc/self/fd/{self.target.build.fd}", pid)
+            if self.options.children:
+                for space in self.spaces.values():
+                    program.follow(space.pid, space.number)
+                self._adopt_late_children()
             # From here on the program itself strikes out code objects that are freed; those freed and replaced since
             # they were found are told by their contents.
-            after = process.read_many(addresses, _CODE_BYTES)
-            self.table.forget(
-                program,
-                [a for a, one, two in zip(addresses, before, after, strict=True) if not self._same_code(one, two)],
-            )
+            for number, heads in self._heads.items():
+                self._forget_changed(self.spaces[number], heads)
         self._started_at = datetime.now(timezone.utc)
         self._first = Reading.take(program, time.monotonic_ns())
         program.config["enabled"] = 1
@@ -179,11 +117,9 @@ class Session:
         Returns:
             ``""``, or why the target cannot be measured any longer: ``"exited"`` or ``"exec"`` (another program).
         """
-        self._meet()
-        process = self.target.process
-        if not process.alive():
-            return "exited"
-        return "exec" if process.image_identity() != self._image else ""
+        self._take_events()
+        ends = [space.look() for space in self.spaces.values()]
+        return "" if "" in ends else ends[0]
 
     def end_slice(self) -> None:
         """One more of the equal parts of the measurement is over: the error bars are made of these."""
@@ -197,18 +133,16 @@ class Session:
 
     def stop(self) -> Recording:
         """End the measurement: disable, detach, read."""
-        program = self.program
-        stale = self._stale_calls()
+        program, target = self.program, self.target
+        stale = opencalls.stale_calls(program, self.spaces, target.offsets)
         program.config["enabled"] = 0
         ended_ns = time.monotonic_ns()
         program.detach()
-        self._meet()
+        self._take_events()
         reading = Reading.take(program, ended_ns)
-        opens: dict[int, OpenCalls] = {}
-        for call in self._open_calls() - stale:
-            opens.setdefault(call.slot, OpenCalls()).add(call.start_ns)
-        program.stop_following_threads()
-        self._hit_cost = hit_cost(program, self.target.plan, self.target.offsets)
+        opens = opencalls.by_slot(opencalls.open_calls(program) - stale)
+        program.stop_following()
+        self._hit_cost = hit_cost(program, target.plan, target.offsets)
         return self._recording(reading, self._first, opens, len(stale), slices=self._slices)
 
     def close(self) -> None:
@@ -221,44 +155,63 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    # -- inside ----------------------------------------------------------------------------------
+    # -- who is followed -------------------------------------------------------------------------
 
-    def _compiled(self) -> Object:
-        with self.target.stopwatch.step("compile"):
-            flags = cflags(self.target.offsets, self.target.plan, every_function=not self.options.func)
-            made = compiled(flags, needed(self.target.plan))
-        if not sizes_agree(made):
-            raise CompileError("bpf/pylat.h and latency/tracing/wire.py disagree on a struct", "reinstall pylat")
-        return made
+    def _find_functions(self) -> None:
+        """The target's code objects, and those of the children that it has already."""
+        process = self.target.process
+        self._heads: dict[int, list[bytes | None]] = {}
+        if not self.options.children:
+            self._add(Space(0, process.pid, process))
+            return
+        self._add(Space(1, process.pid, process))
+        for pid in process.children(recursive=True):
+            self._add_child(pid)
 
-    def _meet(self) -> None:
-        """Take in the code objects that the program has met."""
-        for event in self.program.events():
-            self.table.met(self.program, event)
+    def _add_child(self, pid: int) -> None:
+        """A child that exists already, if it runs the same interpreter."""
+        space = Space.of_pid(len(self.spaces) + 1, pid, 0)
+        if space.process is None:
+            return
+        try:
+            if self._runs_same_file(space.process):
+                self._add(space)
+            else:
+                self.other_programs.append(pid)
+        except TargetError:
+            return  # it ended meanwhile
 
-    def _open_calls(self) -> set[_OpenCall]:
-        """The calls that have begun and not ended, suspended ones included."""
-        suspended = {int(key["frame"][0]): value[0] for key, value in self.program.suspended.items()}
-        found = set()
-        for _, value in self.program.threads.items():
-            for call in value[0]["open"][: min(int(value[0]["depth"]), wire.DEPTH)]:
-                frame = int(call["frame"])
-                began = suspended[frame] if call["flags"] & wire.RESUMED and frame in suspended else call
-                found.add(_OpenCall(frame, int(began["start_ns"]), int(call["slot"])))
-        for frame, kept in suspended.items():
-            if not kept["running"]:
-                found.add(_OpenCall(frame, int(kept["start_ns"]), int(kept["slot"])))
-        return found
+    def _runs_same_file(self, process: Process) -> bool:
+        mine = self.target.build.device_inode
+        return any(mapping.device_inode == mine for mapping in process.maps())
 
-    def _stale_calls(self) -> set[_OpenCall]:
-        """Open calls whose end was missed: still in the table after their frame was seen to be another's."""
-        calls = list(self._open_calls())
-        codes = self._codes([call.frame for call in calls])
-        owners = self.program.statistics["code"]
-        gone = {
-            call for call, code in zip(calls, codes, strict=True) if code is not None and code != int(owners[call.slot])
-        }
-        return gone & self._open_calls() if gone else gone
+    def _add(self, space: Space) -> None:
+        target = self.target
+        assert space.process is not None
+        lives = live_functions(space.process, target.build, target.offsets)
+        space.lives = {live.address: live for live in lives}
+        self._heads[space.number] = space.process.read_many(list(space.lives), _CODE_BYTES)
+        self.spaces[space.number] = space
+
+    def _adopt_late_children(self) -> None:
+        """Children that were forked between the look at the process tree and the moment that forks are followed."""
+        known = {space.pid for space in self.spaces.values()} | set(self.other_programs)
+        followed = {int(key[0]) for key, _ in self.program.processes.items()}
+        for pid in self.target.process.children(recursive=True):
+            if pid not in known and pid not in followed:
+                number = len(self.spaces) + 1
+                self._add_child(pid)
+                if number in self.spaces:  # its code objects are met as they run
+                    self.program.follow(pid, number)
+
+    def _forget_changed(self, space: Space, before: list[bytes | None]) -> None:
+        process = space.readable
+        if process is None:
+            return
+        addresses = list(space.lives)
+        after = process.read_many(addresses, _CODE_BYTES)
+        pairs = zip(addresses, before, after, strict=True)
+        self.table.forget(self.program, space, [at for at, one, two in pairs if not self._same_code(one, two)])
 
     def _same_code(self, one: bytes | None, two: bytes | None) -> bool:
         """Whether two readings of a code object's head are of one object, by the members that never change."""
@@ -268,23 +221,41 @@ class Session:
         known = (fields[name] for name in _LASTING if name in fields)
         return all(one[f.offset : f.offset + f.size] == two[f.offset : f.offset + f.size] for f in known)
 
-    def _codes(self, frames: list[int]) -> list[int | None]:
-        """The code object of each frame now; None where the process is gone or is another program."""
-        process, offsets = self.target.process, self.target.offsets
-        if not frames or not process.alive() or process.image_identity() != self._image:
-            return [None] * len(frames)
-        try:
-            words = process.read_many([frame + offsets["frame.code"] for frame in frames], 8)
-        except TargetError:
-            return [None] * len(frames)
-        mask = offsets.stackref_mask
-        return [int.from_bytes(word, "little") & mask if word else 0 for word in words]
+    def _take_events(self) -> None:
+        for kind, event in self.program.events():
+            if kind == wire.EVENT_CODE:
+                self.table.met(self.program, event)
+                continue
+            number, pid, other = int(event["space"]), int(event["tgid"]), int(event["parent"])
+            if kind == wire.EVENT_FORK:
+                self.spaces[number] = Space.of_pid(number, pid, other)
+            elif kind == wire.EVENT_EXEC:
+                if before := self.spaces.get(other):
+                    before.ended = before.ended or "exec"
+                self.spaces[number] = Space.of_pid(number, pid, 0)
+
+    # -- results ---------------------------------------------------------------------------------
+
+    def _compiled(self) -> Object:
+        options, target = self.options, self.target
+        with target.stopwatch.step("compile"):
+            flags = cflags(
+                target.offsets,
+                target.plan,
+                every_function=not options.func,
+                children=options.children,
+                task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
+            )
+            made = compiled(flags, needed(target.plan, children=options.children))
+        if not sizes_agree(made):
+            raise CompileError("bpf/pylat.h and latency/tracing/wire.py disagree on a struct", "reinstall pylat")
+        return made
 
     def _recording(
         self,
         reading: Reading,
         earlier: Reading | None,
-        opens: dict[int, OpenCalls],
+        opens: dict[int, opencalls.OpenCalls],
         vanished: int,
         *,
         slices: Slices | None,
@@ -295,8 +266,8 @@ class Session:
         since = earlier.counters if earlier else {}
         counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
         losses = {name: counters.pop(name) for name in wire.LOSSES}
-        duration_s = (reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9
         losses["unmatched_entry"] += vanished
+        duration_s = (reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9
         return Recording(
             target=self.target.info(),
             duration_s=duration_s,
@@ -308,7 +279,23 @@ class Session:
             began_before=counters.pop("began_before"),
             events=counters,
             started_at=self._started_at,
+            processes=self._processes(reading) if self.options.children else (),
         )
+
+    def _processes(self, reading: Reading) -> tuple[ProcessCalls, ...]:
+        """The calls of each process, those before and after an exec together."""
+        found: dict[int, ProcessCalls] = {}
+        counts = calls_by_space(reading, self.table)
+        for number, space in self.spaces.items():
+            returned, raised = counts.get(number, (0, 0))
+            before = found.get(space.pid, ProcessCalls(space.pid))
+            found[space.pid] = ProcessCalls(
+                pid=space.pid,
+                returned=before.returned + returned,
+                raised=before.raised + raised,
+                ended=bool(space.look()),
+            )
+        return tuple(found.values())
 
     def _overhead(self, counters: dict[str, int], duration_s: float) -> Overhead | None:
         """What the probes took from the target, from the number of hits and the cost of one."""
@@ -323,18 +310,9 @@ def _busiest_first(functions: tuple[FunctionLatency, ...]) -> tuple[FunctionLate
     return tuple(sorted(functions, key=lambda each: each.wall.sum_ns, reverse=True))
 
 
-def _require_matches(matcher: Matcher, table: FunctionTable, lives: list[LiveFunction]) -> None:
-    for pattern in matcher.unmatched(lives):
-        if not table.wanted:
-            near = nearest(pattern, lives)
-            hint = f"nearest: {', '.join(near)}" if near else "pylat functions -p PID lists what there is"
-            raise NoFunctionMatches(f"no function matches {pattern!r}", hint)
-
-
-def _offsets(process: Process, build: Build) -> Offsets:
-    """The table of the build, compared with what the process says of itself (3.13 and later)."""
-    symbol = build.image.symbol("_PyRuntime")
-    runtime = (
-        process.read_some(symbol.address + build.bias, READ_BYTES) if symbol and build.version >= (3, 13) else None
-    )
-    return for_build(build.version, platform.machine(), build.flags, runtime=runtime or None)
+def _nothing_matches(matcher: Matcher, spaces: Spaces) -> NoFunctionMatches:
+    lives: list[LiveFunction] = [live for space in spaces.values() for live in space.lives.values()]
+    pattern = matcher.unmatched(lives)[0]
+    near = nearest(pattern, lives)
+    hint = f"nearest: {', '.join(near)}" if near else "pylat functions -p PID lists what there is"
+    return NoFunctionMatches(f"no function matches {pattern!r}", hint)

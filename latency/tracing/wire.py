@@ -16,17 +16,19 @@ from latency.resources import directory
 
 DEPTH = 1024
 NAME_BYTES = 224
-WANTED, SUSPENDS, RESUMED = 1, 2, 4
+WANTED, SUSPENDS, RESUMED, FREED = 1, 2, 4, 8
 NO_SLOT = 0xFFFF
 ACTIVE, DEAD = 1, 2
+EVENT_CODE, EVENT_FORK, EVENT_EXEC = 1, 2, 3
 
-FUNCTION_KEY = np.dtype([("code", "<u8"), ("process", "<u4"), ("padding", "<u4")])
+FUNCTION_KEY = np.dtype([("code", "<u8"), ("space", "<u8")])
 FUNCTION = np.dtype([("slot", "<u2"), ("active_slot", "<u2"), ("flags", "<u4")])
 STATISTICS = np.dtype(
     [
         ("code", "<u8"),
-        ("process", "<u4"),
+        ("space", "<u8"),
         ("flags", "<u4"),
+        ("padding", "<u4"),
         *((name, "<u8") for name in ("returned", "raised", "abandoned", "suspensions", "sum_ns", "min_ns", "max_ns")),
         ("counts", "<u8", (BUCKETS,)),
     ]
@@ -34,12 +36,13 @@ STATISTICS = np.dtype(
 OPEN = np.dtype([("frame", "<u8"), ("start_ns", "<u8"), ("slot", "<u2"), ("active_slot", "<u2"), ("flags", "<u4")])
 THREAD = np.dtype(
     [
-        *((name, "<u4") for name in ("depth", "too_deep", "disordered", "process")),
+        *((name, "<u4") for name in ("depth", "too_deep", "disordered", "padding")),
+        ("space", "<u8"),
         ("closing_frame", "<u8"),
         ("open", OPEN, (DEPTH,)),
     ]
 )
-FRAME_KEY = np.dtype([("frame", "<u8"), ("process", "<u4"), ("padding", "<u4")])
+FRAME_KEY = np.dtype([("frame", "<u8"), ("space", "<u8")])
 SUSPENDED = np.dtype(
     [
         ("start_ns", "<u8"),
@@ -49,13 +52,18 @@ SUSPENDED = np.dtype(
         *((name, "<u4") for name in ("suspensions", "running", "padding")),
     ]
 )
-CONFIG = np.dtype([("code_type", "<u8"), ("generator_exit", "<u8"), ("enabled", "<u4"), ("padding", "<u4")])
+CONFIG = np.dtype([("enabled", "<u4"), ("padding", "<u4")])
+PROCESS = np.dtype([("space", "<u8"), ("parent", "<u8")])
+PROCESS_EVENT = np.dtype([("kind", "<u4"), ("tgid", "<u4"), ("space", "<u8"), ("parent", "<u8")])
 CODE_EVENT = np.dtype(
     [
+        ("kind", "<u4"),
+        ("tgid", "<u4"),
+        ("space", "<u8"),
         ("code", "<u8"),
-        ("process", "<u4"),
         ("slot", "<u2"),
         ("active_slot", "<u2"),
+        ("padding", "<u2", (2,)),
         ("line", "<u4"),
         ("co_flags", "<u4"),
         ("qualname", "u1", (NAME_BYTES,)),
@@ -84,6 +92,8 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "pylat_suspended": SUSPENDED,
     "pylat_config": CONFIG,
     "pylat_counters": COUNTERS,
+    "pylat_process": PROCESS,
+    "pylat_process_event": PROCESS_EVENT,
     "pylat_code_event": CODE_EVENT,
 }
 

@@ -37,7 +37,7 @@ LAW: dict[str, set[str]] = {
     "demo_workload": set(),
 }
 # the one file of a room that may import one thing more
-EXTRA = {"target/elf.py": {"elftools"}, "tracing/compiler.py": {"bcc"}}
+EXTRA = {"target/headers.py": {"elftools"}, "tracing/compiler.py": {"bcc"}}
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "_data" not in path.parts)
 
 

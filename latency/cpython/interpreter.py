@@ -1,0 +1,80 @@
+"""``Target``: a process, the CPython in it, and how to look at its calls. Read only; nothing is attached."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from latency.cpython.debug_offsets import READ_BYTES
+from latency.cpython.offsets import Offsets, for_build
+from latency.cpython.sites import SitePlan, plan_for
+from latency.recording import TargetInfo
+from latency.target.build import Build, identify
+from latency.target.process import Process
+
+
+@dataclass
+class Stopwatch:
+    """Where the time of the preparation went."""
+
+    steps: list[tuple[str, float]] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Times the block, in seconds."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.steps.append((name, time.perf_counter() - begin))
+
+
+class Target:
+    """A process that can be measured.
+
+    Args:
+        engine: one of ``sites.ENGINES``, or ``"auto"``.
+
+    Raises:
+        TargetError: no such process, not CPython, or a build that pylat cannot measure.
+        UsageError: the engine does not exist for this version.
+    """
+
+    def __init__(self, pid: int, *, engine: str = "auto", stopwatch: Stopwatch | None = None) -> None:
+        self.stopwatch = stopwatch or Stopwatch()
+        with self.stopwatch.step("identify"):
+            self.process = Process(pid)
+            self.build: Build = identify(self.process)
+            self.offsets: Offsets = _offsets(self.process, self.build)
+        with self.stopwatch.step("find sites"):
+            self.plan: SitePlan = plan_for(
+                self.build.image, self.build.version, self.offsets, self.build.markers, engine=engine
+            )
+
+    def info(self) -> TargetInfo:
+        """As a recording states it."""
+        return TargetInfo(
+            pids=(self.process.pid,),
+            command=self.process.command or self.process.comm,
+            python=self.build.version_text,
+            build_id=self.build.build_id,
+            executable=self.build.executable,
+            engine=self.plan.engine,
+            offsets=self.offsets.source,
+            kernel=platform.release(),
+            machine=platform.machine(),
+            cpus=os.cpu_count() or 1,
+        )
+
+
+def _offsets(process: Process, build: Build) -> Offsets:
+    """The table of the build, compared with what the process says of itself (3.13 and later)."""
+    symbol = build.image.symbol("_PyRuntime")
+    runtime = (
+        process.read_some(symbol.address + build.bias, READ_BYTES) if symbol and build.version >= (3, 13) else None
+    )
+    return for_build(build.version, platform.machine(), build.flags, runtime=runtime or None)

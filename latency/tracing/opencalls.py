@@ -1,0 +1,91 @@
+"""Calls that have begun and not ended: from the tables of open and of suspended calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from latency.cpython.offsets import Offsets
+from latency.errors import TargetError
+from latency.tracing import wire
+from latency.tracing.program import Program
+from latency.tracing.spaces import Spaces
+
+
+class OpenCall(NamedTuple):
+    """One call. ``start_ns``: CLOCK_MONOTONIC."""
+
+    space: int
+    frame: int
+    start_ns: int
+    slot: int
+
+
+@dataclass
+class OpenCalls:
+    """The open calls of one slot: how many, and when the oldest began (CLOCK_MONOTONIC, nanoseconds)."""
+
+    count: int = 0
+    oldest_ns: int = 0
+
+    def add(self, start_ns: int) -> None:
+        """One more."""
+        self.oldest_ns = min(self.oldest_ns or start_ns, start_ns)
+        self.count += 1
+
+
+def open_calls(program: Program) -> set[OpenCall]:
+    """All of them, suspended ones included."""
+    suspended = {(int(key["space"][0]), int(key["frame"][0])): value[0] for key, value in program.suspended.items()}
+    found = set()
+    for _, value in program.threads.items():
+        thread = value[0]
+        space = int(thread["space"])
+        for call in thread["open"][: min(int(thread["depth"]), wire.DEPTH)]:
+            frame = int(call["frame"])
+            began = suspended.get((space, frame), call) if call["flags"] & wire.RESUMED else call
+            found.add(OpenCall(space, frame, int(began["start_ns"]), int(call["slot"])))
+    for (space, frame), kept in suspended.items():
+        if not kept["running"]:
+            found.add(OpenCall(space, frame, int(kept["start_ns"]), int(kept["slot"])))
+    return found
+
+
+def stale_calls(program: Program, spaces: Spaces, offsets: Offsets) -> set[OpenCall]:
+    """Open calls whose end was missed: still in the table after their frame was seen to be another's.
+
+    While the programs run, a call leaves the table when it ends; so the table is read before and after the frames.
+    """
+    calls = open_calls(program)
+    owners = program.statistics["code"]
+    gone = {call for call, code in _codes(calls, spaces, offsets) if code != int(owners[call.slot])}
+    return gone & open_calls(program) if gone else gone
+
+
+def by_slot(calls: Iterable[OpenCall]) -> dict[int, OpenCalls]:
+    """The calls of each slot."""
+    found: dict[int, OpenCalls] = {}
+    for call in calls:
+        found.setdefault(call.slot, OpenCalls()).add(call.start_ns)
+    return found
+
+
+def _codes(calls: Iterable[OpenCall], spaces: Spaces, offsets: Offsets) -> list[tuple[OpenCall, int]]:
+    """The code object of each frame now; nothing of processes that are gone or run another program."""
+    found = []
+    for number in {call.space for call in calls}:
+        space = spaces.get(number)
+        process = space.readable if space else None
+        if process is None:
+            continue
+        these = [call for call in calls if call.space == number]
+        try:
+            words = process.read_many([call.frame + offsets["frame.code"] for call in these], np.dtype("<u8").itemsize)
+        except TargetError:
+            continue
+        mask = offsets.stackref_mask
+        found += [(call, int.from_bytes(word or b"", "little") & mask) for call, word in zip(these, words, strict=True)]
+    return found

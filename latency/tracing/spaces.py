@@ -1,0 +1,77 @@
+"""The processes that a measurement follows: one ``Space`` for each address space that code objects live in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from latency.cpython.functions import LiveFunction
+from latency.errors import TargetError
+from latency.target.process import Process
+
+
+@dataclass
+class Space:
+    """A process from its fork or its last exec to its next exec or its end.
+
+    Attributes:
+        number: as the BPF side tells it from others (``pylat_space``).
+        pid: of the process.
+        process: to read from; None where it ended before pylat could look.
+        parent: number of the space that it was forked from, 0 for none.
+        lives: the code objects that were alive in it when pylat attached, by address.
+        ended: ``""``, ``"exited"`` or ``"exec"``.
+    """
+
+    number: int
+    pid: int
+    process: Process | None
+    parent: int = 0
+    lives: Mapping[int, LiveFunction] = field(default_factory=dict)
+    ended: str = ""
+    image: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.image = self.process.image_identity() if self.process else ()
+        if not self.process:
+            self.ended = "exited"
+
+    @classmethod
+    def of_pid(cls, number: int, pid: int, parent: int) -> Space:
+        """The space of a process that has just begun, or has ended again already."""
+        try:
+            process = Process(pid)
+        except TargetError:
+            return cls(number, pid, None, parent)
+        return cls(number, pid, process, parent)
+
+    def look(self) -> str:
+        """Whether it is still there: ``""``, or why not."""
+        if not self.ended and self.process:
+            if not self.process.alive():
+                self.ended = "exited"
+            elif self.process.image_identity() != self.image:
+                self.ended = "exec"
+        return self.ended
+
+    @property
+    def readable(self) -> Process | None:
+        """The process, while this space is what runs in it."""
+        return None if self.look() else self.process
+
+
+class Spaces(dict[int, Space]):
+    """All spaces by number, those that ended included."""
+
+    def known_code(self, number: int, address: int) -> LiveFunction | None:
+        """The code object at an address when pylat attached, in this space or in one that it was forked from."""
+        while space := self.get(number):
+            if address in space.lives:
+                return space.lives[address]
+            number = space.parent
+        return None
+
+    @property
+    def running(self) -> list[Space]:
+        """Those that have not ended."""
+        return [space for space in self.values() if not space.look()]
