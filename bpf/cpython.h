@@ -28,6 +28,20 @@ static __always_inline int pylat_frame_code(u64 frame, u64 *code)
     return fault;
 }
 
+/* Copy a string object, header first: all of `size` bytes, or up to the end of its page. Returns how many. */
+static __always_inline u32 pylat_capture(u8 *to, u32 size, u64 holder)
+{
+    u64 object = 0;
+    if (pylat_read_u64(holder, &object))
+        return 0;
+    if (!pylat_read(to, size, (void *)object))
+        return size;
+    u32 rest = 4096 - (object & 4095);
+    if (rest >= size)
+        return 0;
+    return pylat_read(to, rest, (void *)object) ? 0 : rest;
+}
+
 /* Whether tp_name of a type is this text. Addresses of types differ between processes; the names of CPython's own types
  * do not. */
 static __always_inline int pylat_type_is(u64 type, const char *name, u32 size)

@@ -120,10 +120,11 @@ static __always_inline struct pylat_function *inherited(const struct pylat_funct
 static __always_inline struct pylat_function *meet_code(struct pylat_counters *count, u32 tgid,
                                                         struct pylat_function_key *key)
 {
-    struct pylat_function fresh = {.slot = PYLAT_NO_SLOT, .active_slot = PYLAT_NO_SLOT, .flags = PYLAT_WANTED};
+    struct pylat_function fresh = {.slot = PYLAT_NO_SLOT, .active_slot = PYLAT_NO_SLOT};
+    fresh.flags = PYLAT_WANTED | PYLAT_UNDECIDED;
 #if PYLAT_MANY_PROCESSES
     struct pylat_function *known = functions.lookup(key) ? NULL : inherited(key);
-    if (known && !(known->flags & PYLAT_FREED)) {
+    if (known && !(known->flags & (PYLAT_FREED | PYLAT_UNDECIDED))) {
         fresh.flags = known->flags;
         functions.update(key, &fresh);
         return functions.lookup(key);
@@ -153,18 +154,11 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
     event->code = key->code;
     event->slot = fresh.slot;
     event->active_slot = fresh.active_slot;
-    event->padding[0] = event->padding[1] = 0;
     event->co_flags = co_flags;
     event->line = 0;
     pylat_read(&event->line, sizeof(event->line), (void *)(key->code + PYLAT_CODE_LINE));
-    u64 name = 0;
-    pylat_read_u64(key->code + PYLAT_CODE_NAME, &name);
-    if (pylat_read(event->qualname, sizeof(event->qualname), (void *)name))
-        event->qualname[0] = 0;
-    name = 0;
-    pylat_read_u64(key->code + PYLAT_CODE_FILENAME, &name);
-    if (pylat_read(event->filename, sizeof(event->filename), (void *)name))
-        event->filename[0] = 0;
+    event->qualname_bytes = pylat_capture(event->qualname, sizeof(event->qualname), key->code + PYLAT_CODE_NAME);
+    event->filename_bytes = pylat_capture(event->filename, sizeof(event->filename), key->code + PYLAT_CODE_FILENAME);
     events.ringbuf_submit(event, 0);
     return functions.lookup(key);
 }
@@ -307,11 +301,16 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         return;
     }
     struct pylat_function *function = functions.lookup(&key);
-    if (!function || !(function->flags & PYLAT_WANTED))
+    if (!function || !(function->flags & (PYLAT_WANTED | PYLAT_STRUCK_OUT)))
         return; /* not asked for, or the interpreter's own frame (_Py_InitCleanup) that no entry announced */
     thread = threads.lookup(&tid);
     if (thread)
         popped = pylat_pop(thread, frame, &call);
+    if (function->flags & PYLAT_STRUCK_OUT) {
+        if (popped == PYLAT_MATCHED)
+            count->entries--;
+        return;
+    }
     if (popped == PYLAT_NOT_OPEN)
         call.flags = function->flags;
     goto known; /* the label is used in both arrangements */
@@ -352,11 +351,11 @@ known:
         return;
     }
     if (popped == PYLAT_NOT_OPEN && !kept) {
-        if (thread && thread->closing_frame == frame)
-            thread->closing_frame = 0; /* it was counted as abandoned when its finalisation began */
-        else if (pylat_never_started(frame, key.code))
+        if (thread && pylat_end_closing(thread, frame))
+            return; /* it was counted as abandoned when its finalisation began */
+        if (pylat_never_started(frame, key.code))
             return;
-        else if (suspends || !thread || thread->depth == 0)
+        if (suspends || !thread || thread->depth == 0)
             count->began_before++;
         else
             count->unmatched_return++;
@@ -440,7 +439,7 @@ int pylat_generator_dealloc(struct pt_regs *ctx)
     suspended.delete(&key);
     struct pylat_thread *thread = this_thread((u32)pid_tgid, space);
     if (thread)
-        thread->closing_frame = frame;
+        pylat_begin_closing(thread, frame);
     return 0;
 }
 
@@ -479,10 +478,19 @@ static __always_inline void forget_thread(u32 tid)
     struct pylat_thread *thread = threads.lookup(&tid);
     if (!thread)
         return;
-    u32 zero = 0;
+    u32 zero = 0, depth = thread->depth;
     struct pylat_counters *count = counters.lookup(&zero);
     if (count)
-        count->thread_ended += thread->depth + thread->too_deep;
+        count->thread_ended += thread->too_deep;
+    for (u32 i = 0; i < PYLAT_DEPTH; i++) {
+        asm volatile("" : "+r"(i)); /* as in pylat_find */
+        if (i >= depth)
+            break;
+        u32 slot = thread->open[i & PYLAT_MASK].slot;
+        struct pylat_statistics *of = statistics.lookup(&slot);
+        if (of)
+            __sync_fetch_and_add(&of->cut, 1);
+    }
     threads.delete(&tid);
 }
 

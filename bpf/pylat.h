@@ -9,13 +9,17 @@
 
 /* Open calls of one thread that the table holds: more than CPython's default recursion limit of 1000. */
 #define PYLAT_DEPTH 1024
+/* Generators that one thread finalises inside one another. A power of two. */
+#define PYLAT_CLOSING 8
 /* Bytes of a name's string object (header and text) that are taken along when a code object is first seen. */
 #define PYLAT_NAME_BYTES 224
 
 /* Flags of struct pylat_function and struct pylat_open. */
-#define PYLAT_WANTED 1   /* the filter asks for it */
-#define PYLAT_SUSPENDS 2 /* a generator, coroutine or asynchronous generator */
-#define PYLAT_FREED 8    /* was freed; the address may hold another one by now */
+#define PYLAT_WANTED 1     /* the filter asks for it */
+#define PYLAT_SUSPENDS 2   /* a generator, coroutine or asynchronous generator */
+#define PYLAT_FREED 8      /* was freed; the address may hold another one by now */
+#define PYLAT_UNDECIDED 16 /* met while running: user space has not said yet whether it is wanted */
+#define PYLAT_STRUCK_OUT 32 /* it was measured until user space said that it is not wanted */
 #define PYLAT_RESUMED 4  /* an open call that was suspended before: its beginning is in struct pylat_suspended */
 
 /* No statistics yet, or none left. Slots fit 16 bits, so that an open call fits 24 bytes. */
@@ -58,6 +62,7 @@ struct pylat_statistics {
     u64 raised;
     u64 abandoned;   /* closed or collected while suspended */
     u64 suspensions; /* yields and awaits, of finished and abandoned calls alike */
+    u64 cut;         /* calls that were open when their thread ended */
     u64 sum_ns;
     u64 min_ns;
     u64 max_ns;
@@ -78,9 +83,11 @@ struct pylat_thread {
     u32 depth;         /* entries of open[] in use */
     u32 too_deep;      /* open calls beyond the table */
     u32 disordered;    /* not 0 once a call ended that was not the innermost: an exit was missed, or greenlets */
-    u32 padding;
+    u32 closings;      /* generators that were finalised on this thread: the next place in closing[] */
     pylat_space space;
-    u64 closing_frame; /* frame of a generator that is being finalised: what it still does is no call */
+    /* Frames of generators that are being finalised: what they still do is no call. Finalising one can drop another;
+     * one that runs no clean-up code stays here until its place is needed again. */
+    u64 closing[PYLAT_CLOSING];
     struct pylat_open open[PYLAT_DEPTH];
 };
 
@@ -144,7 +151,8 @@ struct pylat_code_event {
     u64 code;
     u16 slot;
     u16 active_slot;
-    u16 padding[2];
+    u16 qualname_bytes; /* how much of each could be read */
+    u16 filename_bytes;
     u32 line;
     u32 co_flags;
     u8 qualname[PYLAT_NAME_BYTES]; /* the string objects as they lie in the target, header first */

@@ -109,6 +109,25 @@ static __always_inline int pylat_pop(struct pylat_thread *thread, u64 frame, str
     return PYLAT_NOT_OPEN;
 }
 
+/* The finalisation of a suspended generator begins: its frame's next exit ends no call. */
+static __always_inline void pylat_begin_closing(struct pylat_thread *thread, u64 frame)
+{
+    thread->closing[thread->closings & (PYLAT_CLOSING - 1)] = frame;
+    thread->closings++;
+}
+
+/* Whether this exit ends a finalisation. */
+static __always_inline int pylat_end_closing(struct pylat_thread *thread, u64 frame)
+{
+    for (u32 i = 0; i < PYLAT_CLOSING; i++) {
+        if (thread->closing[i] == frame) {
+            thread->closing[i] = 0;
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* The call leaves the thread, suspended: what must outlive its stay on the stack. `kept` is the record of an
  * earlier suspension (PYLAT_RESUMED calls), or a zeroed one. */
 static __always_inline void pylat_suspend(struct pylat_suspended *kept, const struct pylat_open *call, u64 now_ns)

@@ -1,4 +1,4 @@
-"""From the program's tables to what the recording says: one reading, and the difference between two."""
+"""What the program has counted by one moment, function by function, and the parts of a measurement for error bars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,40 @@ from typing import Any
 import numpy as np
 
 from latency.histogram import BUCKETS, Histogram
+from latency.recording import Function
+from latency.tracing import wire
 from latency.tracing.program import Program
+from latency.tracing.table import FunctionTable
+
+
+@dataclass
+class Counted:
+    """What was counted of one function: its code objects together (a closure's, a reloaded module's, each process's).
+
+    Attributes:
+        slots: those that it has at this moment.
+        whole: whether these slots hold all of it: nothing of it was in a slot that was given back.
+    """
+
+    returned: int = 0
+    raised: int = 0
+    abandoned: int = 0
+    suspensions: int = 0
+    cut: int = 0
+    wall: Histogram = field(default_factory=Histogram.empty)
+    active: Histogram | None = None
+    slots: list[int] = field(default_factory=list)
+    whole: bool = True
+
+    def add(self, row: np.void) -> None:
+        """One record of ``wire.STATISTICS``."""
+        counted = Histogram.from_array(row["counts"], int(row["sum_ns"]), int(row["min_ns"]), int(row["max_ns"]))
+        if row["flags"] & wire.ACTIVE:
+            self.active = counted if self.active is None else self.active + counted
+            return
+        self.wall += counted
+        for name in ("returned", "raised", "abandoned", "suspensions", "cut"):
+            setattr(self, name, getattr(self, name) + int(row[name]))
 
 
 @dataclass(frozen=True)
@@ -18,22 +51,52 @@ class Reading:
 
     Attributes:
         at_ns: when (CLOCK_MONOTONIC).
-        slots: the slots in use, ascending.
-        statistics: their records (``wire.STATISTICS``).
+        functions: what was counted of each wanted function.
+        unnamed: calls of functions whose name is not known.
+        spaces: (returned, raised) calls of wanted functions in each address space.
         counters: the program's counters.
     """
 
     at_ns: int
-    slots: np.ndarray[Any, Any]
-    statistics: np.ndarray[Any, Any]
+    functions: dict[Function, Counted]
+    unnamed: int
+    spaces: dict[int, tuple[int, int]]
     counters: dict[str, int]
 
+    @property
+    def cut(self) -> int:
+        """Calls that were open when their thread ended."""
+        return sum(counted.cut for counted in self.functions.values())
+
     @classmethod
-    def take(cls, program: Program, at_ns: int) -> Reading:
+    def take(cls, program: Program, table: FunctionTable, at_ns: int) -> Reading:
         """Read what the program has counted until now."""
         statistics = program.statistics
-        slots = np.flatnonzero(statistics["code"])
-        return cls(at_ns, slots, statistics[slots].copy(), program.counters())
+        functions: dict[Function, Counted] = {}
+        spaces: dict[int, tuple[int, int]] = {}
+        unnamed = 0
+        rows: list[tuple[int | None, Function | None, np.void]] = []
+        for slot in np.flatnonzero(statistics["code"]).tolist():
+            row = statistics[slot].copy()
+            function, wanted = table.function_of(slot, row)
+            if wanted:
+                rows.append((slot, function, row))
+        rows += [(None, function, row) for function, row in table.retired]
+        for slot_or_none, function, row in rows:
+            active = bool(row["flags"] & wire.ACTIVE)
+            if function is None:
+                unnamed += 0 if active else int(row["returned"]) + int(row["raised"])
+                continue
+            if not active:
+                returned, raised = spaces.get(int(row["space"]), (0, 0))
+                spaces[int(row["space"])] = returned + int(row["returned"]), raised + int(row["raised"])
+            counted = functions.setdefault(function, Counted())
+            counted.add(row)
+            if slot_or_none is None:
+                counted.whole = False
+            elif not active:
+                counted.slots.append(slot_or_none)
+        return cls(at_ns, functions, unnamed, spaces, program.counters())
 
 
 @dataclass
@@ -49,8 +112,8 @@ class Slices:
     parts: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = field(default_factory=list)
     joined: int = 1
     _pending: int = 0
-    _before: dict[int, int] = field(default_factory=dict)
     _last: np.ndarray[Any, Any] | None = None
+    _given_back: set[int] = field(default_factory=set)
 
     def add(self, program: Program) -> None:
         """One more part ends now. Call it at equal intervals."""
@@ -58,12 +121,12 @@ class Slices:
         if self._pending < self.joined:
             return
         self._pending = 0
-        counts = program.statistics["counts"]
         used = int(np.flatnonzero(program.statistics["code"]).max(initial=-1)) + 1
-        now = counts[:used].copy().ravel()
+        now = program.statistics["counts"][:used].ravel()  # a copy: the records are wider than their counts
         grown = now.copy()
         if self._last is not None:
-            grown[: len(self._last)] -= self._last
+            known = min(len(self._last), len(now))
+            grown[:known] -= self._last[:known]
         self._last = now
         cells = np.flatnonzero(grown)
         self.parts.append((cells.astype(np.uint32), grown[cells].astype(np.uint32)))
@@ -71,12 +134,18 @@ class Slices:
             self.parts = [_joined(*self.parts[at : at + 2]) for at in range(0, len(self.parts) - 1, 2)]
             self.joined *= 2
 
-    def of(self, slots: Sequence[int]) -> tuple[Histogram, ...]:
-        """The parts of these slots together, one histogram each (sum, minimum and maximum are not known: 0)."""
+    def give_back(self, slots: Sequence[int]) -> None:
+        """These slots start again from zero, for other functions: there are no parts of them any more."""
+        self._given_back.update(slots)
+
+    def of(self, counted: Counted) -> tuple[Histogram, ...]:
+        """The parts of a function, a histogram each (sum, minimum and maximum are not known: 0); () where unknown."""
+        if not counted.whole or self._given_back.intersection(counted.slots):
+            return ()
         found = []
         for cells, grown in self.parts:
             counts = np.zeros(BUCKETS, np.int64)
-            for slot in slots:
+            for slot in counted.slots:
                 first, last = np.searchsorted(cells, [slot * BUCKETS, (slot + 1) * BUCKETS])
                 counts[cells[first:last] - slot * BUCKETS] += grown[first:last]
             found.append(Histogram.from_array(counts, 0, 0, 0) if counts.any() else Histogram.empty())

@@ -15,7 +15,7 @@ from latency.cpython.functions import LiveFunction, live_functions
 from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.patterns import Matcher, nearest
 from latency.errors import CompileError, NoFunctionMatches, TargetError
-from latency.recording import FunctionLatency, Losses, Options, Overhead, ProcessCalls, Recording
+from latency.recording import Losses, Options, Overhead, ProcessCalls, Recording
 from latency.target.process import Process
 from latency.tracing import opencalls, wire
 from latency.tracing.btf import member_offset
@@ -24,7 +24,7 @@ from latency.tracing.compiler import Object, compiled
 from latency.tracing.parameters import Capacity, cflags
 from latency.tracing.program import Program, needed, sizes_agree
 from latency.tracing.reading import Reading, Slices
-from latency.tracing.results import calls_by_space, latencies
+from latency.tracing.results import latencies
 from latency.tracing.spaces import Space, Spaces
 from latency.tracing.table import FunctionTable
 
@@ -40,7 +40,7 @@ _LASTING = (
     "code.qualname",
     "code.firstlineno",
 )
-_SLOTS, _SLOTS_FOR_ALL = 1024, 8192
+_SLOTS, _MANY_SLOTS = 1024, 8192
 
 
 class Session:
@@ -77,7 +77,9 @@ class Session:
                     raise _nothing_matches(matcher, self.spaces)
             with target.stopwatch.step("wait for the compiler"):
                 made = compiling.result()
-        slots = max(_SLOTS, 2 * self.table.slots_for(wanted)) if matcher else _SLOTS_FOR_ALL
+        slots = max(_SLOTS, 2 * self.table.slots_for(wanted))
+        if options.children or not matcher:
+            slots = max(slots, _MANY_SLOTS)
         with target.stopwatch.step("load"):
             self.program = Program(
                 made, target.plan, Capacity(slots=min(wire.NO_SLOT, slots)), children=options.children,
@@ -108,7 +110,7 @@ class Session:
             for number, heads in self._heads.items():
                 self._forget_changed(self.spaces[number], heads)
         self._started_at = datetime.now(timezone.utc)
-        self._first = Reading.take(program, time.monotonic_ns())
+        self._first = Reading.take(program, self.table, time.monotonic_ns())
         program.config["enabled"] = 1
 
     def poll(self) -> str:
@@ -118,6 +120,8 @@ class Session:
             ``""``, or why the target cannot be measured any longer: ``"exited"`` or ``"exec"`` (another program).
         """
         self._take_events()
+        given = self.table.give_back(self.program, lambda: {call.slot for call in opencalls.open_calls(self.program)})
+        self._slices.give_back(given)
         ends = [space.look() for space in self.spaces.values()]
         return "" if "" in ends else ends[0]
 
@@ -127,7 +131,7 @@ class Session:
 
     def interval(self) -> Recording:
         """What came since the last interval. The open calls are not told."""
-        reading = Reading.take(self.program, time.monotonic_ns())
+        reading = Reading.take(self.program, self.table, time.monotonic_ns())
         earlier, self._last = self._last or self._first, reading
         return self._recording(reading, earlier, {}, 0, slices=None)
 
@@ -139,7 +143,7 @@ class Session:
         ended_ns = time.monotonic_ns()
         program.detach()
         self._take_events()
-        reading = Reading.take(program, ended_ns)
+        reading = Reading.take(program, self.table, ended_ns)
         opens = opencalls.by_slot(opencalls.open_calls(program) - stale)
         program.stop_following()
         self._hit_cost = hit_cost(program, target.plan, target.offsets)
@@ -260,18 +264,18 @@ class Session:
         *,
         slices: Slices | None,
     ) -> Recording:
-        functions, unnamed = latencies(
-            reading, self.table, opens=opens, slices=slices, earlier=earlier, empty=bool(self.options.func)
-        )
+        functions = latencies(reading, opens=opens, slices=slices, earlier=earlier, empty=bool(self.options.func))
+        unnamed = reading.unnamed - (earlier.unnamed if earlier else 0)
         since = earlier.counters if earlier else {}
         counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
         losses = {name: counters.pop(name) for name in wire.LOSSES}
         losses["unmatched_entry"] += vanished
+        losses["thread_ended"] += reading.cut - (earlier.cut if earlier else 0)
         duration_s = (reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9
         return Recording(
             target=self.target.info(),
             duration_s=duration_s,
-            functions=_busiest_first(functions),
+            functions=functions,
             options=self.options,
             losses=Losses.from_dict({**losses, "unnamed": unnamed}),
             blind_spots=self.target.plan.blind_spots,
@@ -285,9 +289,8 @@ class Session:
     def _processes(self, reading: Reading) -> tuple[ProcessCalls, ...]:
         """The calls of each process, those before and after an exec together."""
         found: dict[int, ProcessCalls] = {}
-        counts = calls_by_space(reading, self.table)
         for number, space in self.spaces.items():
-            returned, raised = counts.get(number, (0, 0))
+            returned, raised = reading.spaces.get(number, (0, 0))
             before = found.get(space.pid, ProcessCalls(space.pid))
             found[space.pid] = ProcessCalls(
                 pid=space.pid,
@@ -304,10 +307,6 @@ class Session:
             return None
         total_ns = self._hit_cost.total_ns(hits, counters["entries"] + counters["matched"])
         return Overhead(hits=hits, ns_per_hit=total_ns / hits, share_of_cpu=total_ns / 1e9 / duration_s)
-
-
-def _busiest_first(functions: tuple[FunctionLatency, ...]) -> tuple[FunctionLatency, ...]:
-    return tuple(sorted(functions, key=lambda each: each.wall.sum_ns, reverse=True))
 
 
 def _nothing_matches(matcher: Matcher, spaces: Spaces) -> NoFunctionMatches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from latency.cpython.functions import LiveFunction, describe, from_capture
 from latency.cpython.offsets import Offsets
 from latency.cpython.patterns import Matcher
+from latency.cpython.strings import CUT
 from latency.errors import TargetError
 from latency.recording import Function
 from latency.target.build import Build
@@ -24,6 +25,9 @@ class FunctionTable:
     Args:
         spaces: who is followed; the code objects that were found in them are in there.
         matcher: which functions are wanted; None for all of them.
+
+    Attributes:
+        retired: what was counted in slots that were given back: of code objects that are freed.
     """
 
     def __init__(self, spaces: Spaces, build: Build, offsets: Offsets, matcher: Matcher | None) -> None:
@@ -32,6 +36,8 @@ class FunctionTable:
         self._offsets = offsets
         self._matcher = matcher
         self._slots: dict[int, Function | None] = {}  # None: met while running, and not wanted
+        self._ripe: set[int] = set()  # slots that were of no more use at the last look
+        self.retired: list[tuple[Function | None, np.void]] = []
 
     @property
     def wanted(self) -> list[tuple[Space, LiveFunction]]:
@@ -83,36 +89,99 @@ class FunctionTable:
 
     def met(self, program: Program, event: np.ndarray[Any, Any]) -> None:
         """A code object that was not known is running; the program has begun to measure it."""
-        address, number = int(event["code"]), int(event["space"])
+        address, number, slot = int(event["code"]), int(event["space"]), int(event["slot"])
+        captured = self._captured(event)
         live = self._described(number, address)
-        function = live.function if live else self._captured(event)
+        if live and captured and not _same(live.function, captured):
+            live = None  # the address is another's by now
+        function = live.function if live else captured
         if function is None:
-            return
+            return  # told from memory when it is asked for, or counted as unnamed
         wanted = self._matcher is None or self._matcher.matches_function(function, live.module if live else "")
-        self._slots[int(event["slot"])] = function if wanted else None
-        if not wanted:
-            key, value = np.zeros(1, wire.FUNCTION_KEY), np.zeros(1, wire.FUNCTION)
-            key["code"], key["space"] = address, number
-            value["slot"] = value["active_slot"] = wire.NO_SLOT
-            program.functions.update(key, value)
+        self._slots[slot] = function if wanted else None
+        active_slot = int(event["active_slot"])
+        if active_slot != wire.NO_SLOT:
+            self._slots[active_slot] = self._slots[slot]
+        key, value = np.zeros(1, wire.FUNCTION_KEY), np.zeros(1, wire.FUNCTION)
+        key["code"], key["space"] = address, number
+        value["slot"] = value["active_slot"] = wire.NO_SLOT
+        value["flags"] = wire.STRUCK_OUT
+        if wanted:
+            value["slot"], value["active_slot"] = slot, active_slot
+            value["flags"] = wire.WANTED | (wire.SUSPENDS if function.kind != "function" else 0)
+        self._decide(program, slot, key, value)
 
-    def function_of(self, slot: int, code: int, space: int, *, dead: bool) -> tuple[Function | None, bool]:
-        """(the function of a slot or None if its name is not known, whether it is wanted).
-
-        Args:
-            code: the code object's address.
-            space: the number of its address space.
-            dead: it was freed, so its name cannot be read any more.
-        """
+    def function_of(self, slot: int, row: np.void) -> tuple[Function | None, bool]:
+        """(the function of a slot or None if its name is not known, whether it is wanted)."""
         if slot in self._slots:
             function = self._slots[slot]
             return function, function is not None
+        space, code, dead = int(row["space"]), int(row["code"]), bool(row["flags"] & wire.DEAD)
         live = self._spaces.known_code(space, code) or (None if dead else self._described(space, code))
         if live is None:
             return None, True
         wanted = self._matcher is None or self._matcher.matches(live)
         self._slots[slot] = live.function if wanted else None
         return self._slots[slot], wanted
+
+    def give_back(self, program: Program, in_use: Callable[[], set[int]]) -> list[int]:
+        """Let the program use the slots again that serve no more: of freed code objects, and of functions not wanted.
+
+        Args:
+            in_use: the slots of calls that are open now; asked for only where there is something to give back.
+
+        Returns:
+            The slots.
+        """
+        statistics = program.statistics
+        flags = statistics["flags"]
+        struck_out = [slot for slot, function in self._slots.items() if function is None]
+        candidates = {*struck_out, *np.flatnonzero(flags & wire.DEAD).tolist()}
+        # A call may be on its way to a slot: only what was of no use at the last look, too, is taken.
+        ready = candidates & self._ripe
+        self._ripe = candidates
+        if not ready:
+            return []
+        ready -= in_use()
+        for slot in ready:
+            row = statistics[slot].copy()
+            function, wanted = self.function_of(slot, row)
+            if wanted:
+                self._retire(function, row)
+            self._slots.pop(slot, None)
+            statistics[slot : slot + 1] = np.zeros(1, wire.STATISTICS)
+        self._ripe -= ready
+        program.give_slots(ready)
+        return sorted(ready)
+
+    def _retire(self, function: Function | None, row: np.void) -> None:
+        """Keep what was counted, together with what is kept of the same function already."""
+        counted = row["returned"] or row["raised"] or row["abandoned"] or row["cut"] or row["counts"].any()
+        if not counted:
+            return
+        for known, kept in self.retired:
+            if known == function and (kept["space"], kept["flags"]) == (row["space"], row["flags"]):
+                for name in ("returned", "raised", "abandoned", "suspensions", "cut", "sum_ns"):
+                    kept[name] += row[name]
+                kept["counts"] += row["counts"]
+                least = [int(each["min_ns"]) for each in (kept, row) if each["min_ns"]]
+                kept["min_ns"] = min(least, default=0)
+                kept["max_ns"] = max(kept["max_ns"], row["max_ns"])
+                return
+        self.retired.append((function, row))
+
+    @staticmethod
+    def _decide(program: Program, slot: int, key: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> None:
+        """Tell the program what it is to do with a code object that it has met.
+
+        The code object may be freed at any moment, and the address be another's: what is marked must still be it.
+        """
+        flags = program.statistics["flags"]
+        if flags[slot] & wire.DEAD:
+            return
+        program.functions.update(key, value)
+        if flags[slot] & wire.DEAD:
+            program.functions.delete(key)  # freed meanwhile: whatever lives there now is met anew
 
     def _assign(self, program: Program, slot: int, space: Space, live: LiveFunction, flags: int) -> int:
         of = program.statistics[slot : slot + 1]
@@ -132,12 +201,19 @@ class FunctionTable:
 
     def _captured(self, event: np.ndarray[Any, Any]) -> Function | None:
         return from_capture(
-            event["qualname"].tobytes(),
-            event["filename"].tobytes(),
+            event["qualname"][: event["qualname_bytes"]].tobytes(),
+            event["filename"][: event["filename_bytes"]].tobytes(),
             int(event["line"]),
             int(event["co_flags"]),
             self._offsets,
         )
+
+
+def _same(live: Function, captured: Function) -> bool:
+    """Whether a name read from memory can be the captured one, which may be cut short or lack the outer names."""
+    head, name = captured.qualname.removesuffix(CUT), live.qualname.rpartition(".")[2]
+    alike = live.qualname.startswith(head) or name.startswith(head)
+    return alike and live.line == captured.line and live.filename.startswith(captured.filename.removesuffix(CUT))
 
 
 def _suspends(live: LiveFunction) -> bool:

@@ -15,8 +15,9 @@ from latency.histogram import BUCKETS
 from latency.resources import directory
 
 DEPTH = 1024
+CLOSING = 8
 NAME_BYTES = 224
-WANTED, SUSPENDS, RESUMED, FREED = 1, 2, 4, 8
+WANTED, SUSPENDS, RESUMED, FREED, UNDECIDED, STRUCK_OUT = 1, 2, 4, 8, 16, 32
 NO_SLOT = 0xFFFF
 ACTIVE, DEAD = 1, 2
 EVENT_CODE, EVENT_FORK, EVENT_EXEC = 1, 2, 3
@@ -29,16 +30,19 @@ STATISTICS = np.dtype(
         ("space", "<u8"),
         ("flags", "<u4"),
         ("padding", "<u4"),
-        *((name, "<u8") for name in ("returned", "raised", "abandoned", "suspensions", "sum_ns", "min_ns", "max_ns")),
+        *(
+            (name, "<u8")
+            for name in ("returned", "raised", "abandoned", "suspensions", "cut", "sum_ns", "min_ns", "max_ns")
+        ),
         ("counts", "<u8", (BUCKETS,)),
     ]
 )
 OPEN = np.dtype([("frame", "<u8"), ("start_ns", "<u8"), ("slot", "<u2"), ("active_slot", "<u2"), ("flags", "<u4")])
 THREAD = np.dtype(
     [
-        *((name, "<u4") for name in ("depth", "too_deep", "disordered", "padding")),
+        *((name, "<u4") for name in ("depth", "too_deep", "disordered", "closings")),
         ("space", "<u8"),
-        ("closing_frame", "<u8"),
+        ("closing", "<u8", (CLOSING,)),
         ("open", OPEN, (DEPTH,)),
     ]
 )
@@ -63,7 +67,8 @@ CODE_EVENT = np.dtype(
         ("code", "<u8"),
         ("slot", "<u2"),
         ("active_slot", "<u2"),
-        ("padding", "<u2", (2,)),
+        ("qualname_bytes", "<u2"),
+        ("filename_bytes", "<u2"),
         ("line", "<u4"),
         ("co_flags", "<u4"),
         ("qualname", "u1", (NAME_BYTES,)),
