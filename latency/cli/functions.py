@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
             near = nearest(arguments.pattern, lives)
             raise NoFunctionMatches(
                 f"no function of process {arguments.pid} matches {arguments.pattern!r}",
-                f"nearest: {', '.join(near)}" if near else "",
+                f"nearest: {', '.join(near)}" if near else "without a pattern, all of them are listed",
             )
     found = sorted(found, key=lambda live: (live.function.filename, live.function.line, live.function.qualname))
     if arguments.json:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from latency.cli.terminal import color, width
 from latency.errors import RecordingError
-from latency.recording import Recording, append, dump, dumps, to_json
+from latency.recording import Recording, append, dump, dumps, load, to_json
 from latency.report.text import render
 
 DONE, NOTHING_MEASURED, LOSSY = 0, 3, 4
@@ -47,11 +47,11 @@ def text(recording: Recording, arguments: argparse.Namespace) -> str:
     )
 
 
-def require_writable(path: str) -> None:
+def require_writable(path: str, *, to_append: bool = False) -> None:
     """Find out before the measurement that its recording cannot be saved.
 
     Raises:
-        RecordingError: the folder is missing or not writable, or the path is a folder.
+        RecordingError: the folder is missing or not writable, or the path is a folder; or, to append to, no recording.
     """
     file = Path(path)
     try:
@@ -61,6 +61,8 @@ def require_writable(path: str) -> None:
             pass
     except OSError as error:
         raise RecordingError(f"cannot write {path}: {error.strerror}", "give -o another path") from None
+    if to_append and file.exists():
+        load(file)
 
 
 def save(recording: Recording, arguments: argparse.Namespace) -> None:

@@ -37,17 +37,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.append and not arguments.output:
         raise UsageError("--append adds to a file, and there is none", "give -o FILE")
     if arguments.output:
-        output.require_writable(arguments.output)
+        output.require_writable(arguments.output, to_append=arguments.append)
     if arguments.ebpf:
         return _print_program(arguments.pid[0], options)
     outcome = record(arguments.pid, options, arguments)
     for pid in outcome.other_programs:
-        say(f"process {pid} is a child that runs another program: its calls were not seen")
+        say(f"process {pid} is a child that runs another program than CPython: not measured")
     for pid, why in outcome.ended.items():
         what = "ended" if why == "exited" else "replaced itself by another program (exec)"
         say(f"process {pid} {what}: this is what was seen until then")
-    output.save(outcome.recording, arguments)
-    output.show(outcome.recording, arguments)
+    try:
+        output.save(outcome.recording, arguments)
+    finally:  # a full disk must not cost what was measured
+        output.show(outcome.recording, arguments)
     return output.exit_status(outcome.recording, max_loss_pct=arguments.max_loss)
 
 

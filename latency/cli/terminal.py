@@ -10,6 +10,7 @@ from latency.errors import PylatError
 from latency.report.names import escape
 
 _MOST_COLUMNS = 120
+_LONGEST_LINE = 1000  # of an error: it may hold a name that came from a target
 
 
 def say(text: str) -> None:
@@ -19,9 +20,9 @@ def say(text: str) -> None:
 
 def complain(error: PylatError, *, verbose: bool) -> None:
     """One line for what is wrong, one for what to do; the long text only if it was asked for."""
-    say(f"pylat: {escape(str(error))}")
+    say(f"pylat: {escape(str(error), _LONGEST_LINE)}")
     if error.hint:
-        say(f"  {escape(error.hint)}")
+        say(f"  {escape(error.hint, _LONGEST_LINE)}")
     if verbose and error.detail:
         say(error.detail.rstrip())
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from latency.recording import Recording, combined
 from latency.tracing.session import Session
+from latency.tracing.strangers import Strangers
 
 _POLL_S = 0.05
 _SLICES = 30  # error bars are made of that many parts of the measurement
@@ -44,11 +45,14 @@ def measure(
     """Measure with sessions that have been started, and stop them.
 
     A session whose process ends is stopped then, and its recording kept; the loop ends with the last of them.
+    Children that turn into a CPython of another build get sessions of their own.
     """
     begin = clock()
     slice_s = max(duration_s / _SLICES, _POLL_S) if duration_s else _SLICE_S
     next_slice, next_interval = begin + slice_s, begin + (interval_s or 0)
     running = list(sessions)
+    everything = list(sessions)
+    strangers = Strangers(clock=clock)
     finished: dict[int, Recording] = {}
     ended: dict[int, str] = {}
     while running:
@@ -57,10 +61,15 @@ def measure(
         moments += [next_interval] if interval_s else []
         stopped = stop.wait(max(0.0, min(moments) - clock()))
         for session in list(running):
-            if why := session.poll():
+            why = session.poll()
+            strangers.watch(session)
+            if why:
                 ended[session.target.process.pid] = why
                 finished[id(session)] = session.stop()
                 running.remove(session)
+        begun = strangers.started()
+        running += begun
+        everything += begun
         now = clock()
         if now >= next_slice:
             for session in running:
@@ -71,8 +80,11 @@ def measure(
             next_interval += interval_s
         if stopped or (duration_s is not None and now >= begin + duration_s):
             break
-    for session in running:
+    begun = strangers.close()
+    everything += begun
+    for session in running + begun:
         finished[id(session)] = session.stop()
-    recordings = [finished[id(session)] for session in sessions]
-    others = [pid for session in sessions for pid in session.other_programs]
-    return Outcome(combined(recordings), recordings, ended, others)
+    for session in everything[len(sessions) :]:
+        session.close()
+    recordings = [finished[id(session)] for session in everything]
+    return Outcome(combined(recordings), recordings, ended, strangers.others)

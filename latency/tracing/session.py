@@ -49,22 +49,29 @@ class Session:
     Args:
         options: ``func`` and ``regex`` say which functions, without patterns all; ``children`` follows forks.
         attachment: see ``Program``.
+        late: the target has only just begun: that no function matches yet is no error.
+
+    Attributes:
+        spaces: who is followed.
+        strangers: PIDs of followed processes that run another program since, which may be a CPython of another build.
 
     Raises:
         NoFunctionMatches: patterns, and no live function that matches; the hint offers the nearest names.
         HostError: bcc, the kernel or the privileges do not allow it.
     """
 
-    def __init__(self, target: Target, options: Options, *, attachment: str = "auto") -> None:
+    def __init__(self, target: Target, options: Options, *, attachment: str = "auto", late: bool = False) -> None:
         self.target = target
         self.options = options
         self.spaces = Spaces()
-        self.other_programs: list[int] = []
+        self.strangers: list[int] = []
+        self._unseen = [f"calls of process {target.process.pid} before it was found to run Python"] if late else []
         self._slices = Slices()
         self._first: Reading | None = None
         self._last: Reading | None = None
         self._hit_cost: HitCost | None = None
         self._started_at = datetime.now(timezone.utc)
+        self._info = target.info()  # now, while it lives
         matcher = Matcher.parse(options.func, regex=options.regex) if options.func else None
         self.table = FunctionTable(self.spaces, target.build, target.offsets, matcher)
         # The compiler is another process: search the heap meanwhile.
@@ -73,7 +80,7 @@ class Session:
             with target.stopwatch.step("find functions"):
                 self._find_functions()
                 wanted = self.table.wanted
-                if matcher and not wanted:
+                if matcher and not wanted and not late:
                     raise _nothing_matches(matcher, self.spaces)
             with target.stopwatch.step("wait for the compiler"):
                 made = compiling.result()
@@ -181,7 +188,7 @@ class Session:
             if self._runs_same_file(space.process):
                 self._add(space)
             else:
-                self.other_programs.append(pid)
+                self.strangers.append(pid)
         except TargetError:
             return  # it ended meanwhile
 
@@ -199,7 +206,7 @@ class Session:
 
     def _adopt_late_children(self) -> None:
         """Children that were forked between the look at the process tree and the moment that forks are followed."""
-        known = {space.pid for space in self.spaces.values()} | set(self.other_programs)
+        known = {space.pid for space in self.spaces.values()} | set(self.strangers)
         followed = {int(key[0]) for key, _ in self.program.processes.items()}
         for pid in self.target.process.children(recursive=True):
             if pid not in known and pid not in followed:
@@ -237,6 +244,7 @@ class Session:
                 if before := self.spaces.get(other):
                     before.ended = before.ended or "exec"
                 self.spaces[number] = Space.of_pid(number, pid, 0)
+                self.strangers.append(pid)
 
     # -- results ---------------------------------------------------------------------------------
 
@@ -273,12 +281,12 @@ class Session:
         losses["thread_ended"] += reading.cut - (earlier.cut if earlier else 0)
         duration_s = (reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9
         return Recording(
-            target=self.target.info(),
+            target=self._info,
             duration_s=duration_s,
             functions=functions,
             options=self.options,
             losses=Losses.from_dict({**losses, "unnamed": unnamed}),
-            blind_spots=self.target.plan.blind_spots,
+            blind_spots=(*self.target.plan.blind_spots, *self._unseen),
             overhead=self._overhead(counters, duration_s),
             began_before=counters.pop("began_before"),
             events=counters,

@@ -1,0 +1,79 @@
+"""Followed processes that replaced their program: a CPython of another build gets a session of its own.
+
+Calls of a program of the *same* build are seen from the first on, by the probes that are there already.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from latency.cpython.interpreter import Target
+from latency.errors import NoSuchProcess, PylatError, TargetGone
+from latency.tracing.session import Session
+
+# How long after an exec a process may take to load its interpreter; one that has none by then is another program.
+_PATIENCE_S = 2.0
+
+
+class Strangers:
+    """Looks at processes in a thread of its own, so that the measuring loop goes on meanwhile.
+
+    Attributes:
+        others: PIDs that turned out to run something that cannot be measured.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.others: list[int] = []
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(1)
+        self._since: dict[int, tuple[float, Session]] = {}
+        self._starting: dict[int, Future[Session]] = {}
+
+    def watch(self, session: Session) -> None:
+        """Take over the strangers of a session."""
+        while session.strangers:
+            self._since[session.strangers.pop()] = (self._clock(), session)
+
+    def started(self) -> list[Session]:
+        """Sessions that have begun to measure since the last call."""
+        found = []
+        for pid, (since, session) in list(self._since.items()):
+            try:
+                target = Target(pid)
+            except (NoSuchProcess, TargetGone):
+                del self._since[pid]  # whatever it was: too short to be told
+                continue
+            except PylatError:
+                if self._clock() - since > _PATIENCE_S:
+                    del self._since[pid]
+                    self.others.append(pid)
+                continue
+            del self._since[pid]
+            if target.build.device_inode != session.target.build.device_inode:
+                self._starting[pid] = self._pool.submit(self._start, target, session)
+        for pid, future in list(self._starting.items()):
+            if future.done():
+                del self._starting[pid]
+                try:
+                    found.append(future.result())
+                except PylatError:
+                    self.others.append(pid)
+        return found
+
+    def close(self) -> list[Session]:
+        """Wait for the sessions that are being started, and return them."""
+        self._pool.shutdown()
+        self._since.clear()
+        return self.started()
+
+    @staticmethod
+    def _start(target: Target, like: Session) -> Session:
+        session = Session(target, like.options, late=True)
+        try:
+            session.start()
+        except BaseException:
+            session.close()
+            raise
+        return session
