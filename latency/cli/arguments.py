@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from latency import __version__
-from latency.cli import check, demo, functions, record, report
+from latency.cli import check, demo, functions, record, report, run
 from latency.cli.terminal import say
 from latency.cpython.sites import ENGINES
 from latency.report.names import escape
@@ -20,6 +20,7 @@ examples:
   pylat -p 4242 -d 10 --top 10                 every function, the busiest first
   pylat -p 4242 --func views.py:88 -i 5 -T     a report every 5 s, with the time
   pylat functions -p 4242 'Api.*'              what is there to be measured
+  pylat run --func render -o a.json -- python3 job.py
   pylat check -p 4242                          can pylat measure this process, and how
 
 exit status: 0 done; 1 a regression; 2 wrong use, or it could not attach; 3 nothing was measured;
@@ -71,6 +72,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     _measuring(command("record", record.run, "measure a running process and report (the default command)"))
     _listing(command("functions", functions.run, "list the functions that live in a process"))
     _reporting(command("report", report.run, "render a saved recording again"))
+    _running(command("run", run.run, "start a program under measurement"))
     checking = command("check", check.run, "can pylat work here, on this process?")
     checking.add_argument("-p", "--pid", type=_pid, metavar="PID", help="the process that you want to measure")
     checking.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help=argparse.SUPPRESS)
@@ -82,6 +84,26 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
 
 def _measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", "--pid", type=_pid, action="append", required=True, help="whom to measure; repeatable")
+    _what(parser)
+    parser.add_argument("-d", "--duration", type=_seconds, metavar="SECONDS", help="how long; else until Ctrl-C")
+    parser.add_argument("-i", "--interval", type=_seconds, metavar="SECONDS", help="a report each so many seconds")
+    parser.add_argument(
+        "--max-loss", type=_percentage, default=0.1, metavar="PCT", help="exit with 4 if more was lost (0.1)"
+    )
+    parser.add_argument("--attach", choices=("auto", "multi", "perf"), default="auto", help=argparse.SUPPRESS)
+    parser.add_argument("--ebpf", action="store_true", help=argparse.SUPPRESS)
+    _look(parser)
+
+
+def _running(parser: argparse.ArgumentParser) -> None:
+    _what(parser)
+    parser.add_argument("--user", metavar="NAME", help="run the program as this user")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- PROGRAM ...", help="what to run")
+    _look(parser)
+
+
+def _what(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that measures."""
     parser.add_argument(
         "--func",
         action="append",
@@ -92,17 +114,9 @@ def _measuring(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-r", "--regex", action="store_true", help="--func is a regular expression on the qualname")
     parser.add_argument("--children", action="store_true", help="and its child processes, those to come included")
-    parser.add_argument("-d", "--duration", type=_seconds, metavar="SECONDS", help="how long; else until Ctrl-C")
-    parser.add_argument("-i", "--interval", type=_seconds, metavar="SECONDS", help="a report each so many seconds")
     parser.add_argument("-o", "--output", metavar="FILE", help="save the recording")
     parser.add_argument("--append", action="store_true", help="add the run to those in FILE")
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="how to see the calls")
-    parser.add_argument(
-        "--max-loss", type=_percentage, default=0.1, metavar="PCT", help="exit with 4 if more was lost (0.1)"
-    )
-    parser.add_argument("--attach", choices=("auto", "multi", "perf"), default="auto", help=argparse.SUPPRESS)
-    parser.add_argument("--ebpf", action="store_true", help=argparse.SUPPRESS)
-    _look(parser)
 
 
 def _look(parser: argparse.ArgumentParser) -> None:

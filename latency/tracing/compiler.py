@@ -24,7 +24,7 @@ from typing import Any
 from latency import resources
 from latency.errors import CompileError, MissingBcc, NoPrivilege
 
-_SOURCE = "pylat.bpf.c"
+SOURCE = "pylat.bpf.c"
 _NO_BCC, _FAILED = 3, 4  # exit statuses
 _INSTRUCTION = struct.Struct("<BBhi")  # struct bpf_insn: code, dst:4 src:4, off, imm
 _LD_IMM64, _PSEUDO_MAP_FD = 0x18, 1
@@ -91,19 +91,22 @@ def import_bcc() -> Any:
     return bcc
 
 
-def compiled(flags: Sequence[str], programs: Sequence[str], *, folder: Path | None = None) -> Object:
-    """Compile ``bpf/pylat.bpf.c``.
+def compiled(
+    flags: Sequence[str], programs: Sequence[str], *, folder: Path | None = None, source: str = SOURCE
+) -> Object:
+    """Compile ``bpf/pylat.bpf.c``, or another file there.
 
     Args:
         flags: from ``parameters.cflags``.
         programs: the BPF functions that are wanted.
         folder: where the sources lie.
+        source: the file's name.
 
     Raises:
         MissingBcc, CompileError, NoPrivilege
     """
     folder = folder or resources.directory("bpf")
-    request = {"folder": str(folder), "flags": list(flags), "programs": list(programs)}
+    request = {"source": str(folder / source), "flags": list(flags), "programs": list(programs)}
     child = subprocess.run(
         [sys.executable, "-m", __name__], input=json.dumps(request), capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -122,14 +125,14 @@ def compiled(flags: Sequence[str], programs: Sequence[str], *, folder: Path | No
     )
 
 
-def _compile(folder: Path, flags: Sequence[str], programs: Sequence[str]) -> Object:
+def _compile(source: Path, flags: Sequence[str], programs: Sequence[str]) -> Object:
     """In the child: run bcc."""
     # bcc looks for the kernel's headers here; ours are enough for a program that only reads user memory.
-    os.environ["BCC_KERNEL_SOURCE"] = str(folder / "include")
-    bpf = import_bcc().BPF(src_file=str(folder / _SOURCE), cflags=[f"-I{folder}", *flags])
+    os.environ["BCC_KERNEL_SOURCE"] = str(source.parent / "include")
+    bpf = import_bcc().BPF(src_file=str(source), cflags=[f"-I{source.parent}", *flags])
     shapes: list[MapShape] = []
     numbers: dict[int, int] = {}
-    for name in _declared(folder / _SOURCE):
+    for name in _declared(source):
         fd = bpf[name].map_fd
         numbers[fd] = len(shapes)
         shapes.append(_shape(name, fd))
@@ -181,7 +184,7 @@ def _main() -> int:
     answer = os.dup(1)
     os.dup2(2, 1)  # bcc prints to standard output, too
     try:
-        made = _compile(Path(request["folder"]), request["flags"], request["programs"])
+        made = _compile(Path(request["source"]), request["flags"], request["programs"])
     except MissingBcc as error:
         sys.stderr.write(f"{error}\t{error.hint}\n")
         return _NO_BCC

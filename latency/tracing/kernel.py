@@ -28,6 +28,10 @@ _LOG_BYTES = 1 << 20
 
 _PERF_FLAG_FD_CLOEXEC = 8
 _PERF_EVENT_IOC_SET_BPF, _PERF_EVENT_IOC_ENABLE = 0x40042408, 0x2400
+_PERF_TYPE_BREAKPOINT = 5
+# struct perf_event_attr: disabled, inherit, exclude_kernel, exclude_hv, inherit_thread (not into forks) and
+# remove_on_exec (both Linux 5.13)
+_WATCHPOINT_FLAGS = 1 << 0 | 1 << 1 | 1 << 5 | 1 << 6 | 1 << 35 | 1 << 36
 _PERF_ATTR_BYTES = 120
 
 
@@ -239,6 +243,42 @@ def attach_uprobe(program_fd: int, path: str, offset: int, semaphore: int, pid: 
     try:
         _check(_libc.ioctl(fd, _PERF_EVENT_IOC_SET_BPF, program_fd), "attach program to uprobe event")
         _check(_libc.ioctl(fd, _PERF_EVENT_IOC_ENABLE, 0), "enable uprobe event")
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def attach_watchpoint(program_fd: int, address: int, length: int, access: int, tid: int) -> int:
+    """Attach a program to a hardware watchpoint of one thread, and of the threads that it will start.
+
+    Args:
+        program_fd: of type ``PROG_TYPE_PERF_EVENT``; it runs after each access from user space.
+        length: in bytes: 1, or 2, 4 or 8 where ``address`` is aligned to it.
+        access: HW_BREAKPOINT_W (2) or HW_BREAKPOINT_RW (3) of linux/hw_breakpoint.h.
+
+    Returns:
+        The event's descriptor; closing it detaches, from the later threads too.
+
+    Raises:
+        OSError: ENOSPC where all of the thread's debug registers are taken; ESRCH where it has ended.
+    """
+    attributes = _PerfEventAttr(
+        type=_PERF_TYPE_BREAKPOINT,
+        size=_PERF_ATTR_BYTES,
+        sample_period=1,
+        flags=_WATCHPOINT_FLAGS,
+        bp_type=access,
+        config1=address,
+        config2=length,
+    )
+    fd = _check(
+        _libc.syscall(_SYS_PERF_EVENT_OPEN, ctypes.byref(attributes), tid, -1, -1, _PERF_FLAG_FD_CLOEXEC),
+        "open watchpoint event",
+    )
+    try:
+        _check(_libc.ioctl(fd, _PERF_EVENT_IOC_SET_BPF, program_fd), "attach program to watchpoint event")
+        _check(_libc.ioctl(fd, _PERF_EVENT_IOC_ENABLE, 0), "enable watchpoint event")
     except OSError:
         os.close(fd)
         raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
 
@@ -41,6 +42,7 @@ _LASTING = (
     "code.firstlineno",
 )
 _SLOTS, _MANY_SLOTS = 1024, 8192
+_MANY_EVENT_BYTES = 8 << 20
 
 
 class Session:
@@ -53,6 +55,7 @@ class Session:
 
     Attributes:
         spaces: who is followed.
+        unseen: what this session did not see, one line each, beside the plan's blind spots.
         strangers: PIDs of followed processes that run another program since, which may be a CPython of another build.
 
     Raises:
@@ -65,7 +68,7 @@ class Session:
         self.options = options
         self.spaces = Spaces()
         self.strangers: list[int] = []
-        self._unseen = [f"calls of process {target.process.pid} before it was found to run Python"] if late else []
+        self.unseen: list[str] = []
         self._slices = Slices()
         self._first: Reading | None = None
         self._last: Reading | None = None
@@ -84,14 +87,13 @@ class Session:
                     raise _nothing_matches(matcher, self.spaces)
             with target.stopwatch.step("wait for the compiler"):
                 made = compiling.result()
-        slots = max(_SLOTS, 2 * self.table.slots_for(wanted))
-        if options.children or not matcher:
-            slots = max(slots, _MANY_SLOTS)
+        capacity = Capacity(slots=max(_SLOTS, 2 * self.table.slots_for(wanted)))
+        if options.children or late or not matcher:
+            # Thousands of functions are met at once where a Python starts.
+            capacity = Capacity(slots=max(capacity.slots, _MANY_SLOTS), event_bytes=_MANY_EVENT_BYTES)
         with target.stopwatch.step("load"):
-            self.program = Program(
-                made, target.plan, Capacity(slots=min(wire.NO_SLOT, slots)), children=options.children,
-                attachment=attachment,
-            )  # fmt: skip
+            capacity = replace(capacity, slots=min(wire.NO_SLOT, capacity.slots))
+            self.program = Program(made, target.plan, capacity, children=options.children, attachment=attachment)
         try:
             with target.stopwatch.step("fill tables"):
                 self.table.fill(self.program)
@@ -286,7 +288,7 @@ class Session:
             functions=functions,
             options=self.options,
             losses=Losses.from_dict({**losses, "unnamed": unnamed}),
-            blind_spots=(*self.target.plan.blind_spots, *self._unseen),
+            blind_spots=(*self.target.plan.blind_spots, *self.unseen),
             overhead=self._overhead(counters, duration_s),
             began_before=counters.pop("began_before"),
             events=counters,

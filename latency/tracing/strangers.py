@@ -71,6 +71,7 @@ class Strangers:
     @staticmethod
     def _start(target: Target, like: Session) -> Session:
         session = Session(target, like.options, late=True)
+        session.unseen.append(f"calls of process {target.process.pid} before it was found to run Python")
         try:
             session.start()
         except BaseException:

@@ -1,0 +1,202 @@
+"""Starts a program and holds it where its first CPython is loaded and has run nothing yet.
+
+For a child of pylat's own only, and only until the probes are in place: then it is let go for good. The place is the
+program's entry point (AT_ENTRY): the dynamic linker has mapped and relocated everything by then, and no code of the
+program has run. It is reached with a debug register, so not even a byte of the child's memory is written.
+
+Sources: ptrace(2); struct user of sys/user.h (x86-64); Intel SDM vol. 3, 17.2 (DR7).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import pwd
+import signal
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from latency.cpython.interpreter import Target
+from latency.errors import NotCPython, TargetError, UsageError
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.restype = ctypes.c_long
+_libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+
+_CONT, _POKEUSER, _DETACH, _SEIZE, _INTERRUPT = 7, 6, 17, 0x4206, 0x4207
+_O_TRACEFORK, _O_TRACEVFORK, _O_TRACEEXEC, _O_EXITKILL = 0x2, 0x4, 0x10, 0x100000
+_EVENT_EXEC = 4
+_DEBUG_REGISTERS = 848  # offsetof(struct user, u_debugreg)
+_DR7 = _DEBUG_REGISTERS + 7 * 8
+_DR7_EXECUTE_DR0 = 0x1  # local enable of DR0, break on execution
+_AT_ENTRY = 9
+_WALL = 0x40000000
+
+
+@dataclass
+class Launched:
+    """A started program.
+
+    Attributes:
+        pid: of the program, as it was started; its exit status is ``wait``'s.
+        target: its first CPython, held before its first instruction; None where the program ended without one.
+    """
+
+    pid: int
+    target: Target | None
+    _followed: set[int] = field(default_factory=set)
+    _status: int | None = None
+
+    def release(self) -> None:
+        """Let it run, for good, and all that it has started until now."""
+        for pid in self._followed:
+            number = 0
+            if self.target is None or pid != self.target.process.pid:
+                number = self._stop(pid)
+            _ptrace(_DETACH, pid, data=number)
+        self._followed.clear()
+
+    def _stop(self, pid: int) -> int:
+        """Stop one for a moment, as detaching asks for. Returns a signal that was on its way to it, or 0."""
+        _ptrace(_INTERRUPT, pid)
+        stopped, status = os.waitpid(pid, _WALL)
+        if os.WIFSTOPPED(status):
+            return 0 if status >> 16 else os.WSTOPSIG(status)
+        if stopped == self.pid:
+            self._status = status
+        return 0
+
+    def kill(self) -> None:
+        """End it, where it cannot be measured."""
+        for pid in {self.pid, *self._followed}:
+            _kill(pid)
+        self._followed.clear()
+
+    def wait(self) -> int:
+        """Wait for its end. Returns the exit status as a shell says it: 128 + the signal that killed it."""
+        if self._status is None:
+            _, self._status = os.waitpid(self.pid, 0)
+        code = os.waitstatus_to_exitcode(self._status)
+        return 128 - code if code < 0 else code
+
+
+def launch(command: Sequence[str], *, user: str | None = None, look: Callable[[int], Target] = Target) -> Launched:
+    """Start a program.
+
+    Args:
+        command: the program and its arguments; found by ``PATH``.
+        user: run it as this user.
+        look: how a process is recognised as CPython; it is asked at every exec.
+
+    Raises:
+        UsageError: there is no such program or no such user.
+        TargetError: its CPython cannot be measured; the program has been killed.
+    """
+    account = _account(user)
+    go_read, go_write = os.pipe()
+    failed_read, failed_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _become(command, account, go_read, failed_write)
+    os.close(go_read)
+    os.close(failed_write)
+    try:
+        _ptrace(_SEIZE, pid, data=_O_TRACEEXEC | _O_TRACEFORK | _O_TRACEVFORK | _O_EXITKILL)
+        os.write(go_write, b"g")
+        return _until_python(pid, look)
+    except BaseException:
+        _kill(pid)
+        raise
+    finally:
+        os.close(go_write)
+        reason = os.read(failed_read, 16)
+        os.close(failed_read)
+        if reason:
+            number = int(reason)
+            raise UsageError(f"cannot run {command[0]}: {os.strerror(number)}", "give a program after --")
+
+
+def _become(command: Sequence[str], account: pwd.struct_passwd | None, go: int, failed: int) -> None:
+    """In the child: wait for the tracer, then become the program."""
+    try:
+        os.read(go, 1)
+        if account:
+            os.initgroups(account.pw_name, account.pw_gid)
+            os.setgid(account.pw_gid)
+            os.setuid(account.pw_uid)
+            os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        os.execvp(command[0], list(command))
+    except OSError as error:
+        os.write(failed, str(error.errno).encode())
+    finally:
+        os._exit(127)
+
+
+def _until_python(pid: int, look: Callable[[int], Target]) -> Launched:
+    """Follow the program, through every exec and fork, to its first CPython."""
+    followed = {pid}
+    arriving: set[int] = set()  # processes on their way to their entry point
+    while True:
+        stopped, status = os.waitpid(-1, _WALL)
+        if not os.WIFSTOPPED(status):
+            followed.discard(stopped)
+            if stopped == pid:
+                return Launched(pid, None, followed, status)
+            continue
+        followed.add(stopped)
+        event, number = status >> 16, os.WSTOPSIG(status)
+        if event == _EVENT_EXEC:
+            _break_at_entry(stopped)
+            arriving.add(stopped)
+        elif number == signal.SIGTRAP and not event and stopped in arriving:
+            arriving.discard(stopped)
+            _ptrace(_POKEUSER, stopped, _DR7, 0)
+            try:
+                target = look(stopped)
+            except NotCPython:
+                pass
+            except TargetError:
+                _kill(stopped)
+                raise
+            else:
+                return Launched(pid, target, followed)
+        elif not event:
+            _ptrace(_CONT, stopped, data=number)  # a signal of its own: hand it on
+            continue
+        _ptrace(_CONT, stopped)
+
+
+def _break_at_entry(pid: int) -> None:
+    vector = Path(f"/proc/{pid}/auxv").read_bytes()
+    values = dict(struct.iter_unpack("<QQ", vector[: len(vector) // 16 * 16]))
+    _ptrace(_POKEUSER, pid, _DEBUG_REGISTERS, values[_AT_ENTRY])
+    _ptrace(_POKEUSER, pid, _DR7, _DR7_EXECUTE_DR0)
+
+
+def _account(user: str | None) -> pwd.struct_passwd | None:
+    if user is None:
+        return None
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise UsageError(f"there is no user {user!r}", "give the name of an account of this machine") from None
+
+
+def _ptrace(request: int, pid: int, address: int = 0, data: int = 0) -> None:
+    if _libc.ptrace(request, pid, address, data) < 0:
+        number = ctypes.get_errno()
+        if number == errno.ESRCH:
+            return  # it is gone; the next wait says so
+        raise UsageError(f"cannot follow the program: {os.strerror(number)}", "run pylat as root")
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

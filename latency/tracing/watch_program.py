@@ -1,0 +1,268 @@
+"""The BPF programs and maps of the watch engine: load, place, take away. ``program.py`` is the other engines'."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import resource
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from latency.cpython.offsets import Offsets
+from latency.cpython.sites import Role
+from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, WatchPoints
+from latency.errors import AttachError, CompileError, HostError, NoPrivilege
+from latency.target.process import Process
+from latency.tracing import kernel, wire
+from latency.tracing import watch_wire as watching
+from latency.tracing.compiler import Object, compiled
+from latency.tracing.kernel import Map
+from latency.tracing.parameters import PT_REGS, cflags
+from latency.tracing.watch_events import READ_WRITE, WRITE, Watchpoint, Watchpoints
+
+SOURCE = "watch.bpf.c"
+_WATCH, _RAISE, _THREAD_EXIT = "pylat_watch", "pylat_watch_raise", "pylat_thread_exit"
+_INSTRUCTION_POINTER = 8 * 16  # offset in x86-64's struct pt_regs, in bytes
+_NO_OPCODE = -1
+_MOST_RETURNS = 4
+_OPEN_CALLS = 65_536
+_SPARE_THREADS = 64
+_CALIBRATION_READS, _CALIBRATION_RUNS = 200, 5
+_U32 = np.dtype("<u4")
+
+
+def watch_flags(offsets: Offsets, plan: WatchPlan) -> list[str]:
+    """The compiler flags for ``bpf/watch.bpf.c``, sorted.
+
+    Raises:
+        UnsupportedBuild: the offsets lack a member that the plan needs.
+    """
+    returns = [*plan.returns, *[_NO_OPCODE] * _MOST_RETURNS][:_MOST_RETURNS]
+    before_3_11 = plan.start_by == "lasti"
+    values = {
+        "REGISTERS": len(PT_REGS),
+        "PLACE": _INSTRUCTION_POINTER,
+        "LEAVE": 1 if before_3_11 else 3 if plan.leave[1] else 2,
+        "FRESH": plan.fresh,
+        "LASTI_BYTES": plan.lasti_bytes,
+        "FRAME_BACK": offsets["frame.previous"],
+        **{f"RETURN_{number}": opcode for number, opcode in enumerate(returns, 1)},
+    }
+    executing = offsets.get("frame.executing")
+    return sorted(
+        [
+            *cflags(offsets, plan, every_function=False),
+            *(f"-DPYLAT_WATCH_{name}={value}" for name, value in values.items()),
+            f"-DPYLAT_FRAME_EXECUTING={-1 if executing is None else executing}",
+        ]
+    )
+
+
+def compile_watch(offsets: Offsets, plan: WatchPlan) -> Object:
+    """Raises MissingBcc, CompileError, NoPrivilege."""
+    made = compiled(watch_flags(offsets, plan), _functions(plan), source=SOURCE)
+    sizes = {shape.name: shape.value_size for shape in made.maps}
+    expected = {
+        "config": watching.WATCH_CONFIG,
+        "statistics": wire.STATISTICS,
+        "counters": wire.COUNTERS,
+        "watched": watching.WATCHED,
+        "threads": watching.WATCH_THREAD,
+        "frames": watching.WATCH_CALL,
+    }
+    if any(sizes.get(name) != dtype.itemsize for name, dtype in expected.items()):
+        raise CompileError("bpf/watch.h and latency/tracing/watch_wire.py disagree on a struct", "reinstall pylat")
+    return made
+
+
+class WatchProgram:
+    """The loaded programs, with their maps. ``attach`` places the watchpoints; ``close`` takes everything away.
+
+    Args:
+        made: from ``compile_watch``.
+        threads: how many threads the target has now; the tables hold twice as many, and some.
+
+    Raises:
+        CompileError: the kernel's verifier refuses a program; ``detail`` is its log.
+        NoPrivilege: this user may not load BPF programs.
+        HostError: there is not enough memory.
+    """
+
+    attachment = "watchpoints"
+
+    def __init__(self, made: Object, plan: WatchPlan, *, threads: int) -> None:
+        self._plan = plan
+        self._descriptors: list[int] = []
+        self._links: list[int] = []
+        self._exit_link: int | None = None
+        entries = {"threads": 2 * threads + _SPARE_THREADS, "frames": _OPEN_CALLS}
+        try:
+            self._load(made, entries)
+        except kernel.Refused as error:
+            self._close(self._descriptors)
+            raise CompileError(
+                "the kernel refused the BPF program", "run again with -v to see its text", detail=str(error)
+            ) from None
+        except OSError as error:
+            self._close(self._descriptors)
+            raise _explained(error) from error
+        self._watchpoints = Watchpoints(self._functions[_WATCH])
+        self.threads = Map(self._maps["threads"], _U32, watching.WATCH_THREAD)
+        self._counters = Map(self._maps["counters"], _U32, wire.COUNTERS)
+        self._config_memory = self._mapped("config", watching.WATCH_CONFIG, 1)
+        self._watched_memory = self._mapped("watched", watching.WATCHED, watching.WATCHED_FUNCTIONS)
+        self._statistics_memory = self._mapped("statistics", wire.STATISTICS, watching.WATCHED_FUNCTIONS)
+
+    # -- the maps --------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> np.ndarray[Any, Any]:
+        """The one record of ``watch_wire.WATCH_CONFIG``, live."""
+        return np.frombuffer(self._config_memory, watching.WATCH_CONFIG, 1)
+
+    @property
+    def watched(self) -> np.ndarray[Any, Any]:
+        """The records of ``watch_wire.WATCHED``, live: one for each slot of the statistics."""
+        return np.frombuffer(self._watched_memory, watching.WATCHED, watching.WATCHED_FUNCTIONS)
+
+    @property
+    def statistics(self) -> np.ndarray[Any, Any]:
+        """The records of ``wire.STATISTICS``, live."""
+        return np.frombuffer(self._statistics_memory, wire.STATISTICS, watching.WATCHED_FUNCTIONS)
+
+    def counters(self) -> dict[str, int]:
+        """The counters, summed over the CPUs."""
+        values = self._counters.lookup(np.zeros(1, _U32), kernel.possible_cpus())
+        assert values is not None  # an array map has every key
+        return {name: int(values[name].sum()) for name in wire.COUNTERS.names or ()}
+
+    # -- attaching -------------------------------------------------------------------------------
+
+    def attach(self, process: Process, path: str, bias: int, functions: Sequence[WatchPoints]) -> None:
+        """Place everything, exits before entries; nothing is counted until ``config["enabled"]`` is set.
+
+        Args:
+            path: of the interpreter's file.
+            bias: what the process added to the file's addresses.
+            functions: at most ``WATCHED_FUNCTIONS``; each gets the slot of its place.
+
+        Raises:
+            AttachError: the kernel refused, or the debug registers are taken; nothing stays behind.
+            KernelTooOld
+        """
+        config = self.config
+        low, high = self._plan.leave
+        config["leave_low"], config["leave_high"] = low + bias, high + bias
+        for slot, points in enumerate(functions):
+            code = points.live.address
+            self.statistics["code"][slot] = code
+            self.watched[slot] = (code, points.count, points.entry, points.units, 0, 0)
+        counts = [Watchpoint(each.count, COUNT_BYTES, WRITE) for each in functions]
+        entries = [Watchpoint(address, 1, READ_WRITE) for address in dict.fromkeys(each.entry for each in functions)]
+        try:
+            self._exit_link = kernel.attach_raw_tracepoint(self._functions[_THREAD_EXIT], "sched_process_exit")
+            for site in self._plan.of(Role.RAISE):
+                self._links.append(kernel.attach_uprobe(self._functions[_RAISE], path, site.offset, 0, process.pid))
+            self._watchpoints.place([*counts, *entries], process.threads)
+        except OSError as error:
+            self.detach()
+            raise AttachError(
+                f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
+            ) from error
+        for slot, points in enumerate(functions):
+            self.watched["last_count"][slot] = int.from_bytes(process.read(points.count, COUNT_BYTES), "little")
+
+    def trap_ns(self) -> float:
+        """What one hit takes on this machine, nanoseconds: measured on a byte of pylat's own, in about 20 ms.
+
+        Raises:
+            AttachError, KernelTooOld: as for ``attach``.
+        """
+        byte = ctypes.c_ubyte()
+        bare_ns = _reading_ns(byte)
+        watchpoints = Watchpoints(self._functions[_WATCH])
+        watchpoints.place([Watchpoint(ctypes.addressof(byte), 1, READ_WRITE)], lambda: [_this_thread()])
+        try:
+            return max(0.0, _reading_ns(byte) - bare_ns)
+        finally:
+            watchpoints.close()
+            self.threads.delete(np.array([_this_thread()], _U32))
+
+    def detach(self) -> None:
+        """Take watchpoints and probes away. The maps stay readable."""
+        self._watchpoints.close()
+        self._close(self._links)
+        if self._exit_link is not None:
+            os.close(self._exit_link)
+            self._exit_link = None
+
+    def close(self) -> None:
+        """Take everything away."""
+        self.detach()
+        self._close(self._descriptors)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _load(self, made: Object, entries: dict[str, int]) -> None:
+        with suppress(ValueError, OSError):  # Linux before 5.11 counts BPF memory against this limit
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        self._maps: dict[str, int] = {}
+        for shape in made.maps:
+            number = entries.get(shape.name, shape.max_entries)
+            fd = kernel.create_map(shape.name, shape.type, shape.key_size, shape.value_size, number, shape.flags)
+            self._descriptors.append(fd)
+            self._maps[shape.name] = fd
+        kinds = {
+            _WATCH: kernel.PROG_TYPE_PERF_EVENT,
+            _RAISE: kernel.PROG_TYPE_KPROBE,
+            _THREAD_EXIT: kernel.PROG_TYPE_RAW_TRACEPOINT,
+        }
+        self._functions: dict[str, int] = {}
+        for name in _functions(self._plan):
+            code = made.instructions(name, [self._maps[shape.name] for shape in made.maps])
+            self._functions[name] = kernel.load_program(name, kinds[name], code)
+            self._descriptors.append(self._functions[name])
+
+    def _mapped(self, name: str, value: np.dtype[Any], count: int) -> mmap.mmap:
+        size = -(-value.itemsize * count // mmap.PAGESIZE) * mmap.PAGESIZE
+        return mmap.mmap(self._maps[name], size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+
+    @staticmethod
+    def _close(descriptors: list[int]) -> None:
+        while descriptors:
+            os.close(descriptors.pop())
+
+
+def _functions(plan: WatchPlan) -> list[str]:
+    return [_WATCH, _THREAD_EXIT, *([_RAISE] if any(plan.of(Role.RAISE)) else [])]
+
+
+def _reading_ns(byte: ctypes.c_ubyte) -> float:
+    """Of one read of the byte: the mean of the fastest run."""
+    best = float("inf")
+    for _ in range(_CALIBRATION_RUNS):
+        begin = time.perf_counter_ns()
+        for _ in range(_CALIBRATION_READS):
+            byte.value  # noqa: B018  the read is what is timed
+        best = min(best, time.perf_counter_ns() - begin)
+    return best / _CALIBRATION_READS
+
+
+def _this_thread() -> int:
+    import threading
+
+    return threading.get_native_id()
+
+
+def _explained(error: OSError) -> HostError:
+    if error.errno == errno.EPERM:
+        return NoPrivilege(
+            "the kernel does not let this user load BPF programs", "run as root, or with CAP_BPF and CAP_PERFMON"
+        )
+    return HostError(f"the kernel refused: {error.strerror}", "run pylat check to see what is missing")

@@ -1,0 +1,35 @@
+"""``bpf/watch.h`` once more, as numpy dtypes; see ``wire.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from latency.tracing.wire import THREAD
+
+WATCHED_FUNCTIONS = 4  # PYLAT_WATCHED
+
+WATCHED = np.dtype(
+    [
+        *((name, "<u8") for name in ("code", "count", "entry", "units")),
+        ("last_count", "<u4"),
+        ("made", "<u4"),
+    ]
+)
+WATCH_CALL = np.dtype([(name, "<u8") for name in ("caller", "caller_lasti", "traps")])
+WATCH_THREAD = np.dtype([("calls", THREAD), ("traps", "<u8")])
+WATCH_CONFIG = np.dtype(
+    [
+        *((name, "<u8") for name in ("leave_low", "leave_high", "trap_ns")),
+        ("enabled", "<u4"),
+        ("padding", "<u4"),
+    ]
+)
+
+STRUCTS: dict[str, np.dtype[Any]] = {
+    "pylat_watched": WATCHED,
+    "pylat_watch_call": WATCH_CALL,
+    "pylat_watch_thread": WATCH_THREAD,
+    "pylat_watch_config": WATCH_CONFIG,
+}
