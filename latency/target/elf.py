@@ -14,21 +14,19 @@ from typing import Any
 import numpy as np
 
 from latency.errors import UnsupportedBuild
-from latency.target import notes, relocations
+from latency.target import relocations
 from latency.target.headers import ElfFile, Section
 from latency.target.maps import Mapping
-from latency.target.notes import Marker
+from latency.target.notes import Marker, markers
 from latency.target.symbols import Symbol, SymbolTable
 from latency.target.unwind import CodeRanges
 
 # No real file comes near these; they bound what a hostile one can cost in time and memory.
-_NOTES_LIMIT_BYTES = 512 << 10
 _RELOCATIONS_LIMIT_BYTES = 32 << 20
 _PACKED_LIMIT_BYTES = 8 << 20
 _PACKED_LIMIT_WORDS = 2 << 20
 _CODE_RANGES_LIMIT_BYTES = 16 << 20
 _SYMBOLS_LIMIT_BYTES = 64 << 20
-_RELA, _NOBITS, _RELR = 4, 8, 19  # SHT_*
 
 
 class Image(ElfFile):
@@ -87,28 +85,29 @@ class Image(ElfFile):
     @cached_property
     def build_id(self) -> str:
         """The GNU build id in hexadecimal, ``""`` if there is none."""
-        left = _NOTES_LIMIT_BYTES
         for segment in self.note_segments:
-            data = self.read_file(segment.offset, segment.file_size, limit=left)
-            if found := notes.build_id(data, segment.align):
-                return found
-            left -= len(data)
+            for note in self.notes(segment):
+                if note.owner == "GNU" and note.type == "NT_GNU_BUILD_ID":
+                    return note.description.hex()
         return ""
 
     def markers(self) -> list[Marker]:
         """The USDT markers, every site of each. Raises MalformedImage if one lies outside the code."""
+        return list(self._markers)
+
+    @cached_property
+    def _markers(self) -> tuple[Marker, ...]:
         section = self.section(".note.stapsdt")
         if section is None:
-            return []
+            return ()
         base = self.section(".stapsdt.base")
-        data = self.read_file(section.offset, section.size, limit=_NOTES_LIMIT_BYTES)
         found = []
-        for marker in notes.markers(data, base.address if base else None):
+        for marker in markers(self.notes(section), base.address if base else None):
             if not self.segment_at(marker.address).executable:
                 raise self.malformed(f"the USDT marker at {marker.address:#x} is not in its code")
             place = self.offset_of(marker.semaphore) if marker.semaphore else 0
             found.append(replace(marker, semaphore_offset=place))
-        return found
+        return tuple(found)
 
     # -- pointers and code -------------------------------------------------------------------
 
@@ -146,7 +145,7 @@ class Image(ElfFile):
     def code_ranges(self) -> CodeRanges | None:
         """All code fragments; None without ``.eh_frame_hdr``."""
         section = self.section(".eh_frame_hdr")
-        if section is None or section.type == _NOBITS:
+        if section is None or section.type == "SHT_NOBITS":
             return None
         data = self.read_file(section.offset, section.size, limit=_CODE_RANGES_LIMIT_BYTES)
         return CodeRanges(data, section.address, self.read)
@@ -163,7 +162,7 @@ class Image(ElfFile):
 
     def _symbol_table(self, name: str) -> SymbolTable | None:
         section = self.section(name)
-        if section is None or section.type == _NOBITS:  # a file of debug information alone
+        if section is None or section.type == "SHT_NOBITS":  # a file of debug information alone
             return None
         if section.link >= len(self.sections):
             raise self.malformed(f"{name} has no string table")
@@ -178,10 +177,10 @@ class Image(ElfFile):
         tables = [np.empty(0, relocations.RELATIVE)]
         left, packed_left = _RELOCATIONS_LIMIT_BYTES, _PACKED_LIMIT_BYTES
         for section in self.sections:
-            if section.allocated and section.type == _RELA:
+            if section.allocated and section.type == "SHT_RELA":
                 tables.append(relocations.from_rela(self.read_file(section.offset, section.size, limit=left)))
                 left -= section.size
-            elif section.allocated and section.type == _RELR:
+            elif section.allocated and section.type == "SHT_RELR":
                 data = self.read_file(section.offset, section.size, limit=packed_left)
                 addresses = relocations.relr_addresses(data, limit=_PACKED_LIMIT_WORDS)
                 tables.append(self._with_values(addresses))

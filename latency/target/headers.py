@@ -1,9 +1,9 @@
-"""``ElfFile``: the headers of one ELF file, its bytes by file offset and by address.
+"""``ElfFile``: the headers and notes of one ELF file, its bytes by file offset and by address.
 
-Every byte is untrusted: whatever cannot be right is a MalformedImage, and each piece that is
-read has a limit that no real file reaches. The headers are parsed with numpy rather than with
-pyelftools, which trusts counts that come from the file. The file is read with pread, never
-mapped: one that shrinks while it is looked at is then an error, not a SIGBUS.
+pyelftools parses; it trusts the counts and sizes that a file claims, so it reads through a stream
+with a budget, and whatever it then trips over is a MalformedImage. Every piece that is read
+otherwise has a limit that no real file reaches. The file is read with pread, never mapped: one
+that shrinks while it is looked at is then an error, not a SIGBUS.
 Addresses are those of the file: for a load bias of 0.
 """
 
@@ -11,47 +11,31 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
-import numpy as np
+from elftools.common.utils import struct_parse
+from elftools.elf.constants import P_FLAGS, SH_FLAGS
+from elftools.elf.elffile import ELFFile
+from elftools.elf.notes import iter_notes
+from elftools.elf.sections import StringTableSection
 
 from latency.errors import MalformedImage, TargetError, UnsupportedBuild
+from latency.target.notes import Note
 
 _File = TypeVar("_File", bound="ElfFile")
 
 TABLE_LIMIT_BYTES = 64 << 20
 """The largest piece of a file that is read at once."""
-_PROGRAMS_LIMIT = 128  # real files have about ten
-_SECTIONS_LIMIT = 8192  # real files have about forty; more than this only object files
+_PARSED_LIMIT_BYTES = 1 << 20  # of one file in all; real ones need some 20 KB
+_READ_COST_BYTES = 32  # what a smaller read is charged, for it costs time
 _ADDRESS_LIMIT = 1 << 63
-_NAME_LIMIT_BYTES = 64
-
-# Elf64_Ehdr, from e_type on; Elf64_Phdr; Elf64_Shdr.
-_HEADER = struct.Struct("<HHIQQQIHHHHHH")
-_IDENT_BYTES = 16
-_PROGRAM = np.dtype(
-    {
-        "names": ["type", "flags", "offset", "address", "physical", "file_size", "memory_size", "align"],
-        "formats": ["<u4", "<u4", "<u8", "<u8", "<u8", "<u8", "<u8", "<u8"],
-    }
-)
-_SECTION = np.dtype(
-    {
-        "names": ["name", "type", "flags", "address", "offset", "size", "link", "info", "align", "entry_size"],
-        "formats": ["<u4", "<u4", "<u8", "<u8", "<u8", "<u8", "<u4", "<u4", "<u8", "<u8"],
-    }
-)
-_ELF64_LITTLE_ENDIAN = b"\x02\x01"  # ELFCLASS64, ELFDATA2LSB
-_X86_64 = 62  # EM_X86_64
-_EXECUTABLE, _SHARED = 2, 3  # ET_EXEC, ET_DYN
-_LOAD, _NOTE = 1, 4  # PT_LOAD, PT_NOTE
-_ALLOCATED = 2  # SHF_ALLOC
-_EXTENDED = 0xFFFF  # SHN_XINDEX: the number stands in section 0
+_WANTED = ("PT_LOAD", "PT_NOTE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +54,16 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section header; ``size`` in bytes, of which a NOBITS section has none in the file."""
+    """A section header; ``size`` in bytes, of which a NOBITS section has none in the file.
+
+    ``type`` is as pyelftools spells it: ``"SHT_RELA"``, or the number of an unknown one.
+    """
 
     name: str
     address: int
     offset: int
     size: int
-    type: int
+    type: str
     link: int
     allocated: bool
 
@@ -98,9 +85,10 @@ class ElfFile:
     def __init__(self, fd: int, *, name: str = "") -> None:
         self.fd = fd
         self.name = name or f"descriptor {fd}"
+        self._stream = _Stream(fd)
         try:
             self.size = os.fstat(fd).st_size
-            self._parse_header()
+            self._check_header()
         except BaseException:
             self.close()
             raise
@@ -127,7 +115,7 @@ class ElfFile:
 
     def close(self) -> None:
         """Close the descriptor."""
-        fd, self.fd = self.fd, -1
+        fd, self.fd, self._stream.fd = self.fd, -1, -1
         if fd >= 0:
             os.close(fd)
 
@@ -138,7 +126,7 @@ class ElfFile:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "fd"):
+        if hasattr(self, "_stream"):
             self.close()
 
     def malformed(self, what: str) -> MalformedImage:
@@ -193,93 +181,123 @@ class ElfFile:
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """What is loaded into memory (PT_LOAD)."""
-        return self._programs(_LOAD)
+        return tuple(segment for kind, segment in self._programs if kind == "PT_LOAD")
 
     @cached_property
     def note_segments(self) -> tuple[Segment, ...]:
         """Where the notes lie that are loaded (PT_NOTE)."""
-        return self._programs(_NOTE)
+        return tuple(segment for kind, segment in self._programs if kind == "PT_NOTE")
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
         """The section headers; empty when they are stripped."""
-        headers = self._section_headers()
-        if not len(headers):
-            return ()
-        strings = self._names_index if self._names_index != _EXTENDED else int(headers[0]["link"])
-        names = b""
-        if strings < len(headers):
-            names = self.read_file(int(headers[strings]["offset"]), int(headers[strings]["size"]))
-        return tuple(
-            Section(
-                name=_section_name(names, int(header["name"])),
-                address=int(header["address"]),
-                offset=int(header["offset"]),
-                size=int(header["size"]),
-                type=int(header["type"]),
-                link=int(header["link"]),
-                allocated=bool(int(header["flags"]) & _ALLOCATED),
+        # Not iter_sections: it parses whole hash tables, which can be large, and fails on any bad link.
+        with self._parsing("its section headers"):
+            headers = self._headers(self._elf.structs.Elf_Shdr, "e_sh", self._elf.num_sections())
+            if not headers:
+                return ()
+            names = StringTableSection(headers[self._elf.get_shstrndx()], "", self._elf)
+            return tuple(
+                Section(
+                    name=names.get_string(header["sh_name"]),
+                    address=header["sh_addr"],
+                    offset=header["sh_offset"],
+                    size=header["sh_size"],
+                    type=str(header["sh_type"]),
+                    link=header["sh_link"],
+                    allocated=bool(header["sh_flags"] & SH_FLAGS.SHF_ALLOC),
+                )
+                for header in headers
             )
-            for header in headers
-        )
 
     def section(self, name: str) -> Section | None:
         """The first section of this name; None if there is none (they may be stripped)."""
         return next((section for section in self.sections if section.name == name), None)
 
-    def _parse_header(self) -> None:
-        start = os.pread(self.fd, _IDENT_BYTES + _HEADER.size, 0)
-        if start[:4] != b"\x7fELF":
-            raise self.malformed("not an ELF file")
-        if len(start) < _IDENT_BYTES + _HEADER.size:
-            raise self.malformed("its header is cut short")
-        kind, machine, _, _, self._programs_offset, self._sections_offset, _, _, *counts = _HEADER.unpack_from(
-            start, _IDENT_BYTES
-        )
-        self._program_bytes, self._program_count, self._section_bytes, self._section_count, self._names_index = counts
-        if start[4:6] != _ELF64_LITTLE_ENDIAN or machine != _X86_64:
+    def notes(self, place: Segment | Section) -> Iterator[Note]:
+        """The notes in a segment or section. Raises MalformedImage if one reaches beyond it."""
+        size = place.file_size if isinstance(place, Segment) else place.size
+        with self._parsing("its notes"):
+            for note in iter_notes(self._elf, place.offset, size):
+                padding = -note["n_descsz"] % 4
+                if note["n_offset"] + note["n_size"] - padding > min(place.offset + size, self.size):
+                    raise self.malformed("a note reaches beyond its section")
+                yield Note(note["n_name"] or "", str(note["n_type"]), note["n_descdata"])
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _check_header(self) -> None:
+        with self._parsing("its header"):
+            self._elf = ELFFile(cast("BinaryIO", self._stream))
+        kind, machine = self._elf["e_type"], self._elf["e_machine"]
+        if (self._elf.elfclass, self._elf.little_endian, machine) != (64, True, "EM_X86_64"):
             raise UnsupportedBuild(f"{self.name} is not for x86-64", "pylat knows x86-64 only")
-        if kind not in (_EXECUTABLE, _SHARED):
+        if kind not in ("ET_EXEC", "ET_DYN"):
             raise self.malformed("neither an executable nor a shared object")
-        self.is_pie = kind == _SHARED
+        self.is_pie = kind == "ET_DYN"
         """Whether it can be loaded anywhere: a PIE, or a shared object."""
 
-    def _programs(self, kind: int) -> tuple[Segment, ...]:
-        if self._program_count and self._program_bytes != _PROGRAM.itemsize:
-            raise self.malformed(f"program headers of {self._program_bytes} bytes")
-        headers = self._array(_PROGRAM, self._programs_offset, self._program_count, _PROGRAMS_LIMIT)
-        found = tuple(
-            Segment(
-                offset=int(header["offset"]),
-                address=int(header["address"]),
-                file_size=int(header["file_size"]),
-                memory_size=int(header["memory_size"]),
-                align=int(header["align"]),
-                readable=bool(header["flags"] & 4),
-                writable=bool(header["flags"] & 2),
-                executable=bool(header["flags"] & 1),
-            )
-            for header in headers[headers["type"] == kind]
+    @cached_property
+    def _programs(self) -> list[tuple[str, Segment]]:
+        """(type, program header) of each that is loaded or holds notes."""
+        # Not iter_segments: that makes sections as well.
+        with self._parsing("its program headers"):
+            headers = self._headers(self._elf.structs.Elf_Phdr, "e_ph", self._elf.num_segments())
+        return [(header["p_type"], self._segment(header)) for header in headers if header["p_type"] in _WANTED]
+
+    def _segment(self, header: Any) -> Segment:
+        segment = Segment(
+            offset=header["p_offset"],
+            address=header["p_vaddr"],
+            file_size=header["p_filesz"],
+            memory_size=header["p_memsz"],
+            align=header["p_align"],
+            readable=bool(header["p_flags"] & P_FLAGS.PF_R),
+            writable=bool(header["p_flags"] & P_FLAGS.PF_W),
+            executable=bool(header["p_flags"] & P_FLAGS.PF_X),
         )
-        for segment in found:
-            if segment.address + max(segment.memory_size, segment.file_size) > _ADDRESS_LIMIT:
-                raise self.malformed(f"a segment at {segment.address:#x} that no address space holds")
-            if segment.file_size and segment.offset + segment.file_size > self.size:
-                raise self.malformed(f"the segment at {segment.address:#x} lies beyond the end of the file")
-        return found
+        if segment.address + max(segment.memory_size, segment.file_size) > _ADDRESS_LIMIT:
+            raise self.malformed(f"a segment at {segment.address:#x} that no address space holds")
+        if segment.file_size and segment.offset + segment.file_size > self.size:
+            raise self.malformed(f"the segment at {segment.address:#x} lies beyond the end of the file")
+        return segment
 
-    def _section_headers(self) -> np.ndarray[Any, Any]:
-        if not self._sections_offset:
-            return np.empty(0, _SECTION)
-        if self._section_bytes != _SECTION.itemsize:
-            raise self.malformed(f"section headers of {self._section_bytes} bytes")
-        count = self._section_count or int(self._array(_SECTION, self._sections_offset, 1, 1)[0]["size"])
-        return self._array(_SECTION, self._sections_offset, count, _SECTIONS_LIMIT)
+    def _headers(self, layout: Any, prefix: str, count: int) -> list[Any]:
+        start, step = self._elf[f"{prefix}off"], self._elf[f"{prefix}entsize"]
+        return [struct_parse(layout, self._elf.stream, start + number * step) for number in range(count)]
 
-    def _array(self, dtype: np.dtype[Any], offset: int, count: int, limit: int) -> np.ndarray[Any, Any]:
-        return np.frombuffer(self.read_file(offset, count * dtype.itemsize, limit=limit * dtype.itemsize), dtype)
+    @contextmanager
+    def _parsing(self, what: str) -> Iterator[None]:
+        """Around all that pyelftools does: any exception of it means that the file cannot be right."""
+        try:
+            yield
+        except (TargetError, MemoryError):
+            raise
+        except Exception as error:
+            raise self.malformed(f"{what} cannot be parsed: {error}") from error
 
 
-def _section_name(names: bytes, start: int) -> str:
-    end = names.find(b"\0", start, start + _NAME_LIMIT_BYTES)
-    return names[start : end if end >= 0 else start + _NAME_LIMIT_BYTES].decode("utf-8", "backslashreplace")
+class _Stream:
+    """A file as pyelftools reads it, until the budget is spent.
+
+    Whatever loop a hostile file leads it into, every turn reads: so this bounds time and memory.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._position = 0
+        self._left_bytes = _PARSED_LIMIT_BYTES
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> None:
+        self._position = offset + (os.fstat(self.fd).st_size if whence == os.SEEK_END else 0)
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        self._left_bytes -= max(size, _READ_COST_BYTES)
+        if self._left_bytes < 0:
+            raise ValueError("too many or too large")
+        data = os.pread(self.fd, size, self._position)
+        self._position += len(data)
+        return data

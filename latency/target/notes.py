@@ -1,26 +1,23 @@
-"""ELF notes: the build id, and the USDT markers that SystemTap's ``sys/sdt.h`` leaves."""
+"""ELF notes, and the USDT markers that SystemTap's ``sys/sdt.h`` leaves in them."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from latency.errors import MalformedImage
 
-_HEADER = struct.Struct("<III")  # Elf64_Nhdr: size of the owner's name, of the description, type
-_BUILD_ID_TYPE = 3  # NT_GNU_BUILD_ID
-_MARKER_TYPE = 3  # STAPSDT_NOTE_TYPE
 _MARKER_ADDRESSES = struct.Struct("<QQQ")  # of the probe, of .stapsdt.base at link time, of the semaphore
 _ADDRESS_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One note. ``owner`` is its name without the final NUL."""
+    """One note. ``type`` is as pyelftools spells the numbers of the owner GNU: ``"NT_GNU_BUILD_ID"``."""
 
-    owner: bytes
-    type: int
+    owner: str
+    type: str
     description: bytes
 
 
@@ -41,42 +38,11 @@ class Marker:
     arguments: str
 
 
-def notes(data: bytes, align: int = 4) -> Iterator[Note]:
-    """The notes in a note section or segment.
-
-    Args:
-        data: its contents.
-        align: the section's alignment: names and descriptions are padded to 8 if it is 8, else to 4.
-
-    Raises:
-        MalformedImage: a note ends outside of the data.
-    """
-    unit = 8 if align == 8 else 4
-    position = 0
-    while position + _HEADER.size <= len(data):
-        name_size, size, kind = _HEADER.unpack_from(data, position)
-        name_start = position + _HEADER.size
-        start = _round_up(name_start + name_size, unit)
-        end = start + size
-        if end > len(data):
-            raise MalformedImage("a note reaches beyond its section")
-        yield Note(data[name_start : name_start + name_size].rstrip(b"\0"), kind, data[start:end])
-        position = _round_up(end, unit)
-
-
-def build_id(data: bytes, align: int = 4) -> str:
-    """The GNU build id among the notes, in hexadecimal; ``""`` if there is none."""
-    for note in notes(data, align):
-        if note.owner == b"GNU" and note.type == _BUILD_ID_TYPE:
-            return note.description.hex()
-    return ""
-
-
-def markers(data: bytes, base: int | None) -> Iterator[Marker]:
+def markers(notes: Iterable[Note], base: int | None) -> Iterator[Marker]:
     """The markers of a ``.note.stapsdt`` section, with ``semaphore_offset`` still 0.
 
     Args:
-        data: its contents.
+        notes: its notes.
         base: the address of ``.stapsdt.base``. Prelinking moves code, yet not what notes say
             about it: the distance from the base that a note remembers corrects that. None if the
             section is missing: then the addresses are taken as they stand.
@@ -84,8 +50,8 @@ def markers(data: bytes, base: int | None) -> Iterator[Marker]:
     Raises:
         MalformedImage: a note is cut short.
     """
-    for note in notes(data):
-        if note.owner != b"stapsdt" or note.type != _MARKER_TYPE:
+    for note in notes:
+        if note.owner != "stapsdt":
             continue
         texts = note.description[_MARKER_ADDRESSES.size :].split(b"\0")
         if len(note.description) < _MARKER_ADDRESSES.size or len(texts) < 4:
@@ -101,7 +67,3 @@ def markers(data: bytes, base: int | None) -> Iterator[Marker]:
             semaphore_offset=0,
             arguments=arguments,
         )
-
-
-def _round_up(number: int, unit: int) -> int:
-    return (number + unit - 1) // unit * unit

@@ -2,7 +2,8 @@
 
 The unwinder's table survives stripping, so it bounds functions that have no symbol, and the
 ``.cold`` parts that compilers move away from their functions. Format: Linux Standard Base,
-"Exception Frames" (table), and DWARF's FDE for the length.
+"Exception Frames" (table), and DWARF's FDE for the length. pyelftools does not read this table,
+and takes 2.6 s to read all records of an interpreter instead.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class Slices:
             return
         self._pending = 0
         used = int(np.flatnonzero(program.statistics["code"]).max(initial=-1)) + 1
-        now = program.statistics["counts"][:used].ravel()  # a copy: the records are wider than their counts
+        now = program.statistics["counts"][:used].copy().ravel()
         grown = now.copy()
         if self._last is not None:
             known = min(len(self._last), len(now))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-PROGBITS, SYMTAB, STRTAB, RELA, NOTE, NOBITS, DYNSYM, RELR = 1, 2, 3, 4, 7, 8, 11, 19
+PROGBITS, SYMTAB, STRTAB, RELA, HASH, DYNAMIC, NOTE, NOBITS, DYNSYM, RELR = 1, 2, 3, 4, 5, 6, 7, 8, 11, 19
+GNU_HASH = 0x6FFFFFF6
 WRITE, ALLOC, CODE = 1, 2, 4
 EXEC, DYN = 2, 3
 PAGE_BYTES = 4096

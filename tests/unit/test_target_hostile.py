@@ -17,7 +17,21 @@ from latency.errors import MalformedImage, TargetError
 from latency.target.elf import Image
 from tests.fuzz import fuzz_elf
 from tests.unit import elf_builder
-from tests.unit.elf_builder import ALLOC, CODE, NOTE, RELA, RELR, WRITE, Elf, Section
+from tests.unit.elf_builder import (
+    ALLOC,
+    CODE,
+    DYNAMIC,
+    GNU_HASH,
+    HASH,
+    NOTE,
+    RELA,
+    RELR,
+    STRTAB,
+    SYMTAB,
+    WRITE,
+    Elf,
+    Section,
+)
 
 HUGE_BYTES = 1 << 30
 # the largest that is read of each
@@ -29,7 +43,7 @@ LIMITS_BYTES = {
     ".rela.dyn": 32 << 20,
     ".relr.dyn": 8 << 20,
     ".eh_frame_hdr": 16 << 20,
-    ".note.stapsdt": 512 << 10,
+    ".note.stapsdt": 1 << 20,
 }
 
 
@@ -114,8 +128,8 @@ def test_as_many_section_headers_as_can_be_cost_little(tmp_path: Path) -> None:
     (table,) = struct.unpack_from("<Q", content, 40)
     rela = bytearray(64)
     struct.pack_into("<IIQQQQ", rela, 0, 0, RELA, ALLOC, 0, 0, 1 << 20)
-    struct.pack_into("<H", content, 60, 8192)
-    content = content[:table] + rela * 8192
+    struct.pack_into("<H", content, 60, 2500)
+    content = content[:table] + rela * 2500
     (tmp_path / "image").write_bytes(content)
     ask_everything(tmp_path / "image")
 
@@ -128,6 +142,54 @@ def test_headers_beyond_all_count_are_refused(tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(content)
     with pytest.raises(MalformedImage), Image.open(tmp_path / "image") as image:
         image.sections  # noqa: B018
+
+
+def first_section(kind: int, *, size: int, link: int = 0) -> bytes:
+    """A file that sends its reader to section 0, for the number of its program headers."""
+    content = bytearray(whole().build())
+    struct.pack_into("<H", content, 56, 0xFFFF)
+    (table,) = struct.unpack_from("<Q", content, 40)
+    struct.pack_into("<IIQQQQII", content, table, 0, kind, 0, 0, len(content), size, link, 0xFFFFFFFF)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", [HASH, GNU_HASH])
+def test_a_hash_table_of_four_thousand_million_buckets_is_not_read(tmp_path: Path, kind: int) -> None:
+    head = bytearray(first_section(kind, size=HUGE_BYTES, link=1))
+    (table,) = struct.unpack_from("<Q", head, 40)
+    struct.pack_into("<IIQQQQIIQQ", head, table + 64, 0, SYMTAB, 0, 0, 0, 24, 2, 0, 8, 24)
+    struct.pack_into("<I", head, table + 128 + 4, STRTAB)
+    with (tmp_path / "image").open("wb") as file:
+        file.write(head + b"\xff" * 16)
+        file.truncate(HUGE_BYTES)
+    ask_everything(tmp_path / "image")
+    (tmp_path / "image").unlink()
+
+
+def test_a_section_that_is_linked_to_itself_is_malformed(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(first_section(DYNAMIC, size=64))
+    ask_everything(tmp_path / "image")
+    with pytest.raises(MalformedImage), Image.open(tmp_path / "image") as image:
+        image.segments  # noqa: B018
+
+
+@pytest.mark.parametrize("sizes", [(4, 0xFFFFFFFF), (0xFFFFFFFF, 4), (0xFFFFFFFF, 0xFFFFFFFF), (4, 1 << 20)])
+def test_a_note_of_countless_properties_costs_little(tmp_path: Path, sizes: tuple[int, int]) -> None:
+    elf = whole()
+    properties = struct.pack("<II", 0xC0000002, 0) * (128 << 10)
+    elf[".note.gnu.build-id"].data = struct.pack("<III", *sizes, 5) + b"GNU\0" + properties
+    (tmp_path / "image").write_bytes(elf.build())
+    ask_everything(tmp_path / "image")
+
+
+def test_section_names_without_an_end_cost_little(tmp_path: Path) -> None:
+    elf = whole()
+    content = bytearray(elf.build())
+    (table,) = struct.unpack_from("<Q", content, 40)
+    names = table + 64 * (len(elf.sections) + 1)
+    struct.pack_into("<Q", content, names + 24, len(content))
+    (tmp_path / "image").write_bytes(content + b"a" * (4 << 20))
+    ask_everything(tmp_path / "image")
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error_of_ours(tmp_path: Path) -> None:
