@@ -313,9 +313,9 @@ def slice_intervals(
     used = [part for part in slices if len(part.counts)]
     if len(used) < 10:
         return None
-    from scipy.stats import t as student  # slow to import, and only error bars need it
+    from scipy.special import stdtrit  # scipy is slow to import, and only error bars need it
 
-    factor = float(student.ppf((1 + confidence) / 2, len(used) - 1))
+    factor = float(stdtrit(len(used) - 1, (1 + confidence) / 2))  # quantile of Student's t
     weights = np.array([part.count for part in used], np.float64)
     weights /= weights.mean()
     resolution = 2.0 ** (0.5 / 2**total.scale)

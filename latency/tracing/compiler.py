@@ -11,17 +11,20 @@ standard output as JSON, and prints what went wrong to standard error.
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from latency import resources
+from latency import __version__, resources
+from latency.cache import Cache, key_of
 from latency.errors import CompileError, MissingBcc, NoPrivilege
 
 SOURCE = "pylat.bpf.c"
@@ -89,6 +92,26 @@ def import_bcc() -> Any:
             "pip uninstall bcc; then install the distribution's python3-bpfcc",
         )
     return bcc
+
+
+def kept_or_compiled(flags: Sequence[str], programs: Sequence[str], cache: Cache, *, source: str = SOURCE) -> Object:
+    """What an earlier run compiled from the same sources with the same flags and bcc; else ``compiled``, and kept."""
+    folder = resources.directory("bpf")
+    texts = [each.read_bytes() for each in sorted(folder.rglob("*.[ch]"))]
+    key = key_of([__version__, _compiler_version(), source, *flags, "programs", *programs, "sources", *texts])
+    with suppress(ValueError, TypeError, KeyError):
+        return Object.from_json(cache.get(key))
+    made = compiled(flags, programs, folder=folder, source=source)
+    cache.put(key, made.to_json())
+    return made
+
+
+def _compiler_version() -> str:
+    """Changes whenever another bcc is installed; bcc itself is not imported."""
+    found = importlib.util.find_spec("bcc")
+    if found is None or found.origin is None:
+        return ""
+    return f"{found.origin} {os.stat(found.origin).st_mtime_ns}"
 
 
 def compiled(

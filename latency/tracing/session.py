@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
 
+from latency.cache import Cache
 from latency.cpython.functions import LiveFunction, live_functions
 from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.patterns import Matcher, nearest
@@ -21,7 +22,7 @@ from latency.target.process import Process
 from latency.tracing import opencalls, wire
 from latency.tracing.btf import member_offset
 from latency.tracing.calibration import HitCost, hit_cost
-from latency.tracing.compiler import Object, compiled
+from latency.tracing.compiler import Object, kept_or_compiled
 from latency.tracing.parameters import Capacity, cflags
 from latency.tracing.program import Program, needed, sizes_agree
 from latency.tracing.reading import Reading, Slices
@@ -260,7 +261,7 @@ class Session:
                 children=options.children,
                 task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
             )
-            made = compiled(flags, needed(target.plan, children=options.children))
+            made = kept_or_compiled(flags, needed(target.plan, children=options.children), Cache())
         if not sizes_agree(made):
             raise CompileError("bpf/pylat.h and latency/tracing/wire.py disagree on a struct", "reinstall pylat")
         return made

@@ -16,11 +16,12 @@ DATA = {"latency.errors", "latency.histogram", "latency.recording", "numpy"}
 LAW: dict[str, set[str]] = {
     "errors": set(),
     "resources": set(),
+    "cache": set(),
     "histogram": {"latency.errors", "numpy", "scipy"},
     "recording": DATA,
     "target": {"latency.errors", "latency.resources", "numpy"},
-    "cpython": DATA | {"latency.resources", "latency.target", "capstone"},
-    "tracing": DATA | {"latency.resources", "latency.target", "latency.cpython"},
+    "cpython": DATA | {"latency.cache", "latency.resources", "latency.target", "capstone"},
+    "tracing": DATA | {"latency", "latency.cache", "latency.resources", "latency.target", "latency.cpython"},
     "report": DATA | {"rich"},
     "cli": DATA
     | {
