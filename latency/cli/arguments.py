@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from latency import __version__
-from latency.cli import check, demo, functions, record, report, run
+from latency.cli import bench, check, compare, demo, functions, record, report, run
 from latency.cli.terminal import say
 from latency.cpython.sites import ENGINES
 from latency.report.names import escape
@@ -21,6 +21,8 @@ examples:
   pylat -p 4242 --func views.py:88 -i 5 -T     a report every 5 s, with the time
   pylat functions -p 4242 'Api.*'              what is there to be measured
   pylat run --func render -o a.json -- python3 job.py
+  pylat bench --func f --rounds 10 'python3 a.py' 'python3 b.py'
+  pylat compare base.json head.json --fail p50:3%%
   pylat check -p 4242                          can pylat measure this process, and how
 
 exit status: 0 done; 1 a regression; 2 wrong use, or it could not attach; 3 nothing was measured;
@@ -73,6 +75,8 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     _listing(command("functions", functions.run, "list the functions that live in a process"))
     _reporting(command("report", report.run, "render a saved recording again"))
     _running(command("run", run.run, "start a program under measurement"))
+    _benching(command("bench", bench.run, "measure two commands in turns, and compare them"))
+    _comparing(command("compare", compare.run, "compare two recordings: the verdict for CI"))
     checking = command("check", check.run, "can pylat work here, on this process?")
     checking.add_argument("-p", "--pid", type=_pid, metavar="PID", help="the process that you want to measure")
     checking.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help=argparse.SUPPRESS)
@@ -102,8 +106,46 @@ def _running(parser: argparse.ArgumentParser) -> None:
     _look(parser)
 
 
+def _benching(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", metavar="'COMMAND A'", help="the base")
+    parser.add_argument("b", metavar="'COMMAND B'", help="what is compared with it")
+    parser.add_argument("--rounds", type=_count, default=10, metavar="N", help="runs of each (10)")
+    parser.add_argument("--confirm", action="store_true", help="measure again before saying that it is slower")
+    _patterns(parser)
+    parser.add_argument("-o", "--output", metavar="DIR", help="keep the recordings there")
+    _verdict(parser)
+
+
+def _comparing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("base", metavar="BASE", help="recording of one or more runs")
+    parser.add_argument("head", metavar="HEAD", help="what is compared with it")
+    _verdict(parser)
+
+
+def _verdict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fail",
+        action="append",
+        default=[],
+        metavar="GATE",
+        help="p50:3%%, p90:5%% or mean:1ms; PATTERN=p50:3%% for some functions only; repeatable (p50:3%%)",
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with 3 where a gate cannot be decided")
+    parser.add_argument("--max-loss", type=_percentage, default=0.1, metavar="PCT", help="warn if more was lost (0.1)")
+    parser.add_argument("--format", choices=compare.FORMATS, default="text", help="of the comparison (text)")
+    parser.add_argument("--html", metavar="FILE", help="write a picture of the distributions")
+    parser.add_argument("--top", type=_count, default=20, metavar="N", help="functions in the table (20)")
+
+
 def _what(parser: argparse.ArgumentParser) -> None:
-    """Options of every command that measures."""
+    """Options of every command that makes one recording."""
+    _patterns(parser)
+    parser.add_argument("-o", "--output", metavar="FILE", help="save the recording")
+    parser.add_argument("--append", action="store_true", help="add the run to those in FILE")
+
+
+def _patterns(parser: argparse.ArgumentParser) -> None:
+    """Which functions of which processes, and how."""
     parser.add_argument(
         "--func",
         action="append",
@@ -114,8 +156,6 @@ def _what(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-r", "--regex", action="store_true", help="--func is a regular expression on the qualname")
     parser.add_argument("--children", action="store_true", help="and its child processes, those to come included")
-    parser.add_argument("-o", "--output", metavar="FILE", help="save the recording")
-    parser.add_argument("--append", action="store_true", help="add the run to those in FILE")
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="how to see the calls")
 
 
@@ -143,7 +183,7 @@ def _reporting(parser: argparse.ArgumentParser) -> None:
 
 
 def _pid(text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) < 1 << 31:
+    if not text.isdecimal() or not 0 < int(text) < 1 << 31:
         raise argparse.ArgumentTypeError(f"{text!r} is no process id")
     return int(text)
 
@@ -163,7 +203,7 @@ def _percentage(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of functions")
     return int(text)
 

@@ -18,7 +18,7 @@ from latency.report.units import duration, plural
 
 QUANTILES = (0.01, 0.025, *(round(0.05 * step, 2) for step in range(1, 20)), 0.975, 0.99)
 _WIDTH, _HEIGHT = 420, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 18, 12, 34
 
 _STYLE = """
 :root{--ink:#1c1c1c;--soft:#767676;--line:#d9d9d9;--back:#fff;--base:#3366cc;--head:#cc5500}

@@ -83,12 +83,15 @@ class Launched:
         return 128 - code if code < 0 else code
 
 
-def launch(command: Sequence[str], *, user: str | None = None, look: Callable[[int], Target] = Target) -> Launched:
+def launch(
+    command: Sequence[str], *, user: str | None = None, quiet: bool = False, look: Callable[[int], Target] = Target
+) -> Launched:
     """Start a program.
 
     Args:
         command: the program and its arguments; found by ``PATH``.
         user: run it as this user.
+        quiet: drop what it writes to standard output.
         look: how a process is recognised as CPython; it is asked at every exec.
 
     Raises:
@@ -100,7 +103,7 @@ def launch(command: Sequence[str], *, user: str | None = None, look: Callable[[i
     failed_read, failed_write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _become(command, account, go_read, failed_write)
+        _become(command, account, go_read, failed_write, quiet=quiet)
     os.close(go_read)
     os.close(failed_write)
     try:
@@ -119,7 +122,7 @@ def launch(command: Sequence[str], *, user: str | None = None, look: Callable[[i
             raise UsageError(f"cannot run {command[0]}: {os.strerror(number)}", "give a program after --")
 
 
-def _become(command: Sequence[str], account: pwd.struct_passwd | None, go: int, failed: int) -> None:
+def _become(command: Sequence[str], account: pwd.struct_passwd | None, go: int, failed: int, *, quiet: bool) -> None:
     """In the child: wait for the tracer, then become the program."""
     try:
         os.read(go, 1)
@@ -128,6 +131,8 @@ def _become(command: Sequence[str], account: pwd.struct_passwd | None, go: int, 
             os.setgid(account.pw_gid)
             os.setuid(account.pw_uid)
             os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
+        if quiet:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         os.execvp(command[0], list(command))

@@ -14,11 +14,16 @@ from latency.tracing.loop import Outcome, measure
 from latency.tracing.session import Session
 
 
-def run_measured(command: Sequence[str], options: Options, *, user: str | None = None) -> tuple[Outcome | None, int]:
+def run_measured(
+    command: Sequence[str], options: Options, *, user: str | None = None, foreground: bool = True
+) -> tuple[Outcome | None, int]:
     """Run a program with the probes in place before its Python runs anything.
 
-    The first CPython that the program becomes, or starts, is measured; with ``options.children`` its children too. The
-    program has the terminal: Ctrl-C is its own, and SIGTERM is passed on to it.
+    The first CPython that the program becomes, or starts, is measured; with ``options.children`` its children too.
+
+    Args:
+        foreground: the program has the terminal: its output is shown, Ctrl-C is its own, and SIGTERM is passed on to
+            it. Otherwise its output is dropped, and Ctrl-C ends both.
 
     Returns:
         (what was seen, None if the program never ran Python; the exit status as a shell says it).
@@ -27,7 +32,7 @@ def run_measured(command: Sequence[str], options: Options, *, user: str | None =
         UsageError: there is no such program or user.
         TargetError, HostError: its CPython cannot be measured here; the program has been killed.
     """
-    launched = launch(command, user=user)
+    launched = launch(command, user=user, quiet=not foreground)
     if launched.target is None:
         return None, launched.wait()
     try:
@@ -42,8 +47,9 @@ def run_measured(command: Sequence[str], options: Options, *, user: str | None =
             launched.kill()
             raise
         stop = threading.Event()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: _pass_on(launched))
+        if foreground:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, lambda *_: _pass_on(launched))
         launched.release()
         waiter = threading.Thread(target=_wait, args=(launched, stop), daemon=True)
         waiter.start()

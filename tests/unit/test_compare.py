@@ -1,0 +1,256 @@
+"""Recordings of two sides become verdicts, warnings and an exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latency.errors import RecordingError
+from latency.histogram import Histogram
+from latency.recording import FunctionLatency, Losses, Recording
+from latency.report.compare import Change, Comparison, compare, exit_status
+from latency.report.compare_gates import Gate
+from latency.report.compare_sides import pairs
+from latency.report.statistics import Verdict
+from tests.unit.comparing import function, latency, run, runs
+
+BASE = {"slow": 1e6, "fast": 1e6, "same": 1e6}
+HEAD = {"slow": 1.1e6, "fast": 0.9e6, "same": 1e6}
+
+
+def gates(*texts: str) -> list[Gate]:
+    return [Gate.parse(text) for text in texts]
+
+
+def change(comparison: Comparison, name: str, statistic: str = "p50") -> Change:
+    (found,) = (each for each in comparison.functions if each.function.qualname == name)
+    return next(each for each in found.changes if each.statistic == statistic)
+
+
+def test_slower_faster_and_same() -> None:
+    found = compare(runs(BASE), runs(HEAD, head=True))
+    assert [(each.function.qualname, each.verdict) for each in found.functions] == [
+        ("slow", Verdict.SLOWER),
+        ("fast", Verdict.FASTER),
+        ("same", Verdict.SAME),
+    ]
+    assert not found.warnings
+
+
+def test_a_change_is_told_with_its_interval() -> None:
+    slow = change(compare(runs(BASE), runs(HEAD, head=True)), "slow")
+    assert slow.shift == pytest.approx(0.1, abs=0.01)
+    assert slow.interval is not None
+    assert slow.interval[0] < slow.shift < slow.interval[1]
+    assert slow.base_ns == pytest.approx(1e6, rel=0.03)
+    assert slow.runs == (10, 10)
+    assert slow.p is not None
+    assert slow.p_adjusted == pytest.approx(3 * slow.p)
+
+
+def test_the_mean_is_exact() -> None:
+    mean = change(compare(runs({"f": 1e6}), runs({"f": 1.1e6}, head=True), gates("mean:3%")), "f", "mean")
+    assert mean.shift == pytest.approx(0.1, abs=1e-3)
+    assert mean.verdict is Verdict.SLOWER
+
+
+def test_runs_that_differ_much_are_inconclusive_and_say_how_many_would_do() -> None:
+    found = change(compare(runs({"f": 1e6}, 5, wobble=20), runs({"f": 1.02e6}, 5, head=True, wobble=20)), "f")
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.runs_needed is not None
+    assert found.runs_needed > 5
+
+
+def test_below_five_runs_a_side_nothing_is_judged() -> None:
+    found = compare(runs({"f": 1e6}, 4), runs({"f": 9e6}, 10, head=True))
+    assert change(found, "f").verdict is Verdict.DESCRIBED
+    assert change(found, "f").interval is not None
+    assert exit_status(found) == 0
+    assert exit_status(found, strict=True) == 3
+
+
+def test_a_shift_below_the_limit_is_no_regression() -> None:
+    found = compare(runs({"f": 1e6}), runs({"f": 1.05e6}, head=True), gates("p50:10%"))
+    assert change(found, "f").verdict is Verdict.SAME
+
+
+def test_a_limit_in_time_is_of_the_base() -> None:
+    base, head = runs({"f": 1e8}), runs({"f": 1.03e8}, head=True)
+    assert change(compare(base, head, gates("mean:1ms")), "f", "mean").verdict is Verdict.SLOWER
+    assert change(compare(base, head, gates("mean:9ms")), "f", "mean").verdict is Verdict.SAME
+
+
+def test_statistics_without_a_gate_are_described() -> None:
+    found = compare(runs({"f": 1e6}), runs({"f": 2e6}, head=True))
+    assert {each.statistic: each.verdict for each in found.functions[0].changes} == {
+        "p50": Verdict.SLOWER,
+        "p90": Verdict.DESCRIBED,
+        "p99": Verdict.DESCRIBED,
+        "mean": Verdict.DESCRIBED,
+    }
+
+
+def test_a_gate_of_one_function_leaves_the_others_alone() -> None:
+    found = compare(runs(BASE), runs(HEAD, head=True), gates("fa*=p50:3%"))
+    assert change(found, "slow").verdict is Verdict.DESCRIBED
+    assert exit_status(found) == 0
+
+
+def test_of_two_gates_for_one_thing_the_later_holds() -> None:
+    found = compare(runs(BASE), runs(HEAD, head=True), gates("p50:3%", "slow=p50:30%"))
+    assert change(found, "slow").verdict is Verdict.SAME
+    assert change(found, "fast").verdict is Verdict.FASTER
+
+
+STATUS: dict[str, tuple[dict[str, float], float, Sequence[str], int, int]] = {
+    "slower": ({"f": 1.1e6}, 1, ["p50:3%"], 1, 1),
+    "faster": ({"f": 0.9e6}, 1, ["p50:3%"], 0, 0),
+    "same": ({"f": 1e6}, 1, ["p50:3%"], 0, 0),
+    "inconclusive": ({"f": 1e6}, 20, ["p50:3%"], 0, 3),
+    "no function of both sides": ({"g": 1e6}, 1, ["p50:3%"], 3, 3),
+    "a gate for no function": ({"f": 1e6}, 1, ["p50:3%", "nope=mean:1ms"], 0, 3),
+    "no gate for any function": ({"f": 9e6}, 1, ["nope=p50:3%"], 3, 3),
+    "nothing to be judged": ({"f": 9e6}, 1, [], 0, 0),
+}
+
+
+@pytest.mark.parametrize(("medians", "wobble", "texts", "status", "strict"), STATUS.values(), ids=STATUS)
+def test_the_exit_status(
+    medians: dict[str, float], wobble: float, texts: Sequence[str], status: int, strict: int
+) -> None:
+    found = compare(runs({"f": 1e6}, wobble=wobble), runs(medians, head=True, wobble=wobble), gates(*texts))
+    assert exit_status(found) == status
+    assert exit_status(found, strict=True) == strict
+
+
+def test_functions_of_one_side_only_are_named() -> None:
+    found = compare(runs({"f": 1e6, "gone": 1e6}), runs({"f": 1e6, "new": 1e6}, head=True))
+    assert [each.qualname for each in found.only_base] == ["gone"]
+    assert [each.qualname for each in found.only_head] == ["new"]
+
+
+def test_a_function_without_calls_is_on_no_side() -> None:
+    idle = FunctionLatency(function("idle"), 0, 0, Histogram.empty())
+    base = [replace(each, functions=(*each.functions, idle)) for each in runs({"f": 1e6})]
+    found = compare(base, runs({"f": 1e6, "idle": 1e6}, head=True))
+    assert not found.only_base
+    assert [each.qualname for each in found.only_head] == ["idle"]
+
+
+def test_a_run_without_calls_of_a_function_does_not_count_for_it() -> None:
+    base = [*runs({"f": 1e6, "rare": 1e6}, 4), *(replace(each, functions=()) for each in runs({}, 3))]
+    found = compare(base, runs({"f": 1e6, "rare": 1e6}, head=True))
+    assert change(found, "rare").runs == (4, 10)
+    assert change(found, "rare").verdict is Verdict.DESCRIBED
+
+
+def test_no_calls_at_all_is_a_comparison_of_nothing() -> None:
+    found = compare(runs({}), runs({}, head=True))
+    assert found.functions == ()
+    assert exit_status(found) == 3
+
+
+def test_a_side_without_runs_is_refused() -> None:
+    with pytest.raises(RecordingError, match="no runs in head"):
+        compare(runs(BASE), [])
+
+
+def test_a_run_that_is_twice_on_a_side_is_refused() -> None:
+    base = runs(BASE)
+    with pytest.raises(RecordingError, match="twice in base"):
+        compare([*base, base[0]], runs(HEAD, head=True))
+
+
+def doubts(base: Sequence[Recording], head: Sequence[Recording], **options: Any) -> str:
+    return "\n".join(compare(base, head, **options).warnings)
+
+
+@pytest.mark.parametrize(
+    ("changed", "about"),
+    [
+        ({"python": "3.12.1"}, "Python is not the same: base 3.11.2, head 3.12.1"),
+        ({"kernel": "7.0"}, "kernel"),
+        ({"machine": "aarch64"}, "CPU"),
+        ({"cpus": 64}, "number of CPUs"),
+        ({"engine": "usdt"}, "engine"),
+    ],
+)
+def test_what_differs_beside_the_program_is_told(changed: dict[str, Any], about: str) -> None:
+    assert about in doubts(runs({"f": 1e6}), runs({"f": 1e6}, head=True, **changed))
+
+
+def test_sides_that_did_not_take_turns_are_told() -> None:
+    later = [replace(each, started_at=each.started_at.replace(hour=9)) for each in runs({"f": 1e6}, head=True)]
+    assert "base ran before" in doubts(runs({"f": 1e6}), later)
+
+
+def test_losses_are_told() -> None:
+    lossy = [replace(each, losses=Losses(too_deep=4)) for each in runs({"f": 1e6})]
+    assert "base lost up to 0.99 % of its calls, in 10 of 10 runs" in doubts(lossy, runs({"f": 1e6}, head=True))
+    assert not doubts(lossy, runs({"f": 1e6}, head=True), max_loss=0.02)
+
+
+def test_a_file_against_itself_is_told() -> None:
+    base = runs({"f": 1e6})
+    assert "on both sides" in doubts(base, base)
+
+
+def test_a_percentile_that_stands_on_few_calls_is_told() -> None:
+    assert "p99 of 1 function: fewer than 10 calls" in doubts(
+        runs({"f": 1e6}), runs({"f": 1e6}, head=True), gates=gates("p99:50%")
+    )
+
+
+def narrow(median_ns: float, *, head: bool = False) -> list[Recording]:
+    """Runs whose calls take about the same time, less apart than a bucket is wide, but for a first and a last one."""
+    shape = np.array([0.5, *np.linspace(0.999, 1.001, 97), 3.0])
+    wall = Histogram.from_values((median_ns * shape).astype(np.int64))
+    return [run([FunctionLatency(function("f"), 99, 0, wall)], 20 * turn + 10 * head) for turn in range(10)]
+
+
+def test_a_step_over_the_bound_of_a_bucket_is_no_regression() -> None:
+    bound_ns = 1e9 / 2**10
+    base, head = narrow(bound_ns * 0.997), narrow(bound_ns * 1.003, head=True)
+    found = compare(base, head)
+    assert change(found, "f").shift > 0.04
+    assert change(found, "f").verdict is not Verdict.SLOWER
+    assert "most calls in one bucket of 4.4 %" in "\n".join(found.warnings)
+    assert change(compare(base, head, gates("mean:3%")), "f", "mean").verdict is Verdict.SAME
+
+
+def test_grids_of_two_scales_are_compared_on_the_coarser() -> None:
+    coarse = [
+        replace(each, functions=tuple(replace(one, wall=one.wall.downscale(2)) for one in each.functions))
+        for each in runs({"f": 2e6}, head=True)
+    ]
+    found = compare(runs({"f": 1e6}), coarse)
+    assert "compared on scale 2" in "\n".join(found.warnings)
+    assert change(found, "f").shift == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "found"),
+    [
+        ([("f", 1, "a.py")], [("f", 9, "a.py")], [(0, 0)]),
+        ([("f", 1, "/base/app/a.py")], [("f", 9, "/head/app/a.py")], [(0, 0)]),
+        ([("f", 1, "a.py")], [("f", 1, "b.py")], []),
+        ([("f", 1, "x/a.py"), ("f", 1, "y/a.py")], [("f", 1, "z/a.py")], []),
+        ([("<lambda>", 5, "a.py"), ("<lambda>", 1, "a.py")], [("<lambda>", 3, "a.py"), ("<lambda>", 7, "a.py")],
+         [(1, 0), (0, 1)]),
+        ([("<lambda>", 1, "a.py"), ("<lambda>", 5, "a.py")], [("<lambda>", 5, "a.py")], [(1, 0)]),
+    ],
+    ids=["moved", "in another folder", "in another file", "ambiguous", "in order", "of the same line"],
+)  # fmt: skip
+def test_which_function_is_which(base: Any, head: Any, found: list[tuple[int, int]]) -> None:
+    assert pairs([function(*each) for each in base], [function(*each) for each in head]) == found
+
+
+def test_one_function_of_two_code_objects_is_one() -> None:
+    twice = [run([latency(function("f"), 1e6), latency(function("f"), 1e6)], 20 * turn) for turn in range(5)]
+    found = compare(twice, runs({"f": 1e6}, head=True))
+    assert len(found.functions) == 1
+    assert found.base.calls().tolist() == [[800]] * 5
