@@ -1,7 +1,8 @@
 """What pylat adds to a call, as ratios within one run.
 
-For each interpreter, paired and interleaved: the bare call; empty BPF programs at the same sites (the floor); pylat with
-all functions, with a filter that the call passes, and with one that it does not. Each proves that its probes fired.
+For each interpreter, paired and interleaved: the bare call; empty BPF programs at the same sites (the floor); pylat
+with all functions, with a filter that the call passes, and with one that it does not.
+Each proves that its probes fired.
 """
 
 from __future__ import annotations
