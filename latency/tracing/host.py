@@ -47,6 +47,7 @@ def checks(
     """Look at everything. The arguments are seams for tests; without ``bcc`` it is not looked for."""
     yield _machine(machine or platform.machine())
     yield _kernel(release or platform.release())
+    yield _bpf(proc)
     yield _uprobes(sys)
     yield _privileges(proc)
     if bcc:
@@ -75,6 +76,14 @@ def _kernel(release: str) -> Check:
         return Check("kernel", False, f"Linux {release}", error)
     how = "uprobe-multi links" if version >= _MULTI_KERNEL else "perf events, since uprobe-multi links came with 6.6"
     return Check("kernel", True, f"Linux {release}: {how}")
+
+
+def _bpf(proc: Path) -> Check:
+    # The switch exists where the bpf system call does (Linux kernel/bpf/syscall.c, bpf_syscall_table).
+    if (proc / "sys/kernel/unprivileged_bpf_disabled").exists():
+        return Check("bpf", True, "the kernel has it")
+    error = KernelTooOld("this kernel has no BPF", "use a kernel with CONFIG_BPF_SYSCALL and CONFIG_BPF_JIT")
+    return Check("bpf", False, "sys/kernel/unprivileged_bpf_disabled is missing in /proc", error)
 
 
 def _uprobes(sys: Path) -> Check:

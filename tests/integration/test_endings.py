@@ -1,0 +1,88 @@
+"""Measurements whose target does something else than run on: it says nothing, exits, or becomes another program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.lab import Interpreter
+from tests.pylat_command import Tracing, pylat
+from tests.target_program import TargetProgram
+
+Start = Callable[..., TargetProgram]
+
+# Runs its function once and then, at the end of its input, becomes another program.
+BECOMES_ANOTHER = """
+import os
+from protocol import serve, truth
+
+def once():
+    pass
+
+def run():
+    once()
+    return {"once": truth(1)}
+
+serve(run)
+os.execv("/bin/sleep", ["sleep", "60"])
+"""
+
+
+def test_no_call_is_said_not_shown_as_an_empty_table(own_interpreter: Interpreter, start_target: Start) -> None:
+    target = start_target(own_interpreter, "requests.py")
+    done = pylat("-p", target.pid, "--func", "handle_request", "-d", "0.2")
+    assert done.status == 3
+    assert "0 calls in 0.2" in done.out
+    assert "p50" not in done.out
+
+
+def test_a_target_that_exits_is_reported_as_far_as_it_was_seen(
+    own_interpreter: Interpreter, start_target: Start
+) -> None:
+    target = start_target(own_interpreter, "requests.py", 100)
+    with Tracing("-p", target.pid, "--func", "handle_request", "--func", "worker", "-j") as tracing:
+        truth = target.run()
+        target.quit()
+        result = tracing.wait()
+    assert result.status == 0
+    assert f"process {target.pid} ended" in result.err
+    assert result.agrees(truth)
+
+
+def test_a_call_in_which_the_target_is_killed_is_counted_as_lost(
+    own_interpreter: Interpreter, start_target: Start, tmp_path: Path
+) -> None:
+    script = tmp_path / "stuck.py"
+    script.write_text(
+        "import sys\n\ndef stuck():\n    print('in', flush=True)\n    sys.stdin.read()\n\n"
+        "print('ready', flush=True)\nsys.stdin.readline()\nstuck()\n"
+    )
+    target = start_target(own_interpreter, script, handshake=False)
+    assert target.readline() == "ready"
+    with Tracing("-p", target.pid, "--func", "stuck", "-j") as tracing:
+        target.send("go")
+        assert target.readline() == "in"
+        target.process.kill()
+        target.process.wait()
+        result = tracing.wait()
+    assert f"process {target.pid} ended" in result.err
+    assert result.status == 3
+    assert result.function("stuck")["calls"] == 0
+    assert {name: count for name, count in result.run["losses"].items() if count} == {"thread_ended": 1}
+
+
+def test_a_target_that_becomes_another_program_is_reported_as_far_as_it_was_seen(
+    own_interpreter: Interpreter, start_target: Start, tmp_path: Path
+) -> None:
+    script = tmp_path / "becomes_another.py"
+    script.write_text(BECOMES_ANOTHER)
+    target = start_target(own_interpreter, script)
+    with Tracing("-p", target.pid, "--func", "once", "-j") as tracing:
+        truth = target.run()
+        target.send("quit")
+        result = tracing.wait()
+    assert result.status == 0
+    assert f"process {target.pid} replaced itself by another program (exec)" in result.err
+    assert "becomes_another.py" in result.run["target"]["command"]
+    assert result.agrees(truth)
+    assert target.process.poll() is None

@@ -1,0 +1,60 @@
+"""Every engine that a build offers, attached in either way, sees the same calls."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from latency.cpython.sites.choose import offered
+from latency.tracing.session import Target
+from tests.lab import Interpreter
+from tests.pylat_command import Tracing
+from tests.requirements import require
+from tests.target_program import TargetProgram
+
+Start = Callable[..., TargetProgram]
+
+
+def engines(pid: int) -> list[str]:
+    target = Target(pid)
+    return list(offered(target.build.image, target.build.version, target.offsets, target.build.markers))
+
+
+def assert_exact(target: TargetProgram, arguments: Iterable[object]) -> dict[str, object]:
+    patterns = [word for name in ("handle_request", "worker") for word in ("--func", name)]
+    with Tracing("-p", target.pid, *patterns, "-j", *arguments) as tracing:
+        truth = target.run()
+        result = tracing.stop()
+    assert result.agrees(truth)
+    recorded: dict[str, object] = result.run["target"]
+    return recorded
+
+
+@pytest.mark.cpython(min=(3, 9), max=(3, 12))  # every engine, and each way in which one leaves a frame
+@pytest.mark.parametrize("attachment", ["multi", "perf"])
+def test_every_engine_counts_the_same_calls_by_link_and_by_perf_events(
+    interpreter: Interpreter, start_target: Start, attachment: str
+) -> None:
+    release = tuple(map(int, platform.release().split(".")[:2]))
+    require(attachment == "perf" or release >= (6, 6), "uprobe-multi links came with Linux 6.6")
+    target = start_target(interpreter, "requests.py", 1000)
+    for engine in engines(target.pid):
+        recorded = assert_exact(target, ("--engine", engine, "--attach", attachment))
+        assert recorded["engine"] == engine
+
+
+def test_the_lab_has_every_engine(interpreters: list[Interpreter], start_target: Start) -> None:
+    wanted = {"usdt": "3.9.2-debian-bullseye", "eval": "3.9.2-debian-bullseye", "handlers": "3.11.2-debian-bookworm"}
+    by_id = {it.id: it for it in interpreters}
+    for engine, name in wanted.items():
+        require(name in by_id, f"{name} is not here")
+        assert engine in engines(start_target(by_id[name], "recursion.py").pid)
+
+
+@pytest.mark.cpython(min=(3, 11), max=(3, 11))
+def test_an_engine_of_other_versions_is_refused_by_name(interpreter: Interpreter, start_target: Start) -> None:
+    target = start_target(interpreter, "recursion.py")
+    with pytest.raises(AssertionError, match="take one of: auto, handlers, usdt"):
+        Tracing("-p", target.pid, "--func", "descend", "--engine", "eval")

@@ -1,0 +1,94 @@
+"""Runs the command ``pylat`` as its users do: as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, NamedTuple
+
+PYLAT = (sys.executable, "-m", "latency")
+BANNER = "Tracing "
+_LIMIT_S = 60
+
+
+class Result(NamedTuple):
+    """How a command ended: its exit status, and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The first run of the recording on standard output (of ``-j``)."""
+        run: dict[str, Any] = json.loads(self.out)["runs"][0]
+        return run
+
+    def function(self, qualname: str) -> dict[str, Any]:
+        """What the recording says of one function."""
+        return next(it for it in self.run["functions"] if it["qualname"] == qualname)
+
+    def agrees(self, truth: Mapping[str, Mapping[str, int]]) -> bool:
+        """Whether the recording has these functions, with just these numbers, and lost nothing."""
+        measured = {it["qualname"]: {name: it[name] for name in truth[it["qualname"]]} for it in self.run["functions"]}
+        return measured == truth and not any(self.run["losses"].values())
+
+
+def pylat(*arguments: object, environ: dict[str, str] | None = None, before: tuple[str, ...] = ()) -> Result:
+    """Runs a command to its end. ``before`` is a command that runs another, such as ``setpriv``."""
+    command = [*before, *PYLAT, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=_LIMIT_S, check=False)
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+class Tracing:
+    """A measurement that has begun: when the constructor returns, the probes are in place. Kills what still runs.
+
+    ``pid`` is the command's own. ``ready_s`` is how long the probes took, from the start of the command.
+    """
+
+    def __init__(self, *arguments: object, environ: dict[str, str] | None = None, before: tuple[str, ...] = ()) -> None:
+        begin = time.perf_counter()
+        command = [*before, *PYLAT, *map(str, arguments)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environ)
+        self.pid = self._process.pid
+        self.said: list[str] = []
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.said.append(line.rstrip("\n"))
+            if line.startswith(BANNER):
+                break
+        else:
+            self._process.wait()
+            raise AssertionError(f"pylat ended with {self._process.returncode} before it traced: {self.said}")
+        self.ready_s = time.perf_counter() - begin
+
+    def readline(self) -> str:
+        """The next line of its standard output; waits for it."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> Result:
+        """Ends the measurement as its user does, and waits for the report."""
+        self._process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> Result:
+        """Waits until it ends by itself."""
+        out, err = self._process.communicate(timeout=_LIMIT_S)
+        return Result(self._process.returncode, out, "\n".join([*self.said, err]))
+
+    def __enter__(self) -> Tracing:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()

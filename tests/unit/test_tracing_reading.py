@@ -1,0 +1,130 @@
+"""From what the program counted to what a recording says of each function."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from latency.histogram import Histogram
+from latency.recording import Function
+from latency.tracing import wire
+from latency.tracing.opencalls import OpenCalls
+from latency.tracing.reading import Counted, Reading, Slices
+from latency.tracing.results import latencies
+
+SERVE, IDLE = Function("serve", "app.py", 10), Function("idle", "app.py", 20)
+
+
+def row(**numbers: Any) -> np.void:
+    """One record of statistics: as many calls in each bucket as ``counts`` says."""
+    made = np.zeros(1, wire.STATISTICS)[0]
+    for bucket, count in numbers.pop("counts", {}).items():
+        made["counts"][bucket] = count
+    for name, value in numbers.items():
+        made[name] = value
+    return made
+
+
+def counted(*rows: np.void, slots: tuple[int, ...] = (0,)) -> Counted:
+    made = Counted(slots=list(slots))
+    for each in rows:
+        made.add(each)
+    return made
+
+
+def reading(at_ns: int, **functions: Counted) -> Reading:
+    return Reading(at_ns, {{"serve": SERVE, "idle": IDLE}[name]: it for name, it in functions.items()}, 0, {}, {})
+
+
+def busy(calls: int) -> np.void:
+    return row(returned=calls, sum_ns=calls * 1000, min_ns=1000, max_ns=1000, counts={100: calls})
+
+
+def test_code_objects_of_one_function_are_added_up() -> None:
+    both = counted(busy(3), row(returned=1, raised=2, sum_ns=30, min_ns=10, max_ns=10, counts={90: 3}))
+    (latency,) = latencies(reading(1, serve=both), opens={})
+    assert (latency.returned, latency.raised) == (4, 2)
+    assert (latency.wall.count, latency.wall.sum_ns, latency.wall.min_ns) == (6, 3030, 10)
+
+
+def test_active_time_is_kept_apart_from_the_wall_clocks() -> None:
+    suspending = counted(busy(2), row(flags=wire.ACTIVE, sum_ns=5, min_ns=5, max_ns=5, counts={50: 1}))
+    (latency,) = latencies(reading(1, serve=suspending), opens={})
+    assert latency.wall.count == 2
+    assert latency.active is not None
+    assert latency.active.count == 1
+
+
+def test_an_interval_is_what_came_since_the_one_before() -> None:
+    earlier, now = reading(1, serve=counted(busy(10))), reading(2, serve=counted(busy(25)), idle=counted(busy(1)))
+    found = {it.function: it for it in latencies(now, opens={}, earlier=earlier)}
+    assert found[SERVE].calls == found[SERVE].wall.count == 15
+    assert found[IDLE].calls == 1
+
+
+def test_the_busiest_function_comes_first() -> None:
+    found = latencies(reading(1, idle=counted(busy(1)), serve=counted(busy(9))), opens={})
+    assert [it.function for it in found] == [SERVE, IDLE]
+
+
+def test_functions_without_a_call_are_left_out_unless_asked_for_by_name() -> None:
+    at = reading(1, idle=counted())
+    assert latencies(at, opens={}, empty=False) == ()
+    assert [it.function for it in latencies(at, opens={}, empty=True)] == [IDLE]
+
+
+def test_open_calls_and_the_oldest_of_them_are_told() -> None:
+    calls = OpenCalls()
+    for start_ns in (700, 400, 900):
+        calls.add(start_ns)
+    (latency,) = latencies(reading(1000, serve=counted(slots=(7,))), opens={7: calls}, empty=False)
+    assert (latency.open, latency.oldest_open_ns) == (3, 600)
+
+
+# -- slices --------------------------------------------------------------------------------------
+
+
+def program(*slots: dict[int, int]) -> Any:
+    """Statistics alone: how many calls are in which bucket of which slot."""
+    statistics = np.zeros(len(slots), wire.STATISTICS)
+    for slot, counts in zip(statistics, slots, strict=True):
+        slot["code"] = 1
+        for bucket, count in counts.items():
+            slot["counts"][bucket] = count
+    return SimpleNamespace(statistics=statistics)
+
+
+def test_each_slice_is_what_grew_in_it() -> None:
+    slices = Slices()
+    for calls in (2, 2, 5):
+        slices.add(program({100: calls}, {90: 1}))
+    assert [part.count for part in slices.of(Counted(slots=[0]))] == [2, 0, 3]
+    assert [part.count for part in slices.of(Counted(slots=[1]))] == [1, 0, 0]
+
+
+def test_a_slot_that_came_later_grew_from_nothing() -> None:
+    slices = Slices()
+    slices.add(program({100: 1}))
+    slices.add(program({100: 1}, {50: 4}))
+    assert [part.count for part in slices.of(Counted(slots=[1]))] == [0, 4]
+
+
+def test_parts_are_joined_in_pairs_and_stay_equal_in_a_measurement_without_an_end() -> None:
+    slices = Slices(limit=4)
+    for calls in range(1, 17):
+        slices.add(program({100: calls}))
+    parts = [part.count for part in slices.of(Counted(slots=[0]))]
+    assert len(parts) < 4
+    assert len(set(parts)) == 1
+    assert sum(parts) == 16
+
+
+def test_a_function_of_which_something_was_given_back_has_no_slices() -> None:
+    slices = Slices()
+    slices.add(program({100: 1}, {100: 1}))
+    slices.give_back([0])
+    assert slices.of(Counted(slots=[0])) == ()
+    assert slices.of(Counted(slots=[1], whole=False)) == ()
+    assert slices.of(Counted(slots=[1]))[0] == Histogram.from_array([0] * 100 + [1], 0, 0, 0)
