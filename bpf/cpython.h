@@ -64,8 +64,8 @@ static __always_inline int pylat_is_code(u64 code)
 }
 
 /* How an entry tells a first start from the continuation of a suspended call. */
-#define PYLAT_START_BY_LASTI 1  /* to 3.10: f_lasti is -1 before the first instruction */
-#define PYLAT_START_BY_OPARG 2  /* 3.11 and later: the oparg of the RESUME unit */
+#define PYLAT_START_BY_LASTI 1 /* to 3.10: f_lasti is -1 before the first instruction */
+#define PYLAT_START_BY_OPARG 2 /* 3.11 and later: the oparg of the RESUME unit */
 
 #define PYLAT_ENTRY_STARTS 0
 #define PYLAT_ENTRY_RESUMES 1

@@ -40,11 +40,11 @@ typedef long long s64;
 #define PYLAT_ABOVE(value, limit) (((u64)(limit) - (u64)(value)) >> 63)
 
 /* Shift value left by width if that keeps it below 2^63; remember how far. */
-#define PYLAT_NORMALISE(value, shift, width)                               \
-    do {                                                                   \
-        u64 by_ = (((value) - (1ULL << (63 - (width)))) >> 63) * (width);  \
-        (value) <<= by_;                                                   \
-        (shift) += by_;                                                    \
+#define PYLAT_NORMALISE(value, shift, width)                              \
+    do {                                                                  \
+        u64 by_ = (((value) - (1ULL << (63 - (width)))) >> 63) * (width); \
+        (value) <<= by_;                                                  \
+        (shift) += by_;                                                   \
     } while (0)
 
 /* The index, 0 .. PYLAT_BUCKETS - 1, of the counter for a duration of ns nanoseconds. */

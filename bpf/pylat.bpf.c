@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-/* Maps, and one program for each kind of probe site. What a site means stands in latency/cpython/sites.py, the
+/* Maps, and one program for each kind of probe site. What a site means stands in latency/cpython/sites/, the
  * matching rule in stack.h, the reading of CPython's structs in cpython.h. */
 #include "cpython.h"
 #include "stack.h"
@@ -14,8 +14,8 @@ BPF_TABLE("hash", struct pylat_function_key, struct pylat_function, functions, 1
 BPF_F_TABLE("hash", u32, struct pylat_thread, threads, 1, PYLAT_NO_PREALLOC);
 BPF_F_TABLE("hash", struct pylat_frame_key, struct pylat_suspended, suspended, 1, PYLAT_NO_PREALLOC);
 BPF_ARRAY(empty_thread, struct pylat_thread, 1);
-BPF_TABLE("hash", u32, struct pylat_process, processes, 1);       /* by tgid: who is followed */
-BPF_TABLE("hash", pylat_space, pylat_space, ancestors, 1); /* the address space that each was forked from */
+BPF_TABLE("hash", u32, struct pylat_process, processes, 1); /* by tgid: who is followed */
+BPF_TABLE("hash", pylat_space, pylat_space, ancestors, 1);  /* the address space that each was forked from */
 BPF_RINGBUF_OUTPUT(events, 1);
 
 static __always_inline void count_latency(struct pylat_statistics *of, u64 ns)
@@ -91,8 +91,13 @@ static __always_inline int assign_slots(const struct pylat_function_key *key, st
     u32 slot = take_slot(key, 0);
     if (slot == PYLAT_NO_SLOT)
         return -1;
-    if (function->flags & PYLAT_SUSPENDS)
+    if (function->flags & PYLAT_SUSPENDS) {
         function->active_slot = take_slot(key, PYLAT_ACTIVE);
+        if (function->active_slot == PYLAT_NO_SLOT) {
+            free_slots.push(&slot, 0);
+            return -1;
+        }
+    }
     function->slot = slot;
     return 0;
 }
@@ -138,29 +143,30 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
     pylat_read(&co_flags, sizeof(co_flags), (void *)(key->code + PYLAT_CODE_FLAGS));
     if (co_flags & PYLAT_CO_SUSPENDS)
         fresh.flags |= PYLAT_SUSPENDS;
-    if (assign_slots(key, &fresh)) {
+    functions.update(key, &fresh);
+    struct pylat_function *function = functions.lookup(key);
+    if (!function || assign_slots(key, function)) {
         count->table_full++;
         return NULL;
     }
-    functions.update(key, &fresh);
     struct pylat_code_event *event = events.ringbuf_reserve(sizeof(*event));
     if (!event) {
         count->event_lost++;
-        return functions.lookup(key);
+        return function;
     }
     event->kind = PYLAT_EVENT_CODE;
     event->tgid = tgid;
     event->space = key->space;
     event->code = key->code;
-    event->slot = fresh.slot;
-    event->active_slot = fresh.active_slot;
+    event->slot = function->slot;
+    event->active_slot = function->active_slot;
     event->co_flags = co_flags;
     event->line = 0;
     pylat_read(&event->line, sizeof(event->line), (void *)(key->code + PYLAT_CODE_LINE));
     event->qualname_bytes = pylat_capture(event->qualname, sizeof(event->qualname), key->code + PYLAT_CODE_NAME);
     event->filename_bytes = pylat_capture(event->filename, sizeof(event->filename), key->code + PYLAT_CODE_FILENAME);
     events.ringbuf_submit(event, 0);
-    return functions.lookup(key);
+    return function;
 }
 
 static __always_inline struct pylat_thread *this_thread(u32 tid, pylat_space space)
@@ -284,37 +290,35 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     u64 pid_tgid = bpf_get_current_pid_tgid();
     u32 tid = pid_tgid;
     struct pylat_function_key key = {.space = space};
-    struct pylat_thread *thread;
+    struct pylat_thread *thread = NULL;
     struct pylat_open call = {};
     int popped = PYLAT_NOT_OPEN;
 
 #if PYLAT_EVERY_FUNCTION
     /* Nearly every exit is the innermost open call's: try that before asking whose code it is. */
     thread = threads.lookup(&tid);
-    if (thread && thread->depth > 0 && thread->open[(thread->depth - 1) & PYLAT_MASK].frame == frame) {
+    if (thread && pylat_is_innermost(thread, frame))
         popped = pylat_pop(thread, frame, &call);
-        goto known;
-    }
 #endif
-    if (pylat_frame_code(frame, &key.code)) {
-        count->read_fault++;
-        return;
+    if (popped == PYLAT_NOT_OPEN) {
+        if (pylat_frame_code(frame, &key.code)) {
+            count->read_fault++;
+            return;
+        }
+        struct pylat_function *function = functions.lookup(&key);
+        if (!function || !(function->flags & (PYLAT_WANTED | PYLAT_STRUCK_OUT)))
+            return; /* not asked for, or the interpreter's own frame (_Py_InitCleanup) that no entry announced */
+        thread = threads.lookup(&tid);
+        if (thread)
+            popped = pylat_pop(thread, frame, &call);
+        if (function->flags & PYLAT_STRUCK_OUT) {
+            if (popped == PYLAT_MATCHED)
+                count->entries--;
+            return;
+        }
+        if (popped == PYLAT_NOT_OPEN)
+            call.flags = function->flags;
     }
-    struct pylat_function *function = functions.lookup(&key);
-    if (!function || !(function->flags & (PYLAT_WANTED | PYLAT_STRUCK_OUT)))
-        return; /* not asked for, or the interpreter's own frame (_Py_InitCleanup) that no entry announced */
-    thread = threads.lookup(&tid);
-    if (thread)
-        popped = pylat_pop(thread, frame, &call);
-    if (function->flags & PYLAT_STRUCK_OUT) {
-        if (popped == PYLAT_MATCHED)
-            count->entries--;
-        return;
-    }
-    if (popped == PYLAT_NOT_OPEN)
-        call.flags = function->flags;
-    goto known; /* the label is used in both arrangements */
-known:
     if (popped == PYLAT_FROM_OVERFLOW)
         return; /* counted at its entry */
 

@@ -15,12 +15,12 @@
 #define PYLAT_NAME_BYTES 224
 
 /* Flags of struct pylat_function and struct pylat_open. */
-#define PYLAT_WANTED 1     /* the filter asks for it */
-#define PYLAT_SUSPENDS 2   /* a generator, coroutine or asynchronous generator */
-#define PYLAT_FREED 8      /* was freed; the address may hold another one by now */
-#define PYLAT_UNDECIDED 16 /* met while running: user space has not said yet whether it is wanted */
+#define PYLAT_WANTED 1      /* the filter asks for it */
+#define PYLAT_SUSPENDS 2    /* a generator, coroutine or asynchronous generator */
+#define PYLAT_FREED 8       /* was freed; the address may hold another one by now */
+#define PYLAT_UNDECIDED 16  /* met while running: user space has not said yet whether it is wanted */
 #define PYLAT_STRUCK_OUT 32 /* it was measured until user space said that it is not wanted */
-#define PYLAT_RESUMED 4  /* an open call that was suspended before: its beginning is in struct pylat_suspended */
+#define PYLAT_RESUMED 4     /* an open call that was suspended before: its beginning is in struct pylat_suspended */
 
 /* No statistics yet, or none left. Slots fit 16 bits, so that an open call fits 24 bytes. */
 #define PYLAT_NO_SLOT 0xffff
@@ -80,10 +80,10 @@ struct pylat_open {
 
 /* The open calls of one thread. */
 struct pylat_thread {
-    u32 depth;         /* entries of open[] in use */
-    u32 too_deep;      /* open calls beyond the table */
-    u32 disordered;    /* not 0 once a call ended that was not the innermost: an exit was missed, or greenlets */
-    u32 closings;      /* generators that were finalised on this thread: the next place in closing[] */
+    u32 depth;      /* entries of open[] in use */
+    u32 too_deep;   /* open calls beyond the table */
+    u32 disordered; /* not 0 once a call ended that was not the innermost: an exit was missed, or greenlets */
+    u32 closings;   /* generators that were finalised on this thread: the next place in closing[] */
     pylat_space space;
     /* Frames of generators that are being finalised: what they still do is no call. Finalising one can drop another;
      * one that runs no clean-up code stays here until its place is needed again. */

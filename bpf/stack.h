@@ -81,19 +81,25 @@ static __always_inline int pylat_push(struct pylat_thread *thread, const struct 
     return result;
 }
 
+static __always_inline int pylat_is_innermost(const struct pylat_thread *thread, u64 frame)
+{
+    u32 depth = thread->depth;
+    return depth > 0 && depth <= PYLAT_DEPTH && thread->open[(depth - 1) & PYLAT_MASK].frame == frame;
+}
+
 /* A frame ends or suspends: take its open call into `call`. */
 static __always_inline int pylat_pop(struct pylat_thread *thread, u64 frame, struct pylat_open *call)
 {
     u32 depth = thread->depth;
-    if (depth > 0 && depth <= PYLAT_DEPTH) {
+    if (pylat_is_innermost(thread, frame)) {
         u32 top = (depth - 1) & PYLAT_MASK;
-        if (thread->open[top].frame == frame) {
-            *call = thread->open[top];
-            thread->depth = top;
-            if (top == 0)
-                thread->disordered = 0;
-            return PYLAT_MATCHED;
-        }
+        *call = thread->open[top];
+        thread->depth = top;
+        if (top == 0)
+            thread->disordered = 0;
+        return PYLAT_MATCHED;
+    }
+    if (depth > 0 && depth <= PYLAT_DEPTH) {
         u32 at = pylat_find(thread, frame);
         if (at < PYLAT_DEPTH) {
             *call = thread->open[at & PYLAT_MASK];

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* One finished call goes into the statistics of its function. No helpers and no maps. */
+#ifndef PYLAT_STATISTICS_H
+#define PYLAT_STATISTICS_H
+
+#include "pylat.h"
+
+static __always_inline void pylat_count_latency(struct pylat_statistics *of, u64 ns)
+{
+    u32 bucket = pylat_bucket(ns);
+    if (bucket < PYLAT_BUCKETS)
+        __sync_fetch_and_add(&of->counts[bucket], 1);
+    __sync_fetch_and_add(&of->sum_ns, ns);
+    /* One thread of a process runs Python at a time, so these need no compare-and-swap. 0 stands for "none yet". */
+    if (of->min_ns == 0 || ns < of->min_ns)
+        of->min_ns = ns ? ns : 1;
+    if (ns > of->max_ns)
+        of->max_ns = ns;
+}
+
+#endif

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/* The watch engine: hardware watchpoints on memory that one function alone touches. Which memory, and why, stands in
+ * latency/cpython/watch_points.py; the rules by which a frame is told from the registers in docs/watch.md. */
+#include <uapi/linux/ptrace.h>
+
+#include "cpython.h"
+#include "stack.h"
+#include "statistics.h"
+#include "watch.h"
+
+/* How the end of a call is told from other changes of the reference count. */
+#define PYLAT_WATCH_LEAVE_BY_STATE 1  /* to 3.10: the frame says that it does not run */
+#define PYLAT_WATCH_LEAVE_BY_OPCODE 2 /* 3.11: the frame stands at a return */
+#define PYLAT_WATCH_LEAVE_BY_PLACE 3  /* 3.12 and later: one function of the interpreter releases frames */
+
+/* The sizes given here are the smallest. All are preallocated: before Linux 6.1 a program of a perf event needs that.
+ */
+BPF_F_TABLE("array", u32, struct pylat_watch_config, config, 1, PYLAT_MMAPABLE);
+BPF_F_TABLE("array", u32, struct pylat_statistics, statistics, PYLAT_WATCHED, PYLAT_MMAPABLE);
+BPF_F_TABLE("array", u32, struct pylat_watched, watched, PYLAT_WATCHED, PYLAT_MMAPABLE);
+BPF_PERCPU_ARRAY(counters, struct pylat_counters, 1);
+BPF_TABLE("hash", u32, struct pylat_watch_thread, threads, 1);
+BPF_TABLE("hash", u64, struct pylat_watch_call, frames, 1);
+BPF_ARRAY(empty_thread, struct pylat_watch_thread, 1);
+
+/* struct bpf_perf_event_data (linux/bpf_perf_event.h), of x86-64. */
+struct watch_context {
+    struct pt_regs registers;
+    u64 sample_period;
+    u64 address;
+};
+
+/* The general registers, which struct pt_regs begins with, and before them the one that usually holds the frame. */
+#define REGISTERS (1 + PYLAT_WATCH_REGISTERS)
+
+struct hit {
+    u64 now_ns;
+    u64 registers[REGISTERS];
+    u64 place; /* the instruction behind the one that touched the memory */
+    struct pylat_watch_config *config;
+    struct pylat_counters *count;
+    struct pylat_watch_thread *thread;
+};
+
+/* Whether a frame has not run its first instruction yet. The fetch of that is what an entry is, and it happens in the
+ * caller's dispatch, where the frame can be in another register than in all the rest of the interpreter. */
+static __always_inline int is_fresh(u64 frame, const struct pylat_watched *of)
+{
+#if PYLAT_START == PYLAT_START_BY_LASTI
+    s32 last = 0;
+    return !pylat_read(&last, sizeof(last), (void *)(frame + PYLAT_FRAME_INSTR)) && last <= PYLAT_WATCH_FRESH;
+#else
+    u64 unit = 0;
+    if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &unit))
+        return 0;
+    /* prev_instr stands one unit before the first one when a frame is made. */
+    return unit + 2 >= of->units && unit + PYLAT_WATCH_FRESH < of->entry;
+#endif
+}
+
+static __always_inline u64 fresh_frame(const struct hit *hit, const struct pylat_watched *of)
+{
+    for (u32 i = 0; i < REGISTERS; i++) {
+        u64 frame = hit->registers[i], code = 0;
+        if (pylat_frame_code(frame, &code) || code != of->code)
+            continue;
+        if (is_fresh(frame, of))
+            return frame;
+    }
+    return 0;
+}
+
+/* Whether a frame is still being run (to 3.10, where frames can outlive their calls). */
+static __always_inline int is_running(u64 frame)
+{
+    signed char state = 0;
+#if PYLAT_FRAME_STATE >= 0 /* 3.10: f_state; FRAME_EXECUTING is 0, what has ended is above */
+    return !pylat_read(&state, sizeof(state), (void *)(frame + PYLAT_FRAME_STATE)) && state <= 0;
+#elif PYLAT_FRAME_EXECUTING >= 0 /* 3.6 to 3.9 */
+    return !pylat_read(&state, sizeof(state), (void *)(frame + PYLAT_FRAME_EXECUTING)) && state;
+#else
+    return 0;
+#endif
+}
+
+/* The opcode at which a frame stands. */
+static __always_inline int last_opcode(u64 frame, const struct pylat_watched *of)
+{
+    u64 unit = 0;
+    u8 opcode = 0;
+#if PYLAT_START == PYLAT_START_BY_LASTI
+    s32 last = 0;
+    pylat_read(&last, sizeof(last), (void *)(frame + PYLAT_FRAME_INSTR));
+    unit = of->units + PYLAT_WATCH_LASTI_BYTES * (u64)(u32)last;
+#else
+    pylat_read_u64(frame + PYLAT_FRAME_INSTR, &unit);
+#endif
+    pylat_read(&opcode, sizeof(opcode), (void *)unit);
+    return opcode;
+}
+
+static __always_inline int returns(u64 frame, const struct pylat_watched *of)
+{
+    int opcode = last_opcode(frame, of);
+    return opcode == PYLAT_WATCH_RETURN_1 || opcode == PYLAT_WATCH_RETURN_2 || opcode == PYLAT_WATCH_RETURN_3 ||
+           opcode == PYLAT_WATCH_RETURN_4;
+}
+
+/* Whether the count fell because this call's frame was released, and not because somebody had looked at the code. */
+static __always_inline int is_release(const struct hit *hit, u64 frame, const struct pylat_watched *of)
+{
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_PLACE /* 3.12 and later: one function releases all frames */
+    return hit->place > hit->config->leave_low && hit->place <= hit->config->leave_high;
+#elif PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_OPCODE /* 3.11: exceptions are seen by pylat_watch_raise */
+    return returns(frame, of);
+#else
+    return !is_running(frame);
+#endif
+}
+
+/* The open call that ends now: of those whose frame is in a register the one that began last; 0 for none. */
+static __always_inline u64 released_frame(const struct hit *hit, const struct pylat_watched *of, u32 slot)
+{
+    u64 found = 0, latest_ns = 0;
+    for (u32 i = 0; i < REGISTERS; i++) {
+        u64 frame = hit->registers[i];
+        const struct pylat_watch_call *call = frames.lookup(&frame);
+        if (!call || call->slot != slot || call->start_ns <= latest_ns || !is_release(hit, frame, of))
+            continue;
+        found = frame;
+        latest_ns = call->start_ns;
+    }
+    return found;
+}
+
+/* A call ended. `traps`: the watchpoint hits that lie between its two time stamps, in halves. */
+static __always_inline void finish(struct hit *hit, const struct pylat_open *call, u64 half_traps, int raised)
+{
+    u32 slot = call->slot;
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    if (!of)
+        return;
+    if (hit->now_ns < call->start_ns) {
+        hit->count->negative++;
+        return;
+    }
+    u64 ns = hit->now_ns - call->start_ns, traps_ns = half_traps * hit->config->trap_ns / 2;
+    __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
+    pylat_count_latency(of, ns > traps_ns ? ns - traps_ns : 0);
+    hit->count->matched++;
+}
+
+static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u32 slot, u64 frame)
+{
+    struct pylat_thread *calls = &hit->thread->calls;
+    struct pylat_open call = {};
+    if (frames.lookup(&frame)) {
+        if (!of->made) {
+            hit->count->duplicates++;
+            return;
+        }
+        hit->count->unmatched_entry++; /* to 3.11: that call's frame was kept by somebody, and now it is used again */
+        pylat_pop(calls, frame, &call);
+    }
+    of->made = 0;
+    struct pylat_watch_call more = {.traps = hit->thread->traps, .slot = slot};
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
+    s32 last = 0;
+    pylat_read_u64(frame + PYLAT_WATCH_FRAME_BACK, &more.caller);
+    pylat_read(&last, sizeof(last), (void *)(more.caller + PYLAT_FRAME_INSTR));
+    more.caller_lasti = (u32)last;
+#endif
+    hit->count->entries++;
+    more.start_ns = bpf_ktime_get_ns();
+    call = (struct pylat_open){.frame = frame, .start_ns = more.start_ns, .slot = slot};
+    call.active_slot = PYLAT_NO_SLOT;
+    if (frames.update(&frame, &more)) {
+        hit->count->table_full++;
+    } else if (pylat_push(calls, &call, 0) == PYLAT_OVERFLOW) {
+        hit->count->too_deep++;
+        frames.delete(&frame);
+    }
+}
+
+static __always_inline void count_written(struct hit *hit, struct pylat_watched *of, u32 slot)
+{
+    u32 before = of->last_count, now = 0;
+    pylat_read(&now, sizeof(now), (void *)of->count);
+    of->last_count = now;
+    if (now == 0) { /* freed: from here on the memory may be another's */
+        struct pylat_statistics *statistics_of = statistics.lookup(&slot);
+        if (statistics_of)
+            statistics_of->flags |= PYLAT_DEAD;
+        of->code = 0;
+    }
+    if ((s32)(now - before) > 0) {
+        of->made++;
+        return;
+    }
+    if (!hit->config->enabled)
+        return;
+    u64 frame = released_frame(hit, of, slot);
+    struct pylat_watch_call *more = frame ? frames.lookup(&frame) : NULL;
+    struct pylat_open call = {};
+    if (!more || pylat_pop(&hit->thread->calls, frame, &call) != PYLAT_MATCHED)
+        return;
+    u64 half_traps = 2 * (hit->thread->traps - more->traps);
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
+    /* A frame that somebody kept is released later than its call ended: then the caller has gone on. */
+    s32 last = 0;
+    if (more->caller)
+        pylat_read(&last, sizeof(last), (void *)(more->caller + PYLAT_FRAME_INSTR));
+    if (more->caller && (u32)last != more->caller_lasti) {
+        hit->count->unmatched_entry++;
+        frames.delete(&frame);
+        return;
+    }
+#endif
+    frames.delete(&frame);
+    finish(hit, &call, half_traps, !returns(frame, of));
+}
+
+/* What every program does first. */
+static __always_inline int prepare(struct hit *hit)
+{
+    u32 zero = 0;
+    hit->config = config.lookup(&zero);
+    hit->count = counters.lookup(&zero);
+    return hit->config && hit->count;
+}
+
+static __always_inline struct pylat_watch_thread *this_thread(struct pylat_counters *count)
+{
+    u32 tid = bpf_get_current_pid_tgid(), zero = 0;
+    struct pylat_watch_thread *thread = threads.lookup(&tid);
+    if (thread)
+        return thread;
+    struct pylat_watch_thread *empty = empty_thread.lookup(&zero);
+    if (!empty || threads.update(&tid, empty)) {
+        count->table_full++;
+        return NULL;
+    }
+    return threads.lookup(&tid);
+}
+
+/* A watchpoint was hit: the memory has been read or written already. */
+int pylat_watch(struct watch_context *ctx)
+{
+    struct hit hit = {.now_ns = bpf_ktime_get_ns()};
+    if (!prepare(&hit))
+        return 0;
+    hit.count->hits += hit.config->enabled;
+    u64 address = ctx->address;
+    hit.registers[0] = PYLAT_REGISTER(ctx, PYLAT_ENTRY_FRAME);
+#pragma unroll
+    for (u32 i = 1; i < REGISTERS; i++)
+        hit.registers[i] = PYLAT_REGISTER(ctx, sizeof(u64) * (i - 1));
+    hit.place = PYLAT_REGISTER(ctx, PYLAT_WATCH_PLACE);
+    hit.thread = this_thread(hit.count);
+    if (!hit.thread)
+        return 0;
+    hit.thread->traps++;
+    struct pylat_watched *counted = NULL, *begun = NULL;
+    u32 slot = 0;
+    u64 frame = 0;
+    for (u32 i = 0; i < PYLAT_WATCHED; i++) {
+        u32 index = i;
+        struct pylat_watched *of = watched.lookup(&index);
+        if (!of || !of->code)
+            continue;
+        if (address == of->count) {
+            counted = of;
+            slot = i;
+        } else if (address == of->entry && hit.config->enabled && !begun) {
+            frame = fresh_frame(&hit, of); /* 0 if somebody else read it: dis, the specialiser, a debugger */
+            if (frame) {
+                begun = of;
+                slot = i;
+            }
+        }
+    }
+    if (counted)
+        count_written(&hit, counted, slot);
+    else if (begun)
+        entered(&hit, begun, slot, frame);
+    return 0;
+}
+
+#ifdef PYLAT_RAISE_FRAME
+/* 3.11: an exception leaves a frame. To 3.10 (PyTraceBack_Here): an exception has reached a frame, so it has left the
+ * one that this frame had called. */
+int pylat_watch_raise(struct pt_regs *ctx)
+{
+    struct hit hit = {.now_ns = bpf_ktime_get_ns()};
+    u64 frame = PYLAT_REGISTER(ctx, PYLAT_RAISE_FRAME);
+    u32 tid = bpf_get_current_pid_tgid();
+    if (!prepare(&hit) || !hit.config->enabled)
+        return 0;
+    hit.count->hits++;
+    hit.thread = threads.lookup(&tid);
+    if (!hit.thread || hit.thread->calls.depth == 0)
+        return 0;
+    struct pylat_thread *calls = &hit.thread->calls;
+    struct pylat_open call = {};
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
+    u32 top = (calls->depth - 1) & PYLAT_MASK, slot = calls->open[top].slot;
+    frame = calls->open[top].frame;
+    struct pylat_watch_call *more = frames.lookup(&frame);
+    struct pylat_watched *of = watched.lookup(&slot);
+    if (!more || !of || more->caller != PYLAT_REGISTER(ctx, PYLAT_RAISE_FRAME) || is_running(frame))
+        return 0;
+    if (pylat_pop(calls, frame, &call) != PYLAT_MATCHED)
+        return 0;
+    if (last_opcode(frame, of) == PYLAT_WATCH_RETURN_1) {
+        hit.count->unmatched_entry++; /* it had returned, and somebody keeps its frame */
+        frames.delete(&frame);
+        return 0;
+    }
+#else
+    struct pylat_watch_call *more = frames.lookup(&frame);
+    if (!more || pylat_pop(calls, frame, &call) != PYLAT_MATCHED)
+        return 0;
+#endif
+    u64 half_traps = 2 * (hit.thread->traps - more->traps) + 1;
+    frames.delete(&frame);
+    finish(&hit, &call, half_traps, 1);
+    return 0;
+}
+#endif
+
+/* A thread ends: its open calls end with it, without a latency. */
+int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+    u32 tid = bpf_get_current_pid_tgid(), zero = 0;
+    struct pylat_watch_thread *thread = threads.lookup(&tid);
+    struct pylat_counters *count = counters.lookup(&zero);
+    if (!thread || !count)
+        return 0;
+    count->thread_ended += thread->calls.depth + thread->calls.too_deep;
+    u32 depth = thread->calls.depth;
+    for (u32 i = 0; i < PYLAT_DEPTH; i++) {
+        if (i >= depth)
+            break;
+        u64 frame = thread->calls.open[i & PYLAT_MASK].frame;
+        frames.delete(&frame);
+    }
+    threads.delete(&tid);
+    return 0;
+}

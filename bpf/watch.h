@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* The contract between bpf/watch.bpf.c and latency/tracing/watch_wire.py; the rest of it is in pylat.h, whose rules
+ * hold here too. */
+#ifndef PYLAT_WATCH_H
+#define PYLAT_WATCH_H
+
+#include "pylat.h"
+
+/* Functions that are watched at most: x86-64 has four debug registers, and a function takes two. */
+#define PYLAT_WATCHED 4
+
+/* One function, at the place of its statistics; `code` is 0 where there is none, or no longer one. */
+struct pylat_watched {
+    u64 code;       /* address of the PyCodeObject */
+    u64 count;      /* watched: address of its reference count */
+    u64 entry;      /* watched: address of the oparg byte of its first unit */
+    u64 units;      /* where its units begin */
+    u32 last_count; /* the reference count after the last hit */
+    u32 made;       /* how often the count rose since the last entry: a frame was made */
+};
+
+/* What an open call has beside its struct pylat_open; found by its frame. */
+struct pylat_watch_call {
+    u64 caller;       /* to 3.10: the frame that called it, 0 for none */
+    u64 caller_lasti; /* to 3.10: where that one stood */
+    u64 traps;        /* of the thread, when the call began */
+    u64 start_ns;     /* as in the struct pylat_open */
+    u32 slot;
+    u32 padding;
+};
+
+struct pylat_watch_thread {
+    struct pylat_thread calls;
+    u64 traps; /* watchpoint hits on this thread */
+};
+
+struct pylat_watch_config {
+    u64 leave_low; /* 3.12 and later: where the function that releases a frame begins and ends */
+    u64 leave_high;
+    u64 trap_ns; /* what one hit takes */
+    u32 enabled;
+    u32 padding;
+};
+
+#endif
