@@ -149,9 +149,11 @@ MEANINGS: dict[str, tuple[str, ...]] = {
     "time.data": ("PyDateTime_Time.data",),
     "time.has_tzinfo": ("PyDateTime_Time.hastzinfo",),
     "time.tzinfo": ("PyDateTime_Time.tzinfo",),
+    "time.fold": ("PyDateTime_Time.fold",),
     "datetime.data": ("PyDateTime_DateTime.data",),
     "datetime.has_tzinfo": ("PyDateTime_DateTime.hastzinfo",),
     "datetime.tzinfo": ("PyDateTime_DateTime.tzinfo",),
+    "datetime.fold": ("PyDateTime_DateTime.fold",),
     **{f"timedelta.{name}": (f"PyDateTime_Delta.{name}",) for name in ("days", "seconds", "microseconds")},
     # Generators, coroutines and async generators share one head
     "gen.frame": ("PyGenObject.gi_frame",),  # to 3.10: pointer to the frame object

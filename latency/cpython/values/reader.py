@@ -1,0 +1,110 @@
+"""``Reader``: describes the objects of a target."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from latency.cpython.offsets import Offsets
+from latency.cpython.values import callables, containers, dates, instances, scalars
+from latency.cpython.values.arguments import arguments
+from latency.cpython.values.known import Known
+from latency.cpython.values.memory import Memory
+from latency.cpython.values.walk import Limits, Renderer, Walk
+from latency.target.build import Build
+
+_RENDERERS: Mapping[str, Renderer] = {
+    "object": instances.instance,
+    "type": callables.class_,
+    "int": scalars.integer,
+    "float": scalars.real,
+    "complex": scalars.complex_number,
+    "str": scalars.string,
+    "bytes": scalars.byte_string,
+    "bytearray": scalars.byte_array,
+    "tuple": containers.tuple_,
+    "list": containers.list_,
+    "dict": containers.dict_,
+    "frozendict": containers.frozen_dict,
+    "set": containers.set_,
+    "frozenset": containers.set_,
+    "datetime.date": dates.date,
+    "datetime.time": dates.time,
+    "datetime.datetime": dates.datetime,
+    "datetime.timedelta": dates.timedelta,
+    "datetime.timezone": dates.timezone,
+    "BaseException": callables.exception,
+    "function": callables.function,
+    "method": callables.method,
+    "builtin_function_or_method": callables.builtin,
+    "builtin_method": callables.builtin,
+    "module": callables.module,
+    "generator": callables.generator,
+    "coroutine": callables.generator,
+    "async_generator": callables.generator,
+    "code": callables.code,
+}
+
+
+class Reader:
+    """Describes the objects of one process.
+
+    Args:
+        memory: the process.
+        build: its CPython.
+        offsets: of that build.
+        limits: the bounds of each description.
+        clock: monotonic, in seconds.
+
+    Raises:
+        UnsupportedBuild: the build lacks a symbol or a struct member.
+        ReadFault, TargetGone, NoPrivilege: the process cannot be read.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        build: Build,
+        offsets: Offsets,
+        *,
+        limits: Limits = Limits(),  # noqa: B008 (it is frozen)
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._memory = memory
+        self._known = Known.of(memory, build, offsets)
+        self._limits = limits
+        self._clock = clock
+
+    def describe(self, address: int, *, limits: Limits | None = None, memory: Memory | None = None) -> str:
+        """The text of an object: one line, as short as its bounds.
+
+        Args:
+            address: of the object, untagged.
+            limits: other bounds than the reader's own.
+            memory: where to read instead of the process: ``Captured``, say.
+
+        Raises:
+            TargetGone, NoPrivilege
+        """
+        return self._walk(limits, memory).describe(address)
+
+    def arguments(
+        self, frame_address: int, code_address: int, *, limits: Limits | None = None, memory: Memory | None = None
+    ) -> list[tuple[str, str]]:
+        """The name and the text of each argument of a call that has begun, as its frame holds them now.
+
+        Of all arguments together no more is read than of one object; each has its own text's bound. ``<unbound>``
+        stands for one that was deleted since. The list is empty if the frame is not, or no longer, one of that code.
+
+        Args:
+            frame_address: of the ``_PyInterpreterFrame``; of the ``PyFrameObject`` to 3.10.
+            code_address: of the code object that it runs, untagged.
+            limits, memory: as for ``describe``.
+
+        Raises:
+            TargetGone, NoPrivilege
+        """
+        return list(arguments(self._walk(limits, memory), frame_address, code_address))
+
+    def _walk(self, limits: Limits | None, memory: Memory | None) -> Walk:
+        return Walk(self._known, memory or self._memory, limits or self._limits, _RENDERERS, self._clock)
