@@ -56,12 +56,33 @@ static __always_inline int pylat_type_is(u64 type, const char *name, u32 size)
     return 1;
 }
 
-static __always_inline int pylat_is_code(u64 code)
+/* Whether an object is a code object: 1 yes, 0 no, -1 unreadable. The type's name is asked only where its address is
+ * not that of the target: in a process that another exec made. (A forked one may not have the page of the name yet.) */
+static __always_inline int pylat_is_code(u64 code, u64 code_type)
 {
     const char name[] = "code";
     u64 type = 0;
-    return !pylat_read_u64(code + PYLAT_OBJECT_TYPE, &type) && pylat_type_is(type, name, sizeof(name));
+    if (pylat_read_u64(code + PYLAT_OBJECT_TYPE, &type))
+        return -1;
+    return type == code_type || pylat_type_is(type, name, sizeof(name));
 }
+
+#if PYLAT_BY_NAME
+/* The bare name of a code object: compact ASCII names only (PyASCIIObject.state: bits 5 and 6, from 3.12 on too). */
+static __always_inline int pylat_bare_name(u64 code, struct pylat_name *name)
+{
+    u64 object = 0, length = 0;
+    u32 state = 0;
+    if (pylat_read_u64(code + PYLAT_CODE_BARE_NAME, &object) ||
+        pylat_read_u64(object + PYLAT_UNICODE_LENGTH, &length) ||
+        pylat_read(&state, sizeof(state), (void *)(object + PYLAT_UNICODE_STATE)) || (state >> 5 & 3) != 3)
+        return -1;
+    u32 size = length < sizeof(name->text) ? length : sizeof(name->text);
+    return size > 0 && size <= sizeof(name->text)
+               ? pylat_read(name->text, size, (void *)(object + PYLAT_UNICODE_ASCII_DATA))
+               : -1;
+}
+#endif
 
 /* How an entry tells a first start from the continuation of a suspended call. */
 #define PYLAT_START_BY_LASTI 1 /* to 3.10: f_lasti is -1 before the first instruction */
@@ -120,7 +141,7 @@ static __always_inline int pylat_never_started(u64 frame, u64 code)
 #define PYLAT_RAISED 1
 #define PYLAT_GENERATOR_EXIT 2
 
-static __always_inline int pylat_raised(u64 thread_state, int suspends)
+static __always_inline int pylat_raised(u64 thread_state, int suspends, u64 generator_exit_type)
 {
     const char name[] = "GeneratorExit";
     u64 exception = 0;
@@ -132,7 +153,9 @@ static __always_inline int pylat_raised(u64 thread_state, int suspends)
 #if PYLAT_EXCEPTION_IS_VALUE
     pylat_read_u64(exception + PYLAT_OBJECT_TYPE, &exception);
 #endif
-    return pylat_type_is(exception, name, sizeof(name)) ? PYLAT_GENERATOR_EXIT : PYLAT_RAISED;
+    if (exception == generator_exit_type || pylat_type_is(exception, name, sizeof(name)))
+        return PYLAT_GENERATOR_EXIT;
+    return PYLAT_RAISED;
 }
 
 /* Whether a frame that is left is only suspended (to 3.10, where one site sees both). */

@@ -3,33 +3,24 @@
  * matching rule in stack.h, the reading of CPython's structs in cpython.h. */
 #include "cpython.h"
 #include "stack.h"
+#include "statistics.h"
 
 /* The sizes given here are the smallest: program.py makes the maps, as large as a measurement needs them. */
 BPF_F_TABLE("array", u32, struct pylat_config, config, 1, PYLAT_MMAPABLE);
 BPF_F_TABLE("array", u32, struct pylat_statistics, statistics, 1, PYLAT_MMAPABLE);
 BPF_PERCPU_ARRAY(counters, struct pylat_counters, 1);
-BPF_QUEUE(free_slots, u32, 1);
+BPF_STACK(free_slots, u32, 1); /* last in, first out: so the statistics in use stay close together */
 BPF_TABLE("hash", struct pylat_function_key, struct pylat_function, functions, 1);
 /* Not preallocated: threads and suspended calls come and go, and a thread's table is 24 kB. */
 BPF_F_TABLE("hash", u32, struct pylat_thread, threads, 1, PYLAT_NO_PREALLOC);
 BPF_F_TABLE("hash", struct pylat_frame_key, struct pylat_suspended, suspended, 1, PYLAT_NO_PREALLOC);
+/* Generators whose deallocation has begun: what they still do is no call. By age, since many never run again. */
+BPF_TABLE("lru_hash", struct pylat_frame_key, u32, closing, 1);
+BPF_TABLE("hash", struct pylat_name, u8, wanted_names, 1); /* the bare names that the patterns ask for */
 BPF_ARRAY(empty_thread, struct pylat_thread, 1);
 BPF_TABLE("hash", u32, struct pylat_process, processes, 1); /* by tgid: who is followed */
 BPF_TABLE("hash", pylat_space, pylat_space, ancestors, 1);  /* the address space that each was forked from */
 BPF_RINGBUF_OUTPUT(events, 1);
-
-static __always_inline void count_latency(struct pylat_statistics *of, u64 ns)
-{
-    u32 bucket = pylat_bucket(ns);
-    if (bucket < PYLAT_BUCKETS)
-        __sync_fetch_and_add(&of->counts[bucket], 1);
-    __sync_fetch_and_add(&of->sum_ns, ns);
-    /* One thread of a process runs Python at a time, so these need no compare-and-swap. 0 stands for "none yet". */
-    if (of->min_ns == 0 || ns < of->min_ns)
-        of->min_ns = ns ? ns : 1;
-    if (ns > of->max_ns)
-        of->max_ns = ns;
-}
 
 /* A call that ended, put together from its stays on the stack. */
 struct ended_call {
@@ -61,13 +52,13 @@ static __always_inline void finish(struct pylat_counters *count, const struct en
         return;
     }
     __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
-    count_latency(of, call->end_ns - call->start_ns);
+    pylat_count_latency(of, call->end_ns - call->start_ns);
     count->matched++;
     if (active_slot == PYLAT_NO_SLOT)
         return;
     of = statistics.lookup(&active_slot);
     if (of)
-        count_latency(of, call->active_ns);
+        pylat_count_latency(of, call->active_ns);
 }
 
 static __always_inline u32 take_slot(const struct pylat_function_key *key, u32 flags)
@@ -135,10 +126,21 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
         return functions.lookup(key);
     }
 #endif
-    if (!pylat_is_code(key->code)) {
-        count->bad_frame++;
+    u32 zero = 0;
+    struct pylat_config *now = config.lookup(&zero);
+    int is_code = pylat_is_code(key->code, now ? now->code_type : 0);
+    if (is_code <= 0) {
+        __sync_fetch_and_add(is_code ? &count->read_fault : &count->bad_frame, 1);
         return NULL;
     }
+#if PYLAT_BY_NAME
+    struct pylat_name name = {};
+    if (!pylat_bare_name(key->code, &name) && !wanted_names.lookup(&name)) {
+        fresh.flags = 0;
+        functions.update(key, &fresh);
+        return functions.lookup(key);
+    }
+#endif
     u32 co_flags = 0;
     pylat_read(&co_flags, sizeof(co_flags), (void *)(key->code + PYLAT_CODE_FLAGS));
     if (co_flags & PYLAT_CO_SUSPENDS)
@@ -240,9 +242,10 @@ int pylat_entry(struct pt_regs *ctx)
             return 0;
     }
     struct pylat_open call = {.frame = frame};
+    struct pylat_frame_key suspended_key = {.frame = frame, .space = space};
+    struct pylat_suspended *kept = NULL;
     if (kind == PYLAT_ENTRY_RESUMES) {
-        struct pylat_frame_key suspended_key = {.frame = frame, .space = space};
-        struct pylat_suspended *kept = suspended.lookup(&suspended_key);
+        kept = suspended.lookup(&suspended_key);
         if (!kept || kept->running)
             return 0; /* began before pylat watched, or this RESUME has run already */
         pylat_resume(kept, frame, 0, &call);
@@ -268,11 +271,27 @@ int pylat_entry(struct pt_regs *ctx)
     }
     if (pushed == PYLAT_REPLACED)
         count->unmatched_entry++;
-    if (pushed == PYLAT_OVERFLOW)
-        count->too_deep++;
     if (kind == PYLAT_ENTRY_STARTS)
         count->entries++;
+    if (pushed != PYLAT_OVERFLOW)
+        return 0;
+    if ((function->flags & PYLAT_SUSPENDS) && !kept) {
+        struct pylat_suspended fresh = {.start_ns = call.start_ns, .slot = call.slot, .active_slot = call.active_slot};
+        suspended.update(&suspended_key, &fresh);
+        kept = suspended.lookup(&suspended_key);
+    }
+    if (kept)
+        pylat_run_beyond(thread, kept, call.start_ns);
+    else
+        count->too_deep++;
     return 0;
+}
+
+static __always_inline u64 generator_exit_type(int suspends)
+{
+    u32 zero = 0;
+    struct pylat_config *now = suspends ? config.lookup(&zero) : NULL;
+    return now ? now->generator_exit_type : 0;
 }
 
 #define LEFT_BY_RETURN 0
@@ -309,7 +328,9 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         if (!function || !(function->flags & (PYLAT_WANTED | PYLAT_STRUCK_OUT)))
             return; /* not asked for, or the interpreter's own frame (_Py_InitCleanup) that no entry announced */
         thread = threads.lookup(&tid);
-        if (thread)
+        if (thread && (function->flags & PYLAT_SUSPENDS))
+            popped = pylat_pop_frame(thread, frame, &call); /* never anonymous, however deep */
+        else if (thread)
             popped = pylat_pop(thread, frame, &call);
         if (function->flags & PYLAT_STRUCK_OUT) {
             if (popped == PYLAT_MATCHED)
@@ -334,16 +355,29 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         how = LEFT_BY_YIELD;
     int raised = how == LEFT_BY_RAISE;
     if (how == LEFT_UNKNOWN || (suspends && raised))
-        raised = pylat_raised(thread_state, suspends);
+        raised = pylat_raised(thread_state, suspends, generator_exit_type(suspends));
 
     struct pylat_frame_key suspended_key = {.frame = frame, .space = space};
     struct pylat_suspended *kept = NULL;
     /* Resumed calls have a record; throw(), close() and finalisation enter a frame with no RESUME (from 3.11). */
     if (suspends && (popped == PYLAT_NOT_OPEN || (call.flags & PYLAT_RESUMED)))
         kept = suspended.lookup(&suspended_key);
+    u64 ran_ns = 0;
+    if (kept && popped == PYLAT_NOT_OPEN)
+        ran_ns = pylat_ran_beyond(kept, now_ns);
+    u32 *closing_slot = NULL;
+    if (suspends && popped == PYLAT_NOT_OPEN && !kept)
+        closing_slot = closing.lookup(&suspended_key);
     if (how == LEFT_BY_YIELD) {
-        if (kept && popped == PYLAT_NOT_OPEN) {
+        if (closing_slot) {
+            u32 slot = *closing_slot;
+            struct pylat_statistics *of = statistics.lookup(&slot);
+            if (of)
+                __sync_fetch_and_add(&of->suspensions, 1);
+        } else if (kept && popped == PYLAT_NOT_OPEN) {
+            kept->active_ns += ran_ns;
             kept->suspensions++;
+            kept->running = 0;
         } else if (kept) {
             pylat_suspend(kept, &call, now_ns);
         } else if (popped == PYLAT_MATCHED) {
@@ -355,8 +389,10 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         return;
     }
     if (popped == PYLAT_NOT_OPEN && !kept) {
-        if (thread && pylat_end_closing(thread, frame))
-            return; /* it was counted as abandoned when its finalisation began */
+        if (closing_slot) {
+            closing.delete(&suspended_key); /* it was counted as abandoned when its deallocation began */
+            return;
+        }
         if (pylat_never_started(frame, key.code))
             return;
         if (suspends || !thread || thread->depth == 0)
@@ -372,7 +408,7 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         ended.active_ns = now_ns - call.start_ns;
     if (kept) {
         ended.start_ns = kept->start_ns;
-        ended.active_ns += kept->active_ns;
+        ended.active_ns += kept->active_ns + ran_ns;
         ended.suspensions = kept->suspensions;
         ended.slot = kept->slot;
         ended.active_slot = kept->active_slot;
@@ -423,7 +459,6 @@ int pylat_generator_dealloc(struct pt_regs *ctx)
     struct pylat_counters *count = hit(&space);
     if (!count)
         return 0;
-    u64 pid_tgid = bpf_get_current_pid_tgid();
     u64 frame = PYLAT_REGISTER(ctx, PYLAT_ARGUMENT_1) + PYLAT_GENERATOR_FRAME;
     if (PYLAT_GENERATOR_FRAME_IS_POINTER && pylat_read_u64(frame, &frame)) {
         count->read_fault++;
@@ -441,9 +476,7 @@ int pylat_generator_dealloc(struct pt_regs *ctx)
         count->abandoned++;
     }
     suspended.delete(&key);
-    struct pylat_thread *thread = this_thread((u32)pid_tgid, space);
-    if (thread)
-        pylat_begin_closing(thread, frame);
+    closing.update(&key, &slot);
     return 0;
 }
 

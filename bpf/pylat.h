@@ -9,10 +9,10 @@
 
 /* Open calls of one thread that the table holds: more than CPython's default recursion limit of 1000. */
 #define PYLAT_DEPTH 1024
-/* Generators that one thread finalises inside one another. A power of two. */
-#define PYLAT_CLOSING 8
 /* Bytes of a name's string object (header and text) that are taken along when a code object is first seen. */
 #define PYLAT_NAME_BYTES 224
+/* Bytes of a bare name that are compared in the kernel. */
+#define PYLAT_BARE_NAME_BYTES 32
 
 /* Flags of struct pylat_function and struct pylat_open. */
 #define PYLAT_WANTED 1      /* the filter asks for it */
@@ -83,11 +83,8 @@ struct pylat_thread {
     u32 depth;      /* entries of open[] in use */
     u32 too_deep;   /* open calls beyond the table */
     u32 disordered; /* not 0 once a call ended that was not the innermost: an exit was missed, or greenlets */
-    u32 closings;   /* generators that were finalised on this thread: the next place in closing[] */
+    u32 padding;
     pylat_space space;
-    /* Frames of generators that are being finalised: what they still do is no call. Finalising one can drop another;
-     * one that runs no clean-up code stays here until its place is needed again. */
-    u64 closing[PYLAT_CLOSING];
     struct pylat_open open[PYLAT_DEPTH];
 };
 
@@ -98,17 +95,25 @@ struct pylat_frame_key {
 };
 
 struct pylat_suspended {
-    u64 start_ns;  /* first start */
-    u64 active_ns; /* time that it ran until now */
+    u64 start_ns;   /* first start */
+    u64 active_ns;  /* time that it ran until it was suspended last */
+    u64 resumed_ns; /* since when it runs, where it has no place in the table of open calls; else 0 */
     u16 slot;
     u16 active_slot;
     u32 suspensions;
-    u32 running; /* 1 while it is on a thread's stack */
+    u32 running; /* 1 while it runs */
     u32 padding;
+};
+
+/* The bare name of a function, zero-padded; longer names are cut. */
+struct pylat_name {
+    u8 text[PYLAT_BARE_NAME_BYTES];
 };
 
 /* What user space changes while the programs run. */
 struct pylat_config {
+    u64 code_type;           /* address of PyCode_Type in the target and its forks */
+    u64 generator_exit_type; /* of the class GeneratorExit */
     u32 enabled;
     u32 padding;
 };

@@ -87,8 +87,8 @@ static __always_inline int pylat_is_innermost(const struct pylat_thread *thread,
     return depth > 0 && depth <= PYLAT_DEPTH && thread->open[(depth - 1) & PYLAT_MASK].frame == frame;
 }
 
-/* A frame ends or suspends: take its open call into `call`. */
-static __always_inline int pylat_pop(struct pylat_thread *thread, u64 frame, struct pylat_open *call)
+/* Take the innermost open call of this frame into `call`. */
+static __always_inline int pylat_pop_frame(struct pylat_thread *thread, u64 frame, struct pylat_open *call)
 {
     u32 depth = thread->depth;
     if (pylat_is_innermost(thread, frame)) {
@@ -108,30 +108,19 @@ static __always_inline int pylat_pop(struct pylat_thread *thread, u64 frame, str
             return PYLAT_MATCHED;
         }
     }
-    if (thread->too_deep > 0) {
-        thread->too_deep--;
-        return PYLAT_FROM_OVERFLOW;
-    }
     return PYLAT_NOT_OPEN;
 }
 
-/* The finalisation of a suspended generator begins: its frame's next exit ends no call. */
-static __always_inline void pylat_begin_closing(struct pylat_thread *thread, u64 frame)
+/* A frame ends or suspends: take its open call into `call`. A call beyond the table has no frame to be known by; any
+ * exit that is in no table may be its. */
+static __always_inline int pylat_pop(struct pylat_thread *thread, u64 frame, struct pylat_open *call)
 {
-    thread->closing[thread->closings & (PYLAT_CLOSING - 1)] = frame;
-    thread->closings++;
-}
-
-/* Whether this exit ends a finalisation. */
-static __always_inline int pylat_end_closing(struct pylat_thread *thread, u64 frame)
-{
-    for (u32 i = 0; i < PYLAT_CLOSING; i++) {
-        if (thread->closing[i] == frame) {
-            thread->closing[i] = 0;
-            return 1;
-        }
+    int popped = pylat_pop_frame(thread, frame, call);
+    if (popped == PYLAT_NOT_OPEN && thread->too_deep > 0) {
+        thread->too_deep--;
+        return PYLAT_FROM_OVERFLOW;
     }
-    return 0;
+    return popped;
 }
 
 /* The call leaves the thread, suspended: what must outlive its stay on the stack. `kept` is the record of an
@@ -149,6 +138,22 @@ static __always_inline void pylat_suspend(struct pylat_suspended *kept, const st
         kept->active_ns += now_ns - call->start_ns;
     kept->suspensions++;
     kept->running = 0;
+}
+
+/* A suspending call has no place in the table, but a record of its own: from now on it runs. Not too deep, then. */
+static __always_inline void pylat_run_beyond(struct pylat_thread *thread, struct pylat_suspended *kept, u64 now_ns)
+{
+    thread->too_deep--;
+    kept->running = 1;
+    kept->resumed_ns = now_ns;
+}
+
+/* What such a call has run since, at its next exit. */
+static __always_inline u64 pylat_ran_beyond(struct pylat_suspended *kept, u64 now_ns)
+{
+    u64 ran_ns = kept->running && kept->resumed_ns && now_ns > kept->resumed_ns ? now_ns - kept->resumed_ns : 0;
+    kept->resumed_ns = 0;
+    return ran_ns;
 }
 
 /* A suspended call goes on: the open call that stands for this stay on the stack. */

@@ -37,6 +37,12 @@ class Matcher:
     """Patterns, any of which may match. None at all match every function."""
 
     _rules: tuple[tuple[str, _Rule], ...]
+    _bare_names: frozenset[str] | None = None
+
+    @property
+    def bare_names(self) -> frozenset[str] | None:
+        """The ``co_name`` of every function that can match, where the patterns say so much; else None."""
+        return self._bare_names
 
     @classmethod
     def parse(cls, patterns: Sequence[str], *, regex: bool = False) -> Matcher:
@@ -45,7 +51,10 @@ class Matcher:
         Raises:
             UsageError: a pattern is empty, or no regular expression.
         """
-        return cls(tuple((pattern, _regex(pattern) if regex else _rule(pattern)) for pattern in patterns))
+        names = frozenset(pattern.rpartition(":")[2].rpartition(".")[2] for pattern in patterns)
+        plain = not regex and all(name.isascii() and not name.isdigit() and _GLOB.isdisjoint(name) for name in names)
+        rules = tuple((pattern, _regex(pattern) if regex else _rule(pattern)) for pattern in patterns)
+        return cls(rules, names if plain and names else None)
 
     def matches(self, live: LiveFunction) -> bool:
         """Whether a pattern means this function."""

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latency.cpython.offsets import Offsets
-from latency.cpython.sites import Role, SitePlan
-from latency.cpython.sites.code import REGISTERS
+from latency.cpython.sites import REGISTERS, Role, SitePlan
 from latency.errors import AttachError
 from latency.tracing import wire
 from latency.tracing.program import Program

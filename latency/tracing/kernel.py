@@ -29,9 +29,10 @@ _LOG_BYTES = 1 << 20
 _PERF_FLAG_FD_CLOEXEC = 8
 _PERF_EVENT_IOC_SET_BPF, _PERF_EVENT_IOC_ENABLE = 0x40042408, 0x2400
 _PERF_TYPE_BREAKPOINT = 5
-# struct perf_event_attr: disabled, inherit, exclude_kernel, exclude_hv, inherit_thread (not into forks) and
-# remove_on_exec (both Linux 5.13)
-_WATCHPOINT_FLAGS = 1 << 0 | 1 << 1 | 1 << 5 | 1 << 6 | 1 << 35 | 1 << 36
+# struct perf_event_attr: disabled, exclude_kernel, exclude_hv and remove_on_exec (Linux 5.13); inherit and
+# inherit_thread (not into forks, Linux 5.13)
+_WATCHPOINT_FLAGS = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 36
+_INHERITED = 1 << 1 | 1 << 35
 _PERF_ATTR_BYTES = 120
 
 
@@ -249,13 +250,16 @@ def attach_uprobe(program_fd: int, path: str, offset: int, semaphore: int, pid: 
     return fd
 
 
-def attach_watchpoint(program_fd: int, address: int, length: int, access: int, tid: int) -> int:
-    """Attach a program to a hardware watchpoint of one thread, and of the threads that it will start.
+def attach_watchpoint(
+    program_fd: int, address: int, length: int, access: int, tid: int, *, inherited: bool = True
+) -> int:
+    """Attach a program to a hardware watchpoint of one thread.
 
     Args:
         program_fd: of type ``PROG_TYPE_PERF_EVENT``; it runs after each access from user space.
         length: in bytes: 1, or 2, 4 or 8 where ``address`` is aligned to it.
         access: HW_BREAKPOINT_W (2) or HW_BREAKPOINT_RW (3) of linux/hw_breakpoint.h.
+        inherited: by the threads that it will start, too.
 
     Returns:
         The event's descriptor; closing it detaches, from the later threads too.
@@ -267,7 +271,7 @@ def attach_watchpoint(program_fd: int, address: int, length: int, access: int, t
         type=_PERF_TYPE_BREAKPOINT,
         size=_PERF_ATTR_BYTES,
         sample_period=1,
-        flags=_WATCHPOINT_FLAGS,
+        flags=_WATCHPOINT_FLAGS | (_INHERITED if inherited else 0),
         bp_type=access,
         config1=address,
         config2=length,

@@ -33,6 +33,8 @@ class Capacity:
         threads: threads with an open call at one time; 24 kB each while it lives.
         suspended: generators and coroutines of wanted functions that are suspended at one time.
         processes: followed at one time.
+        names: bare names that patterns ask for.
+        closing: generators whose deallocation has begun, by age.
         event_bytes: of the ring buffer, a power of two and whole pages.
     """
 
@@ -41,6 +43,8 @@ class Capacity:
     threads: int = 8192
     suspended: int = 262_144
     processes: int = 4096
+    names: int = 64
+    closing: int = 4096
     event_bytes: int = 1 << 20
 
     def entries(self) -> dict[str, int]:
@@ -53,18 +57,27 @@ class Capacity:
             "suspended": self.suspended,
             "processes": self.processes,
             "ancestors": 4 * self.processes,
+            "wanted_names": self.names,
+            "closing": self.closing,
             "events": self.event_bytes,
         }
 
 
 def cflags(
-    offsets: Offsets, plan: SitePlan, *, every_function: bool, children: bool = False, task_tgid: int = 0
+    offsets: Offsets,
+    plan: SitePlan,
+    *,
+    every_function: bool,
+    children: bool = False,
+    by_name: bool = False,
+    task_tgid: int = 0,
 ) -> list[str]:
     """The compiler flags for ``bpf/pylat.bpf.c``, sorted.
 
     Args:
         every_function: nearly every call is wanted, so exits look at the open calls before the table of functions.
         children: follow forks, with probes in every process that maps the file and a filter in BPF.
+        by_name: code objects that are met while running are first asked for their bare name, in the kernel.
         task_tgid: offset of ``tgid`` in the kernel's ``task_struct``; needed for ``children``.
 
     Raises:
@@ -100,6 +113,11 @@ def cflags(
         "CODE_LINE": offsets["code.firstlineno"],
         "CODE_NAME": offsets["code.qualname" if "code.qualname" in offsets else "code.name"],
         "CODE_FILENAME": offsets["code.filename"],
+        "BY_NAME": int(by_name),
+        "CODE_BARE_NAME": offsets["code.name"],
+        "UNICODE_LENGTH": offsets["unicode.length"],
+        "UNICODE_STATE": offsets["unicode.state"],
+        "UNICODE_ASCII_DATA": offsets["unicode.ascii_data"],
         "CODE_UNITS": offsets["code.code_bytes"],
         "CODE_FIRST_TRACEABLE": _or_absent(offsets.get("code.first_traceable")),
         "CO_SUSPENDS": _CO_SUSPENDS,

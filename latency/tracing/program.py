@@ -104,9 +104,16 @@ class Program:
         return {name: int(values[name].sum()) for name in wire.COUNTERS.names or ()}
 
     def give_slots(self, slots: Iterable[int]) -> None:
-        """Let the program take these for functions that it meets."""
-        for slot in slots:
+        """Let the program take these for functions that it meets, the first of them first."""
+        for slot in reversed(list(slots)):
             self._free_slots.update(None, np.array([slot], _U32))
+
+    def want_names(self, names: Iterable[str]) -> None:
+        """Of code objects that the program meets, measure only those with one of these bare names."""
+        table = Map(self._maps["wanted_names"], wire.NAME, np.dtype("u1"))
+        for name in names:
+            key = np.frombuffer(name.encode()[: wire.BARE_NAME_BYTES].ljust(wire.BARE_NAME_BYTES, b"\0"), wire.NAME)
+            table.update(key, np.ones(1, "u1"))
 
     def follow(self, pid: int, space: int) -> None:
         """Measure this process from now on; only with ``children``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from latency.recording import Function
 from latency.tracing import wire
 from latency.tracing.program import Program
 from latency.tracing.table import FunctionTable
+
+_ROWS = 256
 
 
 @dataclass
@@ -99,6 +101,14 @@ class Reading:
         return cls(at_ns, functions, unnamed, spaces, program.counters())
 
 
+class Counting(Protocol):
+    """A program that has statistics."""
+
+    @property
+    def statistics(self) -> np.ndarray[Any, Any]:
+        """The records of ``wire.STATISTICS``, by slot."""
+
+
 @dataclass
 class Slices:
     """Which buckets grew by how much in each equal part of the measurement, kept sparse: for error bars.
@@ -112,24 +122,26 @@ class Slices:
     parts: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = field(default_factory=list)
     joined: int = 1
     _pending: int = 0
-    _last: np.ndarray[Any, Any] | None = None
+    _last: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros((0, BUCKETS), np.uint64))
     _given_back: set[int] = field(default_factory=set)
 
-    def add(self, program: Program) -> None:
+    def add(self, program: Counting) -> None:
         """One more part ends now. Call it at equal intervals."""
         self._pending += 1
         if self._pending < self.joined:
             return
         self._pending = 0
         used = int(np.flatnonzero(program.statistics["code"]).max(initial=-1)) + 1
-        now = program.statistics["counts"][:used].copy().ravel()
-        grown = now.copy()
-        if self._last is not None:
-            known = min(len(self._last), len(now))
-            grown[:known] -= self._last[:known]
-        self._last = now
-        cells = np.flatnonzero(grown)
-        self.parts.append((cells.astype(np.uint32), grown[cells].astype(np.uint32)))
+        if used > len(self._last):
+            self._last = np.concatenate([self._last, np.zeros((used - len(self._last), BUCKETS), np.uint64)])
+        found = [(np.empty(0, np.uint32), np.empty(0, np.uint32))]
+        for first in range(0, used, _ROWS):  # a few at a time: thousands of functions are tens of megabytes
+            now = program.statistics["counts"][first : min(first + _ROWS, used)].copy()
+            grown = (now - self._last[first : first + len(now)]).ravel()
+            self._last[first : first + len(now)] = now
+            cells = np.flatnonzero(grown)
+            found.append(((cells + first * BUCKETS).astype(np.uint32), grown[cells].astype(np.uint32)))
+        self.parts.append((np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])))
         if len(self.parts) >= self.limit:
             self.parts = [_joined(*self.parts[at : at + 2]) for at in range(0, len(self.parts) - 1, 2)]
             self.joined *= 2
@@ -137,6 +149,7 @@ class Slices:
     def give_back(self, slots: Sequence[int]) -> None:
         """These slots start again from zero, for other functions: there are no parts of them any more."""
         self._given_back.update(slots)
+        self._last[[slot for slot in slots if slot < len(self._last)]] = 0
 
     def of(self, counted: Counted) -> tuple[Histogram, ...]:
         """The parts of a function, a histogram each (sum, minimum and maximum are not known: 0); () where unknown."""

@@ -7,7 +7,9 @@ import signal
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
+from latency.cpython.interpreter import Target
 from latency.recording import Options
 from latency.tracing.launch import Launched, launch
 from latency.tracing.loop import Outcome, measure
@@ -29,10 +31,10 @@ def run_measured(
         (what was seen, None if the program never ran Python; the exit status as a shell says it).
 
     Raises:
-        UsageError: there is no such program or user.
+        UsageError: there is no such program or user, or no such engine for its Python.
         TargetError, HostError: its CPython cannot be measured here; the program has been killed.
     """
-    launched = launch(command, user=user, quiet=not foreground)
+    launched = launch(command, user=user, quiet=not foreground, look=partial(Target, engine=options.engine))
     if launched.target is None:
         return None, launched.wait()
     try:

@@ -77,6 +77,7 @@ class Session:
         self._started_at = datetime.now(timezone.utc)
         self._info = target.info()  # now, while it lives
         matcher = Matcher.parse(options.func, regex=options.regex) if options.func else None
+        self._names = matcher.bare_names if matcher else None
         self.table = FunctionTable(self.spaces, target.build, target.offsets, matcher)
         # The compiler is another process: search the heap meanwhile.
         with ThreadPoolExecutor(1) as pool:
@@ -93,11 +94,13 @@ class Session:
             # Thousands of functions are met at once where a Python starts.
             capacity = Capacity(slots=max(capacity.slots, _MANY_SLOTS), event_bytes=_MANY_EVENT_BYTES)
         with target.stopwatch.step("load"):
-            capacity = replace(capacity, slots=min(wire.NO_SLOT, capacity.slots))
+            slots, names = min(wire.NO_SLOT, capacity.slots), max(capacity.names, len(self._names or ()))
+            capacity = replace(capacity, slots=slots, names=names)
             self.program = Program(made, target.plan, capacity, children=options.children, attachment=attachment)
         try:
             with target.stopwatch.step("fill tables"):
                 self.table.fill(self.program)
+                self.program.want_names(self._names or ())
         except BaseException:
             self.program.close()
             raise
@@ -120,6 +123,9 @@ class Session:
             for number, heads in self._heads.items():
                 self._forget_changed(self.spaces[number], heads)
         self._started_at = datetime.now(timezone.utc)
+        config = program.config
+        config["code_type"] = self.target.build.address("PyCode_Type")
+        config["generator_exit_type"] = self.target.process.u64(self.target.build.address("PyExc_GeneratorExit"))
         self._first = Reading.take(program, self.table, time.monotonic_ns())
         program.config["enabled"] = 1
 
@@ -259,6 +265,7 @@ class Session:
                 target.plan,
                 every_function=not options.func,
                 children=options.children,
+                by_name=self._names is not None,
                 task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
             )
             made = kept_or_compiled(flags, needed(target.plan, children=options.children), Cache())

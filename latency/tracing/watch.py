@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from types import TracebackType
 
+from latency.cpython import jit
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nearest
-from latency.cpython.watch_points import WatchPlan, WatchPoints, registers_needed, watch_points
+from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, registers_needed, watch_points
 from latency.errors import AttachError, NoFunctionMatches, UsageError
 from latency.recording import Function, Losses, Options, Overhead, Recording
 from latency.tracing import wire
 from latency.tracing.opencalls import OpenCalls
 from latency.tracing.reading import Counted, Reading, Slices
 from latency.tracing.results import latencies
+from latency.tracing.watch_events import REGISTERS
 from latency.tracing.watch_program import WatchProgram, compile_watch
-
-_REGISTERS = 4  # x86-64: DR0 to DR3
-_JIT_VARIABLE = "PYTHON_JIT"
 
 
 class WatchSession:
@@ -50,8 +48,9 @@ class WatchSession:
             raise UsageError("the watch engine follows no children", "take another --engine")
         self.target = target
         self.options = options
-        self.other_programs: list[int] = []
+        self.strangers: list[int] = []  # nobody is followed
         self._plan = target.plan
+        self._info = target.info()  # now: at the end the process may be gone
         self._slices = Slices()
         self._image = target.process.image_identity()
         self._first: Reading | None = None
@@ -108,9 +107,9 @@ class WatchSession:
         """End the measurement: disable, detach, read."""
         self.program.config["enabled"] = 0
         ended_ns = time.monotonic_ns()
-        opens = self._open_calls()
+        opens, unseen = self._open_calls()
         self.program.detach()
-        return self._recording(self._read(ended_ns), self._first, opens, self._slices)
+        return self._recording(self._read(ended_ns), self._first, opens, self._slices, unseen=unseen)
 
     def close(self) -> None:
         """Take everything away."""
@@ -133,11 +132,11 @@ class WatchSession:
             raise _nothing_matches(matcher, lives)
         found = [watch_points(target.process, target.offsets, live) for live in wanted]
         needed = registers_needed(found)
-        if needed > _REGISTERS:
+        if needed > REGISTERS:
             names = sorted({each.live.function.qualname for each in found})
             listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
             raise UsageError(
-                f"{len(found):,} functions match ({listed}), and the processor's {_REGISTERS} watchpoints hold 2",
+                f"{len(found):,} functions match ({listed}), and the processor's {REGISTERS} watchpoints hold 2",
                 "name fewer, or take another --engine",
             )
         return found
@@ -155,23 +154,38 @@ class WatchSession:
         )
         return Reading(at_ns, functions, 0, {0: calls}, self.program.counters())
 
-    def _open_calls(self) -> dict[int, OpenCalls]:
+    def _open_calls(self) -> tuple[dict[int, OpenCalls], int]:
+        """(the open calls by slot, how many have ended unseen)."""
+        target, unseen = self.target, 0
+        there = not self.poll()
         opens: dict[int, OpenCalls] = {}
         for _, value in self.program.threads.items():
             calls = value[0]["calls"]
             for call in calls["open"][: min(int(calls["depth"]), wire.DEPTH)]:
-                opens.setdefault(int(call["slot"]), OpenCalls()).add(int(call["start_ns"]))
-        return opens
+                slot, frame = int(call["slot"]), int(call["frame"])
+                code = self.functions[slot].live.address
+                if there and has_ended(target.process, target.offsets, self._plan, frame, code):
+                    unseen += 1
+                else:
+                    opens.setdefault(slot, OpenCalls()).add(int(call["start_ns"]))
+        return opens, unseen
 
     def _recording(
-        self, reading: Reading, earlier: Reading | None, opens: dict[int, OpenCalls], slices: Slices | None
+        self,
+        reading: Reading,
+        earlier: Reading | None,
+        opens: dict[int, OpenCalls],
+        slices: Slices | None,
+        *,
+        unseen: int = 0,
     ) -> Recording:
         since = earlier.counters if earlier else {}
         counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
         losses = {name: counters.pop(name) for name in wire.LOSSES}
+        losses["unmatched_entry"] += unseen
         duration_s = (reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9
         return Recording(
-            target=self.target.info(),
+            target=self._info,
             duration_s=duration_s,
             functions=latencies(reading, opens=opens, slices=slices, earlier=earlier),
             options=self.options,
@@ -196,9 +210,9 @@ class WatchSession:
 
 
 def _require_no_jit(target: Target) -> None:
-    if "jit-capable" in target.build.flags and target.process.environ().get(_JIT_VARIABLE, "0") not in ("", "0"):
+    if jit.blind_spots(target.process, target.build):
         raise UsageError(
-            "the target's JIT is on: compiled code does not fetch what the watch engine watches",
+            "the target's JIT is on: what it compiles does not fetch the units that the watch engine watches",
             "start it with PYTHON_JIT=0, or take another --engine",
         )
 

@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from latency.errors import AttachError, KernelTooOld
 from latency.tracing import kernel
 
+REGISTERS = 4  # x86-64: DR0 to DR3
 READ_WRITE, WRITE = 3, 2  # HW_BREAKPOINT_RW, HW_BREAKPOINT_W
 _SPARE_DESCRIPTORS = 64
+_ATTEMPTS = 10
+_ASKED = 8  # threads that are asked how many registers are free: some may end just then
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Watchpoints:
     def __init__(self, program_fd: int) -> None:
         self._program_fd = program_fd
         self._events: list[int] = []
+        self._free = REGISTERS
 
     def __len__(self) -> int:
         """How many events are open."""
@@ -54,13 +58,17 @@ class Watchpoints:
             AttachError: the debug registers are taken, or the kernel refuses; nothing stays behind.
             KernelTooOld
         """
-        known: set[int] = set()
         try:
-            while new := [tid for tid in threads() if tid not in known]:
-                _allow_descriptors(len(self._events) + len(new) * len(points))
-                for tid in new:
-                    self._place_on(points, tid, inherits=bool(known))
-                known.update(new)
+            # A thread that begins meanwhile has its creator's watchpoints, but one of them perhaps without the program:
+            # so once more, until none has begun. Where they begin all the time, the last attempt stands.
+            for _ in range(_ATTEMPTS - 1):
+                known = self._place_on_all(points, threads())
+                if known.issuperset(threads()):
+                    return
+                self.close()
+            known = self._place_on_all(points, threads())
+            while new := set(threads()) - known:
+                known |= self._place_on_all(points, sorted(new), late=True)
         except OSError as error:
             self.close()
             raise _explained(error) from error
@@ -70,17 +78,47 @@ class Watchpoints:
         while self._events:
             os.close(self._events.pop())
 
-    def _place_on(self, points: Sequence[Watchpoint], tid: int, *, inherits: bool) -> None:
-        for point in points:
-            try:
-                event = kernel.attach_watchpoint(self._program_fd, point.address, point.length, point.access, tid)
-            except OSError as error:
-                if error.errno == errno.ESRCH:
-                    return  # the thread has ended
-                if error.errno == errno.ENOSPC and inherits:
-                    return  # it began meanwhile, and has its creator's watchpoints
+    def _place_on_all(self, points: Sequence[Watchpoint], tids: Sequence[int], *, late: bool = False) -> set[int]:
+        _allow_descriptors(len(self._events) + len(tids) * len(points))
+        if not late:
+            self._free = max(self._free_registers(points[0], tid) for tid in tids[:_ASKED])
+        for tid in tids:
+            # One that began since has what its creator had at that moment: the first of the points.
+            inherited = self._free - self._free_registers(points[0], tid) if late else 0
+            for point in points[max(0, inherited) :]:
+                event = self._open(point, tid)
+                if event is None:
+                    break
+                self._events.append(event)
+        return set(tids)
+
+    def _free_registers(self, point: Watchpoint, tid: int) -> int:
+        """How many watchpoints the thread can still take, 0 where it has ended: found by taking them for a moment."""
+        taken: list[int] = []
+        try:
+            while len(taken) < REGISTERS:
+                event = self._open(point, tid, inherited=False)
+                if event is None:
+                    break
+                taken.append(event)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
                 raise
-            self._events.append(event)
+        finally:
+            for event in taken:
+                os.close(event)
+        return len(taken)
+
+    def _open(self, point: Watchpoint, tid: int, *, inherited: bool = True) -> int | None:
+        """The event; None where the thread has ended."""
+        try:
+            return kernel.attach_watchpoint(
+                self._program_fd, point.address, point.length, point.access, tid, inherited=inherited
+            )
+        except OSError as error:
+            if error.errno == errno.ESRCH:
+                return None
+            raise
 
 
 def _allow_descriptors(number: int) -> None:

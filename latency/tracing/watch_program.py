@@ -7,6 +7,7 @@ import errno
 import mmap
 import os
 import resource
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from latency.cache import Cache
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Role
 from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, WatchPoints
@@ -21,7 +23,7 @@ from latency.errors import AttachError, CompileError, HostError, NoPrivilege
 from latency.target.process import Process
 from latency.tracing import kernel, wire
 from latency.tracing import watch_wire as watching
-from latency.tracing.compiler import Object, compiled
+from latency.tracing.compiler import Object, kept_or_compiled
 from latency.tracing.kernel import Map
 from latency.tracing.parameters import PT_REGS, cflags
 from latency.tracing.watch_events import READ_WRITE, WRITE, Watchpoint, Watchpoints
@@ -33,7 +35,7 @@ _NO_OPCODE = -1
 _MOST_RETURNS = 4
 _OPEN_CALLS = 65_536
 _SPARE_THREADS = 64
-_CALIBRATION_READS, _CALIBRATION_RUNS = 200, 5
+_CALIBRATION_READS, _CALIBRATION_RUNS = 100, 12
 _U32 = np.dtype("<u4")
 
 
@@ -65,8 +67,8 @@ def watch_flags(offsets: Offsets, plan: WatchPlan) -> list[str]:
 
 
 def compile_watch(offsets: Offsets, plan: WatchPlan) -> Object:
-    """Raises MissingBcc, CompileError, NoPrivilege."""
-    made = compiled(watch_flags(offsets, plan), _functions(plan), source=SOURCE)
+    """What ``WatchProgram`` loads. Raises MissingBcc, CompileError, NoPrivilege."""
+    made = kept_or_compiled(watch_flags(offsets, plan), _functions(plan), Cache(), source=SOURCE)
     sizes = {shape.name: shape.value_size for shape in made.maps}
     expected = {
         "config": watching.WATCH_CONFIG,
@@ -187,12 +189,13 @@ class WatchProgram:
         byte = ctypes.c_ubyte()
         bare_ns = _reading_ns(byte)
         watchpoints = Watchpoints(self._functions[_WATCH])
-        watchpoints.place([Watchpoint(ctypes.addressof(byte), 1, READ_WRITE)], lambda: [_this_thread()])
+        thread = threading.get_native_id()
+        watchpoints.place([Watchpoint(ctypes.addressof(byte), 1, READ_WRITE)], lambda: [thread])
         try:
             return max(0.0, _reading_ns(byte) - bare_ns)
         finally:
             watchpoints.close()
-            self.threads.delete(np.array([_this_thread()], _U32))
+            self.threads.delete(np.array([thread], _U32))
 
     def detach(self) -> None:
         """Take watchpoints and probes away. The maps stay readable."""
@@ -252,12 +255,6 @@ def _reading_ns(byte: ctypes.c_ubyte) -> float:
             byte.value  # noqa: B018  the read is what is timed
         best = min(best, time.perf_counter_ns() - begin)
     return best / _CALIBRATION_READS
-
-
-def _this_thread() -> int:
-    import threading
-
-    return threading.get_native_id()
 
 
 def _explained(error: OSError) -> HostError:

@@ -17,7 +17,13 @@ WATCHED = np.dtype(
         ("made", "<u4"),
     ]
 )
-WATCH_CALL = np.dtype([(name, "<u8") for name in ("caller", "caller_lasti", "traps")])
+WATCH_CALL = np.dtype(
+    [
+        *((name, "<u8") for name in ("caller", "caller_lasti", "traps", "start_ns")),
+        ("slot", "<u4"),
+        ("padding", "<u4"),
+    ]
+)
 WATCH_THREAD = np.dtype([("calls", THREAD), ("traps", "<u8")])
 WATCH_CONFIG = np.dtype(
     [

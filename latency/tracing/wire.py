@@ -15,8 +15,8 @@ from latency.histogram import BUCKETS
 from latency.resources import directory
 
 DEPTH = 1024
-CLOSING = 8
 NAME_BYTES = 224
+BARE_NAME_BYTES = 32
 WANTED, SUSPENDS, RESUMED, FREED, UNDECIDED, STRUCK_OUT = 1, 2, 4, 8, 16, 32
 NO_SLOT = 0xFFFF
 ACTIVE, DEAD = 1, 2
@@ -40,9 +40,8 @@ STATISTICS = np.dtype(
 OPEN = np.dtype([("frame", "<u8"), ("start_ns", "<u8"), ("slot", "<u2"), ("active_slot", "<u2"), ("flags", "<u4")])
 THREAD = np.dtype(
     [
-        *((name, "<u4") for name in ("depth", "too_deep", "disordered", "closings")),
+        *((name, "<u4") for name in ("depth", "too_deep", "disordered", "padding")),
         ("space", "<u8"),
-        ("closing", "<u8", (CLOSING,)),
         ("open", OPEN, (DEPTH,)),
     ]
 )
@@ -51,12 +50,14 @@ SUSPENDED = np.dtype(
     [
         ("start_ns", "<u8"),
         ("active_ns", "<u8"),
+        ("resumed_ns", "<u8"),
         ("slot", "<u2"),
         ("active_slot", "<u2"),
         *((name, "<u4") for name in ("suspensions", "running", "padding")),
     ]
 )
-CONFIG = np.dtype([("enabled", "<u4"), ("padding", "<u4")])
+CONFIG = np.dtype([("code_type", "<u8"), ("generator_exit_type", "<u8"), ("enabled", "<u4"), ("padding", "<u4")])
+NAME = np.dtype([("text", "u1", (BARE_NAME_BYTES,))])
 PROCESS = np.dtype([("space", "<u8"), ("parent", "<u8")])
 PROCESS_EVENT = np.dtype([("kind", "<u4"), ("tgid", "<u4"), ("space", "<u8"), ("parent", "<u8")])
 CODE_EVENT = np.dtype(
@@ -96,6 +97,7 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "pylat_frame_key": FRAME_KEY,
     "pylat_suspended": SUSPENDED,
     "pylat_config": CONFIG,
+    "pylat_name": NAME,
     "pylat_counters": COUNTERS,
     "pylat_process": PROCESS,
     "pylat_process_event": PROCESS_EVENT,

@@ -192,6 +192,17 @@ def test_an_entry_reported_twice_by_an_engine_that_never_repeats_means_a_missed_
     assert stack.depth == 0
 
 
+def test_another_function_in_the_innermost_frame_is_no_repetition(stack: Stack) -> None:
+    stack.push(10, 1, may_repeat=True, slot=1)
+    assert stack.push(10, 2, may_repeat=True, slot=2) == REPLACED
+    assert stack.pop(10) == (MATCHED, 2)
+
+
+def test_a_first_start_in_the_frame_of_a_resumed_call_is_no_repetition(stack: Stack) -> None:
+    stack.push(10, 1, may_repeat=True, flags=wire.WANTED | SUSPENDS | RESUMED)
+    assert stack.push(10, 2, may_repeat=True, flags=wire.WANTED | SUSPENDS) == REPLACED
+
+
 def test_a_call_whose_callee_lost_its_exit_is_found_by_its_frame(stack: Stack) -> None:
     for frame in (10, 20, 30):
         stack.push(frame, frame)
@@ -266,7 +277,7 @@ def test_a_suspended_call_keeps_its_first_start_and_the_time_that_it_ran(library
     generator.suspend(110)
     generator.resume(200)
     generator.suspend(205)
-    assert generator.kept.tolist() == [(100, 15, 3, 4, 2, 0, 0)]
+    assert generator.kept.tolist() == [(100, 15, 0, 3, 4, 2, 0, 0)]
 
 
 def test_a_resumed_call_is_running_and_times_this_stay_alone(library: ctypes.CDLL) -> None:

@@ -1,0 +1,46 @@
+"""``latency/tracing/watch_wire.py`` against ``bpf/watch.h``, as a C compiler sees it."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+import pytest
+
+from latency.tracing import watch_wire
+
+
+def members() -> list[tuple[str, str]]:
+    return [(struct, name) for struct, dtype in watch_wire.STRUCTS.items() for name in dtype.names or ()]
+
+
+@pytest.fixture(scope="module")
+def header(compile_bpf: Callable[..., ctypes.CDLL]) -> ctypes.CDLL:
+    """The header, compiled: a member that only ``watch_wire`` has does not compile."""
+    layout = [f"{{ offsetof(struct {s}, {m}), sizeof(((struct {s} *)0)->{m}) }}" for s, m in members()]
+    sizes = [f"sizeof(struct {name})" for name in watch_wire.STRUCTS]
+    return compile_bpf(
+        '#include <stddef.h>\n#include "watch.h"\n'
+        f"int layout[][2] = {{ {', '.join(layout)} }};\nint sizes[] = {{ {', '.join(sizes)} }};\n"
+        "int watched = PYLAT_WATCHED;\n"
+    )
+
+
+def test_every_member_lies_where_the_header_puts_it(header: ctypes.CDLL) -> None:
+    flat = list((ctypes.c_int * (2 * len(members()))).in_dll(header, "layout"))
+    compiled = dict(zip(members(), zip(flat[::2], flat[1::2], strict=True), strict=True))
+    mirrored = {
+        (struct, name): (offset, member.itemsize)
+        for struct, dtype in watch_wire.STRUCTS.items()
+        for name, (member, offset, *_) in (dtype.fields or {}).items()
+    }
+    assert mirrored == compiled
+
+
+def test_every_struct_has_the_size_that_the_header_gives_it(header: ctypes.CDLL) -> None:
+    compiled = list((ctypes.c_int * len(watch_wire.STRUCTS)).in_dll(header, "sizes"))
+    assert [dtype.itemsize for dtype in watch_wire.STRUCTS.values()] == compiled
+
+
+def test_the_header_knows_as_many_functions(header: ctypes.CDLL) -> None:
+    assert ctypes.c_int.in_dll(header, "watched").value == watch_wire.WATCHED_FUNCTIONS
