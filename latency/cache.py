@@ -46,7 +46,7 @@ class Cache:
         try:
             if not self._is_ours(os.lstat(self._folder)):
                 return None
-            fd = os.open(self._folder / f"{key}.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(self._folder / f"{key}.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
         with os.fdopen(fd, "rb") as file:

@@ -1,16 +1,21 @@
-"""What can be typed. The words follow bcc's funclatency: its users are ours."""
+"""What can be typed. The words follow bcc's funclatency: its users are ours.
+
+Nothing of what the commands need is imported here, but by the one command that is typed.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import math
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import NoReturn
 
 from latency import __version__
-from latency.cli import bench, check, compare, demo, functions, record, report, run
 from latency.cli.terminal import say
 from latency.cpython.sites import ENGINES
+from latency.cpython.watch_points import ENGINE as WATCH
 from latency.report.names import escape
 
 _EXAMPLES = """\
@@ -24,10 +29,25 @@ examples:
   pylat bench --func f --rounds 10 'python3 a.py' 'python3 b.py'
   pylat compare base.json head.json --fail p50:3%%
   pylat check -p 4242                          can pylat measure this process, and how
+  pylat probes -p 4242                         where its probes are, and the bytes there now
 
 exit status: 0 done; 1 a regression; 2 wrong use, or it could not attach; 3 nothing was measured;
 4 measured, but more was lost than --max-loss allows
 """
+
+
+_COMPARISONS = ("text", "json", "markdown", "github", "benchmark")
+
+
+@dataclass(frozen=True)
+class _Command:
+    """The function ``run`` of the command's own module, which is imported when it is called."""
+
+    name: str
+
+    def __call__(self, arguments: argparse.Namespace) -> int:
+        status: int = importlib.import_module(f"latency.cli.{self.name}").run(arguments)
+        return status
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,22 +85,23 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     parser.add_argument("--version", action="version", version=f"pylat {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
 
-    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    def command(name: str, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        added.set_defaults(run=run)
+        added.set_defaults(run=_Command(name))
         added.add_argument("-v", "--verbose", action="store_true", help="say what is done where and why")
         return added
 
-    _measuring(command("record", record.run, "measure a running process and report (the default command)"))
-    _listing(command("functions", functions.run, "list the functions that live in a process"))
-    _reporting(command("report", report.run, "render a saved recording again"))
-    _running(command("run", run.run, "start a program under measurement"))
-    _benching(command("bench", bench.run, "measure two commands in turns, and compare them"))
-    _comparing(command("compare", compare.run, "compare two recordings: the verdict for CI"))
-    checking = command("check", check.run, "can pylat work here, on this process?")
+    _measuring(command("record", "measure a running process and report (the default command)"))
+    _listing(command("functions", "list the functions that live in a process"))
+    _reporting(command("report", "render a saved recording again"))
+    _running(command("run", "start a program under measurement"))
+    _benching(command("bench", "measure two commands in turns, and compare them"))
+    _comparing(command("compare", "compare two recordings: the verdict for CI"))
+    checking = command("check", "can pylat work here, on this process?")
     checking.add_argument("-p", "--pid", type=_pid, metavar="PID", help="the process that you want to measure")
     checking.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help=argparse.SUPPRESS)
-    showing = command("demo", demo.run, "start a small server workload and measure its handle_request")
+    _probing(command("probes", "the places in an interpreter that can be probed, and what is there now"))
+    showing = command("demo", "start a small server workload and measure its handle_request")
     showing.add_argument("-d", "--duration", type=_seconds, default=8.0, metavar="SECONDS", help="how long (8)")
     _look(showing)
     return parser, list(commands.choices)
@@ -132,7 +153,7 @@ def _verdict(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="exit with 3 where a gate cannot be decided")
     parser.add_argument("--max-loss", type=_percentage, default=0.1, metavar="PCT", help="warn if more was lost (0.1)")
-    parser.add_argument("--format", choices=compare.FORMATS, default="text", help="of the comparison (text)")
+    parser.add_argument("--format", choices=_COMPARISONS, default="text", help="of the comparison (text)")
     parser.add_argument("--html", metavar="FILE", help="write a picture of the distributions")
     parser.add_argument("--top", type=_count, default=20, metavar="N", help="functions in the table (20)")
 
@@ -156,7 +177,7 @@ def _patterns(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-r", "--regex", action="store_true", help="--func is a regular expression on the qualname")
     parser.add_argument("--children", action="store_true", help="and its child processes, those to come included")
-    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="how to see the calls")
+    parser.add_argument("--engine", choices=("auto", *ENGINES, WATCH), default="auto", help="how to see the calls")
 
 
 def _look(parser: argparse.ArgumentParser) -> None:
@@ -168,6 +189,13 @@ def _look(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top", type=_count, default=20, metavar="N", help="functions in the table (20)")
     parser.add_argument("-j", "--json", dest="format", action="store_const", const="json", help="--format json")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="of the report (text)")
+
+
+def _probing(parser: argparse.ArgumentParser) -> None:
+    whose = parser.add_mutually_exclusive_group(required=True)
+    whose.add_argument("path", nargs="?", metavar="PATH", help="an interpreter's executable, or its libpython")
+    whose.add_argument("-p", "--pid", type=_pid, metavar="PID", help="a process: its memory is shown too")
+    parser.add_argument("-j", "--json", action="store_true", help="as JSON")
 
 
 def _listing(parser: argparse.ArgumentParser) -> None:

@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecordingError(f"cannot write to {folder}: {error.strerror}", "give -o another folder") from None
+    if any((folder / f"{name}.json").exists() for name in _NAMES):
+        raise UsageError(f"{folder} has the recordings of another comparison", "give -o another folder")
     comparison = _measured(commands, options, arguments, wanted, folder, "")
     if arguments.confirm and any(each.verdict is Verdict.SLOWER for each in comparison.functions):
         say("suspected to be slower: measuring a second time")

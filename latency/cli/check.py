@@ -6,7 +6,7 @@ import argparse
 
 from latency.cli.output import DONE
 from latency.cpython.functions import live_functions
-from latency.cpython.sites import offered
+from latency.cpython.sites.choose import offered
 from latency.errors import PylatError
 from latency.report.names import escape
 from latency.tracing.host import checks

@@ -16,8 +16,6 @@ from latency.report.compare_gates import DEFAULT_GATES, Gate
 from latency.report.compare_text import render_text
 from latency.report.picture import render_html
 
-FORMATS = ("text", "json", "markdown", "github", "benchmark")
-
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare two recordings, each of one or more runs."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from latency.cli.terminal import color, width
 from latency.errors import RecordingError
 from latency.recording import Recording, append, dump, dumps, load, to_json
-from latency.report.text import render
 
 DONE, NOTHING_MEASURED, LOSSY = 0, 3, 4
 
@@ -36,6 +35,8 @@ def show_interval(recording: Recording, arguments: argparse.Namespace) -> None:
 
 def text(recording: Recording, arguments: argparse.Namespace) -> str:
     """The text report."""
+    from latency.report.text import render  # it imports rich, for which no probe should wait
+
     return render(
         recording,
         unit=arguments.unit,

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from latency import resources
 from latency.cli import output
 from latency.cli.terminal import say
+from latency.cpython.watch_points import ENGINE as WATCH
 from latency.errors import UsageError
 from latency.recording import Options
 from latency.report.names import escape
@@ -20,6 +21,7 @@ from latency.tracing.host import require
 from latency.tracing.loop import Outcome, measure
 from latency.tracing.parameters import cflags
 from latency.tracing.session import Session, Target
+from latency.tracing.watch import WatchSession
 
 _LONGEST_NAME = 60
 
@@ -60,7 +62,9 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
     stop = threading.Event()
     with ExitStack() as stack:
         targets = [Target(pid, engine=options.engine) for pid in dict.fromkeys(pids)]
-        sessions = [stack.enter_context(Session(target, options, attachment=arguments.attach)) for target in targets]
+        sessions: list[Session | WatchSession] = []
+        for target in targets:
+            sessions.append(stack.enter_context(_session(target, options, arguments)))
         # From here on Ctrl-C ends the measurement, and nothing ends the clean-up.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
@@ -80,7 +84,13 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
     return outcome
 
 
-def _banner(sessions: Sequence[Session], options: Options) -> str:
+def _session(target: Target, options: Options, arguments: argparse.Namespace) -> Session | WatchSession:
+    if options.engine == WATCH:
+        return WatchSession(target, options)
+    return Session(target, options, attachment=arguments.attach)
+
+
+def _banner(sessions: Sequence[Session | WatchSession], options: Options) -> str:
     what = escape(", ".join(options.func), _LONGEST_NAME) if options.func else "every function"
     whom = ", ".join(str(session.target.process.pid) for session in sessions)
     target = sessions[0].target
@@ -88,7 +98,7 @@ def _banner(sessions: Sequence[Session], options: Options) -> str:
     return f"Tracing {what} in pid {whom} (CPython {target.build.version_text}, {target.plan.engine}) {end}"
 
 
-def _explain(sessions: Sequence[Session], total_s: float) -> None:
+def _explain(sessions: Sequence[Session | WatchSession], total_s: float) -> None:
     for session in sessions:
         target = session.target
         say(
@@ -99,7 +109,7 @@ def _explain(sessions: Sequence[Session], total_s: float) -> None:
         for site in target.plan.sites:
             how = "emulated" if site.emulated else "single-stepped"
             say(f"  {site.role.value:17} {site.name:28} {site.address:#x}  {how:14}  {site.instruction}")
-        say(f"  {len(session.table.wanted):,} live functions match; attached by {session.program.attachment}")
+        say(f"  live functions that match: {len(session.functions):,}; attached by {session.program.attachment}")
         for name, seconds in target.stopwatch.steps:
             say(f"  {seconds:6.3f} s  {name}")
     say(f"  {total_s:6.3f} s  in all")

@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.append and not arguments.output:
         raise UsageError("--append adds to a file, and there is none", "give -o FILE")
     if arguments.output:
-        output.require_writable(arguments.output)
+        output.require_writable(arguments.output, to_append=arguments.append)
     require()
     options = Options(
         func=tuple(arguments.func), regex=arguments.regex, engine=arguments.engine, children=arguments.children

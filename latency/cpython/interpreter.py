@@ -7,11 +7,14 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from latency.cache import Cache
+from latency.cpython import jit
 from latency.cpython.debug_offsets import READ_BYTES
 from latency.cpython.offsets import Offsets, for_build
-from latency.cpython.sites import SitePlan, plan_for
+from latency.cpython.sites import SitePlan
+from latency.cpython.sites.kept import kept_or_found
 from latency.recording import TargetInfo
 from latency.target.build import Build, identify
 from latency.target.process import Process
@@ -37,23 +40,32 @@ class Target:
     """A process that can be measured.
 
     Args:
-        engine: one of ``sites.ENGINES``, or ``"auto"``.
+        engine: one of ``sites.ENGINES``, ``"watch"`` (for ``tracing.watch``), or ``"auto"``.
+        cache: where site plans are kept between runs.
 
     Raises:
         TargetError: no such process, not CPython, or a build that pylat cannot measure.
         UsageError: the engine does not exist for this version.
     """
 
-    def __init__(self, pid: int, *, engine: str = "auto", stopwatch: Stopwatch | None = None) -> None:
+    def __init__(
+        self, pid: int, *, engine: str = "auto", stopwatch: Stopwatch | None = None, cache: Cache | None = None
+    ) -> None:
         self.stopwatch = stopwatch or Stopwatch()
         with self.stopwatch.step("identify"):
             self.process = Process(pid)
             self.build: Build = identify(self.process)
             self.offsets: Offsets = _offsets(self.process, self.build)
         with self.stopwatch.step("find sites"):
-            self.plan: SitePlan = plan_for(
-                self.build.image, self.build.version, self.offsets, self.build.markers, engine=engine
-            )
+            self.plan: SitePlan = self._plan(engine, cache or Cache())
+
+    def _plan(self, engine: str, cache: Cache) -> SitePlan:
+        if engine == "watch":
+            from latency.cpython.watch_sites import watch_plan  # it imports the disassembler
+
+            return watch_plan(self.build.image, self.build.version, self.offsets)
+        plan = kept_or_found(self.build, self.offsets, engine=engine, cache=cache)
+        return replace(plan, blind_spots=(*plan.blind_spots, *jit.blind_spots(self.process, self.build)))
 
     def info(self) -> TargetInfo:
         """As a recording states it."""

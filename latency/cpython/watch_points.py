@@ -8,7 +8,7 @@
                             by a probe on PyTraceBack_Here, which is called for the caller next
 
 Source: Python/ceval.c and Objects/frameobject.c of 3.6 to 3.10; Python/ceval.c and Python/frame.c from 3.11 on.
-Nothing here touches a process but the reading of one code object.
+``watch_sites.py`` finds what a build needs for that.
 """
 
 from __future__ import annotations
@@ -18,25 +18,15 @@ from dataclasses import dataclass
 
 from latency.cpython.functions import LiveFunction
 from latency.cpython.offsets import Offsets
-from latency.cpython.sites import Role, SitePlan, plan_for
-from latency.cpython.sites.code import Code, copies, first_emulated
-from latency.cpython.sites.opcodes import opcodes
+from latency.cpython.sites import SitePlan
 from latency.errors import UnsupportedBuild, UsageError
-from latency.target.elf import Image
 from latency.target.process import Process
 
 ENGINE = "watch"
 COUNT_BYTES = 4  # the lower half of ob_refcnt, which is all of the count from 3.12 on
 _IMMORTAL = 1 << 31  # Include/refcount.h: negative as an int32, 3.12 and later
-_TRACEBACK = "PyTraceBack_Here"  # exported by every version
-_UNIT_BYTES = 2
-_RETURN = ("RETURN_VALUE", "RETURN_CONST", "INSTRUMENTED_RETURN_VALUE", "INSTRUMENTED_RETURN_CONST")
-_RETURN_THROUGH_FINALLY = "END_FINALLY"  # to 3.7; later versions return by RETURN_VALUE alone
-_BLIND_SPOTS = (
-    "functions defined after the start are not seen",
-    "a function that calls itself, or another watched one, is measured with the watchpoint hits of those calls taken off",
-)
-_OUTLIVING = "calls whose frame is kept when they return (a stored sys._getframe()) are counted as lost, not measured"
+UNIT_BYTES = 2
+_POINTER_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -74,51 +64,6 @@ class WatchPoints:
     count: int
 
 
-def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> WatchPlan:
-    """How to tell the entries and exits of a watched function in this build.
-
-    Raises:
-        UnsupportedBuild: the frame's register, or the place where frames are released, is not found.
-    """
-    base = plan_for(image, version, offsets, (), engine="handlers" if version >= (3, 11, 0) else "eval")
-    numbers = opcodes(version[:2])
-    returns = [numbers[name] for name in _RETURN if name in numbers]
-    registers = {"entry.frame": base.registers["entry.frame"]}
-    blind_spots = _BLIND_SPOTS
-    sites = ()
-    leave = (0, 0)
-    if version >= (3, 12, 0):
-        (released,) = base.of(Role.EXIT)
-        leave = image.code_range(released.start) or (0, 0)
-        if leave == (0, 0):
-            raise UnsupportedBuild(f"{image.name} does not say where {released.name} ends", "try another --engine")
-    elif version >= (3, 11, 0):
-        sites = tuple(base.of(Role.RAISE))
-        registers |= {name: base.registers[name] for name in ("raise.frame", "raise.tstate")}
-        blind_spots += (_OUTLIVING,)
-    else:
-        if version < (3, 8, 0):
-            returns.append(numbers[_RETURN_THROUGH_FINALLY])
-        sites = (_traceback_site(image),)
-        registers["raise.frame"] = "rdi"  # System V ABI: the first argument
-        blind_spots += (_OUTLIVING,)
-    return WatchPlan(
-        engine=ENGINE,
-        sites=sites,
-        registers=registers,
-        start_by=base.start_by,
-        resume_mask=base.resume_mask,
-        creator_oparg=base.creator_oparg,
-        may_repeat=True,
-        notes=base.notes,
-        blind_spots=blind_spots,
-        leave=leave,
-        returns=tuple(returns),
-        lasti_bytes=_UNIT_BYTES if version >= (3, 10, 0) else 1,
-        fresh=_fresh(version),
-    )
-
-
 def watch_points(process: Process, offsets: Offsets, live: LiveFunction) -> WatchPoints:
     """Where to watch a function.
 
@@ -134,7 +79,7 @@ def watch_points(process: Process, offsets: Offsets, live: LiveFunction) -> Watc
             "take another --engine",
         )
     count = live.address + offsets["object.refcnt"]
-    if offsets.version not in ("3.10", "3.11") and _immortal(process, count, offsets):
+    if _immortal(process, count, offsets):
         raise UsageError(
             f"{name} is built into the interpreter: its code is immortal, and the watch engine counts its references",
             "take another --engine",
@@ -147,9 +92,29 @@ def watch_points(process: Process, offsets: Offsets, live: LiveFunction) -> Watc
         units = process.u64(live.address + offsets["code.code_object"]) + offsets["bytes.data"]
     if first >= 1 << 20:
         raise UnsupportedBuild(f"the code object of {name} begins at unit {first:,}", "report this build to pylat")
-    entry = units + _UNIT_BYTES * first + 1
+    entry = units + UNIT_BYTES * first + 1
     process.read(entry, 1)
     return WatchPoints(live, units, entry, count)
+
+
+def has_ended(process: Process, offsets: Offsets, plan: WatchPlan, frame: int, code: int) -> bool:
+    """Whether a frame that was seen to begin runs no longer, though its end was not seen: somebody keeps it.
+
+    From 3.12 on every end is seen.
+
+    Raises:
+        TargetGone, NoPrivilege
+    """
+    if plan.leave[1]:
+        return False
+    if process.read_some(frame + offsets["frame.code"], _POINTER_BYTES) != code.to_bytes(_POINTER_BYTES, "little"):
+        return True
+    if "frame.executing" in offsets:  # 3.6 to 3.9
+        return process.read_some(frame + offsets["frame.executing"], 1) == b"\0"
+    if "frame.state" in offsets:  # 3.10: int8; FRAME_EXECUTING is 0, what has ended is above
+        return 0 < int.from_bytes(process.read_some(frame + offsets["frame.state"], 1), "little") < 1 << 7
+    unit = int.from_bytes(process.read_some(frame + offsets["frame.instr"], _POINTER_BYTES), "little")
+    return process.read_some(unit, 1) in [bytes([opcode]) for opcode in plan.returns]
 
 
 def registers_needed(points: Iterable[WatchPoints]) -> int:
@@ -161,22 +126,3 @@ def _immortal(process: Process, count: int, offsets: Offsets) -> bool:
     if int(offsets.version.partition(".")[2]) < 12:
         return False
     return int.from_bytes(process.read(count, COUNT_BYTES), "little") >= _IMMORTAL
-
-
-def _fresh(version: tuple[int, int, int]) -> int:
-    if version < (3, 10, 0):
-        return 0  # f_lasti is set before the unit is fetched
-    if version < (3, 11, 0):
-        return -1
-    # instr_ptr (3.13) points at the first unit or before it, prev_instr (3.11, 3.12) always before it.
-    return 0 if version >= (3, 13, 0) else _UNIT_BYTES
-
-
-def _traceback_site(image: Image):  # type: ignore[no-untyped-def]
-    symbol = image.symbol(_TRACEBACK)
-    if symbol is None:
-        raise UnsupportedBuild(f"{image.name} has no symbol {_TRACEBACK}", "try another --engine")
-    code = Code(image)
-    steps = list(code.straight(symbol.address, limit=12))
-    chosen = first_emulated(copies(steps, "rdi"), lambda _, held: "rdi" in held)
-    return code.site(Role.RAISE, _TRACEBACK, symbol.address, chosen[0] if chosen else steps[0])

@@ -151,7 +151,7 @@ def _describe(image: Image, mappings: list[Mapping], *, executable: str, program
         bias=image.load_bias(mappings),
         image=image,
         device_inode=mappings[0].device_inode,
-        flags=_flags(image, version, markers),
+        flags=build_flags(image, version, markers),
         where="libpython" if program else "executable",
         executable=executable,
         markers=markers,
@@ -224,7 +224,8 @@ def _version_at(image: Image, address: int) -> Iterator[str]:
         yield text.decode()
 
 
-def _flags(image: Image, version: Version, markers: tuple[Marker, ...]) -> frozenset[str]:
+def build_flags(image: Image, version: Version, markers: Iterable[Marker]) -> frozenset[str]:
+    """How a CPython was configured, from its file alone: see ``Build.flags``."""
     flags = set()
     if _is_free_threaded(image, version):
         flags.add("free-threaded")

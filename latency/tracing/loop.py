@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from latency.recording import Recording, combined
-from latency.tracing.session import Session
-from latency.tracing.strangers import Strangers
+from latency.tracing.strangers import Measuring, Strangers
 
 _POLL_S = 0.05
 _SLICES = 30  # error bars are made of that many parts of the measurement
@@ -34,7 +33,7 @@ class Outcome:
 
 
 def measure(
-    sessions: Sequence[Session],
+    sessions: Sequence[Measuring],
     stop: threading.Event,
     *,
     duration_s: float | None = None,

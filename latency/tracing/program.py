@@ -11,6 +11,7 @@ import mmap
 import os
 import resource
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
@@ -215,23 +216,29 @@ class Program:
         return found
 
     def _load(self) -> dict[str, int]:
-        attach_type = kernel.TRACE_UPROBE_MULTI if self._multi else 0
-        maps = [self._maps[shape.name] for shape in self._object.maps]
-        found = {}
-        for name in (*programs(self._plan).values(), *self._tracepoints):
-            tracepoint = name in self._tracepoints
-            kind = kernel.PROG_TYPE_RAW_TRACEPOINT if tracepoint else kernel.PROG_TYPE_KPROBE
-            code = self._object.instructions(name, maps)
-            try:
-                found[name] = kernel.load_program(name, kind, code, 0 if tracepoint else attach_type)
-            except kernel.Refused as error:
-                raise CompileError(
-                    "the kernel refused the BPF program", "run again with -v to see its text", detail=str(error)
-                ) from None
-            except OSError as error:
-                raise _explained(error) from error
-            self._descriptors.append(found[name])
+        names = (*programs(self._plan).values(), *self._tracepoints)
+        # The verifier is most of the time to start, and takes one program on each processor.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            loading = {name: pool.submit(self._load_one, name) for name in names}
+        found = {name: each.result() for name, each in loading.items() if not each.exception()}
+        self._descriptors += found.values()
+        for each in loading.values():
+            each.result()  # raises what went wrong
         return found
+
+    def _load_one(self, name: str) -> int:
+        tracepoint = name in self._tracepoints
+        kind = kernel.PROG_TYPE_RAW_TRACEPOINT if tracepoint else kernel.PROG_TYPE_KPROBE
+        attach_type = kernel.TRACE_UPROBE_MULTI if self._multi and not tracepoint else 0
+        code = self._object.instructions(name, [self._maps[shape.name] for shape in self._object.maps])
+        try:
+            return kernel.load_program(name, kind, code, attach_type)
+        except kernel.Refused as error:
+            raise CompileError(
+                "the kernel refused the BPF program", "run again with -v to see its text", detail=str(error)
+            ) from None
+        except OSError as error:
+            raise _explained(error) from error
 
     def _attach_sites(self, path: str, pid: int) -> None:
         for role, name in programs(self._plan).items():

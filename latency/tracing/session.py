@@ -107,6 +107,11 @@ class Session:
 
     # -- running ---------------------------------------------------------------------------------
 
+    @property
+    def functions(self) -> list[LiveFunction]:
+        """The functions that were alive when pylat looked, and match."""
+        return [live for _, live in self.table.wanted]
+
     def start(self) -> None:
         """Place the probes and begin. Raises AttachError, TargetGone."""
         program = self.program

@@ -20,7 +20,7 @@ LAW: dict[str, set[str]] = {
     "histogram": {"latency.errors", "numpy", "scipy"},
     "recording": DATA,
     "target": {"latency.errors", "latency.resources", "numpy"},
-    "cpython": DATA | {"latency.cache", "latency.resources", "latency.target", "capstone"},
+    "cpython": DATA | {"latency", "latency.cache", "latency.resources", "latency.target", "capstone"},
     "tracing": DATA | {"latency", "latency.cache", "latency.resources", "latency.target", "latency.cpython"},
     "report": DATA | {"rich"},
     "cli": DATA

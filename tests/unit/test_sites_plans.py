@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -16,19 +14,15 @@ from latency.cpython.sites.opcodes import find_table, opcodes
 from latency.errors import UnsupportedBuild, UsageError
 from latency.target.elf import Image
 from latency.tracing.parameters import PT_REGS, cflags, programs
-from tests.requirements import require
 from tests.unit.elf_builder import Elf, Section
+from tests.unit.own_interpreter import own_interpreter
 
 VERSION = sys.version_info[:3]
 
 
 @pytest.fixture(scope="module")
 def image() -> Image:
-    known = platform.machine() == "x86_64" and sys.implementation.name == "cpython" and VERSION < (3, 16, 0)
-    require(known, "these tests run on a CPython that pylat knows")
-    library = Path(sysconfig.get_config_var("LIBDIR") or "/") / (sysconfig.get_config_var("LDLIBRARY") or "none")
-    shared = bool(sysconfig.get_config_var("Py_ENABLE_SHARED")) and ".so" in library.name
-    return Image.open(library if shared else Path(sys.executable).resolve())
+    return Image.open(own_interpreter())
 
 
 @pytest.fixture(scope="module")

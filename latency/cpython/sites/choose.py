@@ -13,8 +13,6 @@ from latency.errors import UnsupportedBuild, UsageError
 from latency.target.elf import Image
 from latency.target.notes import Marker
 
-ENGINES = ("usdt", "eval", "handlers")
-
 Version = tuple[int, int, int]
 _DEALLOC_TYPES = {
     Role.CODE_DEALLOC: ("PyCode_Type",),
@@ -55,8 +53,8 @@ def plan_for(
     """The plan to measure by.
 
     Args:
-        engine: one of ``ENGINES``, or ``"auto"``: the first that needs no single-stepped probe on the way of every
-            call, else the first.
+        engine: one of ``sites.ENGINES``, or ``"auto"``: the first that needs no single-stepped probe on the way of
+            every call, else the first.
 
     Raises:
         UnsupportedBuild: no engine works on this build; the reason is the preferred engine's.

@@ -10,14 +10,12 @@ from typing import NamedTuple, TypeAlias
 import capstone
 import capstone.x86_const as x86
 
-from latency.cpython.sites.plan import Role, Site
+from latency.cpython.sites.plan import REGISTERS, Role, Site
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 
 _MAX_INSTRUCTION_BYTES = 15
 
-# General registers by the order of their numbers in x86-64 instructions.
-REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{number}" for number in range(8, 16)))
 _CALLER_SAVED = frozenset({"rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"})
 CALLEE_SAVED = frozenset({"rbx", "rbp", "r12", "r13", "r14", "r15"})
 _LEGACY = {

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
+from typing import Any
+
+ENGINES = ("usdt", "eval", "handlers")
+
+# General registers by the order of their numbers in x86-64 instructions.
+REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{number}" for number in range(8, 16)))
 
 
 class Role(str, Enum):
@@ -78,3 +84,24 @@ class SitePlan:
     def single_stepped(self) -> list[Site]:
         """The sites whose instruction the kernel cannot emulate."""
         return [site for site in self.sites if not site.emulated]
+
+    def to_json(self) -> dict[str, Any]:
+        """For a file; each role by its value."""
+        return {**asdict(self), "sites": [{**asdict(site), "role": site.role.value} for site in self.sites]}
+
+    @classmethod
+    def from_json(cls, value: Any) -> SitePlan:
+        """The inverse of ``to_json``. Raises ValueError, TypeError, KeyError or AttributeError on anything else."""
+        known = {each.name: value[each.name] for each in fields(SitePlan)}
+        sites = tuple(Site(**{**site, "role": Role(site["role"])}) for site in known["sites"])
+        if not all(type(number) is int for site in sites for number in (site.address, site.offset, site.start)):
+            raise TypeError("an address is no number")
+        return SitePlan(
+            **{
+                **known,
+                "sites": sites,
+                "registers": dict(known["registers"]),
+                "notes": tuple(known["notes"]),
+                "blind_spots": tuple(known["blind_spots"]),
+            }
+        )

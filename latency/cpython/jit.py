@@ -1,0 +1,39 @@
+"""Whether a process runs with CPython's JIT, whose code goes past the places where calls are seen (3.13 to 3.15).
+
+A build can have the JIT switched off until ``PYTHON_JIT=1`` (``--enable-experimental-jit=yes-off``, as Debian's), or on
+until ``PYTHON_JIT=0``: which of the two does not stand in its file. But what the JIT makes stands in the process.
+"""
+
+from __future__ import annotations
+
+from latency.target.build import Build
+from latency.target.maps import Mapping
+from latency.target.process import Process
+
+VARIABLE = "PYTHON_JIT"
+
+
+def blind_spots(process: Process, build: Build) -> tuple[str, ...]:
+    """What the plan of a build cannot see in this process for the JIT, one line each.
+
+    Raises:
+        NoPrivilege, TargetGone: the process cannot be looked into.
+    """
+    if "jit-capable" not in build.flags:
+        return ()
+    # Python/pylifecycle.c, init_interp_main: empty is unset, and anything that does not begin with 0 is on
+    setting = process.environ().get(VARIABLE, "")
+    if setting and not setting.startswith("0"):
+        return (f"the JIT is on ({VARIABLE} is set): calls in code that it compiled are not seen, or not whole",)
+    if not setting and any(_made_at_run_time(mapping) for mapping in process.maps()):
+        return (
+            "there is code that was made at run time, by the JIT perhaps: calls in what it compiled are not seen, or "
+            f"not whole; {VARIABLE}=0 switches it off",
+        )
+    return ()
+
+
+def _made_at_run_time(mapping: Mapping) -> bool:
+    """Anonymous code that cannot be written to, as the JIT leaves it (Python/jit.c, mark_executable)."""
+    anonymous = not mapping.inode and (not mapping.path or mapping.path.startswith("[anon:"))
+    return anonymous and mapping.executable and not mapping.writable

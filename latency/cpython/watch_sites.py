@@ -1,0 +1,88 @@
+"""What the watch engine must know of a build: the ``WatchPlan``. Read from the file; nothing touches a process."""
+
+from __future__ import annotations
+
+from latency.cpython.offsets import Offsets
+from latency.cpython.sites import Role, Site
+from latency.cpython.sites.choose import plan_for
+from latency.cpython.sites.code import Code, copies, first_emulated
+from latency.cpython.sites.opcodes import opcodes
+from latency.cpython.watch_points import ENGINE, UNIT_BYTES, WatchPlan
+from latency.errors import UnsupportedBuild
+from latency.target.elf import Image
+
+_TRACEBACK = "PyTraceBack_Here"  # exported by every version
+_RETURN = ("RETURN_VALUE", "RETURN_CONST", "INSTRUMENTED_RETURN_VALUE", "INSTRUMENTED_RETURN_CONST")
+_RETURN_VALUE, _END_FINALLY = 83, 88  # Include/opcode.h of 3.6 to 3.10
+_BLIND_SPOTS = ("functions that are defined after the start are not seen",)
+_OUTLIVING = "calls whose frame is kept when they return (a stored sys._getframe()) are counted as lost, not measured"
+
+
+def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> WatchPlan:
+    """How to tell the entries and exits of a watched function in this build.
+
+    Raises:
+        UnsupportedBuild: the frame's register, or the place where frames are released, is not found.
+    """
+    base = plan_for(image, version, offsets, (), engine="handlers" if version >= (3, 11, 0) else "eval")
+    registers = {"entry.frame": base.registers["entry.frame"]}
+    blind_spots: tuple[str, ...] = _BLIND_SPOTS
+    sites: tuple[Site, ...] = ()
+    leave = (0, 0)
+    returns = _returns(version)
+    if version >= (3, 12, 0):
+        (released,) = base.of(Role.EXIT)
+        leave = image.code_range(released.start) or (0, 0)
+        if leave == (0, 0):
+            raise UnsupportedBuild(f"{image.name} does not say where {released.name} ends", "try another --engine")
+    elif version >= (3, 11, 0):
+        sites = tuple(base.of(Role.RAISE))
+        registers |= {name: base.registers[name] for name in ("raise.frame", "raise.tstate")}
+        blind_spots += (_OUTLIVING,)
+    else:
+        sites = (_traceback_site(image),)
+        registers["raise.frame"] = "rdi"  # System V ABI: the first argument
+        blind_spots += (_OUTLIVING,)
+    return WatchPlan(
+        engine=ENGINE,
+        sites=sites,
+        registers=registers,
+        start_by=base.start_by,
+        resume_mask=base.resume_mask,
+        creator_oparg=base.creator_oparg,
+        may_repeat=True,
+        notes=base.notes,
+        blind_spots=blind_spots,
+        leave=leave,
+        returns=returns,
+        lasti_bytes=UNIT_BYTES if version >= (3, 10, 0) else 1,
+        fresh=_fresh(version),
+    )
+
+
+def _returns(version: tuple[int, int, int]) -> tuple[int, ...]:
+    if version < (3, 8, 0):  # a return within "try: finally:" ends behind the finally block
+        return (_RETURN_VALUE, _END_FINALLY)
+    if version < (3, 11, 0):
+        return (_RETURN_VALUE,)
+    numbers = opcodes(version[:2])
+    return tuple(numbers[name] for name in _RETURN if name in numbers)
+
+
+def _fresh(version: tuple[int, int, int]) -> int:
+    if version < (3, 10, 0):
+        return 0  # f_lasti is set before the unit is fetched
+    if version < (3, 11, 0):
+        return -1
+    # instr_ptr (3.13) points at the first unit or before it, prev_instr (3.11, 3.12) always before it.
+    return 0 if version >= (3, 13, 0) else UNIT_BYTES
+
+
+def _traceback_site(image: Image) -> Site:
+    symbol = image.symbol(_TRACEBACK)
+    if symbol is None:
+        raise UnsupportedBuild(f"{image.name} has no symbol {_TRACEBACK}", "try another --engine")
+    code = Code(image)
+    steps = list(code.straight(symbol.address, limit=12))
+    chosen = first_emulated(copies(steps, "rdi"), lambda _, held: "rdi" in held)
+    return code.site(Role.RAISE, _TRACEBACK, symbol.address, chosen[0] if chosen else steps[0])

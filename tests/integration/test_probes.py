@@ -1,0 +1,122 @@
+"""What ``pylat probes`` sees of a live interpreter before, during and after a measurement; and the JIT."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latency.cache import Cache
+from latency.cpython.interpreter import Target
+from tests.lab import Interpreter
+from tests.pylat_command import Tracing, pylat
+from tests.target_program import TargetProgram
+
+Start = Callable[..., TargetProgram]
+
+FIRST_S, AGAIN_S = 0.3, 0.05
+"""CPU seconds to identify a build and find its sites: the first time, and with a kept plan."""
+
+
+def seen(pid: int) -> dict[str, Any]:
+    shown = pylat("probes", "-p", pid, "--json")
+    assert shown.status == 0, shown.err
+    result: dict[str, Any] = json.loads(shown.out)
+    return result
+
+
+def sites(shown: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from shown["engines"][shown["engine"]]
+
+
+def states(places: Iterator[dict[str, Any]]) -> set[str]:
+    return {place["state"] for place in places}
+
+
+def test_the_probes_are_seen_while_it_is_measured_and_gone_after(interpreter: Interpreter, start_target: Start) -> None:
+    target = start_target(interpreter, "requests.py", 1)
+    before = seen(target.pid)
+    assert states(sites(before)) == {"as in the file"}
+    assert before["python"] == interpreter.version
+    with Tracing("-p", target.pid, "--func", "handle_request", "-j") as tracing:
+        during = seen(target.pid)
+        assert states(sites(during)) == {"int3"}
+        assert [place["code"] for place in sites(during)] == [place["code"] for place in sites(before)]
+        tracing.stop()
+    assert seen(target.pid) == before
+
+
+def test_the_semaphores_are_up_while_the_markers_are_probed(
+    interpreters: list[Interpreter], start_target: Start
+) -> None:
+    interpreter = next(it for it in interpreters if it.id == "3.9.2-debian-bullseye")
+    target = start_target(interpreter, "requests.py", 1)
+    calls = ("function__entry", "function__return")
+
+    def values() -> set[int]:
+        return {it["semaphore_value"] for it in seen(target.pid)["markers"] if it["name"] in calls}
+
+    assert values() == {0}
+    with Tracing("-p", target.pid, "--func", "handle_request", "--engine", "usdt", "-j") as tracing:
+        assert values() == {1}
+        tracing.stop()
+    assert values() == {0}
+
+
+def test_a_build_is_looked_at_soon_and_sooner_from_the_cache(
+    interpreter: Interpreter,
+    start_target: Start,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    target = start_target(interpreter, "requests.py", 1)
+    Target(target.pid, cache=Cache(tmp_path / "imports"))
+    cost_s, plans = [], []
+    for _ in range(3):
+        begin = time.process_time()
+        plans.append(Target(target.pid, cache=Cache(tmp_path / "cache")).plan)
+        cost_s.append(time.process_time() - begin)
+    first_s, again_s = cost_s[0], min(cost_s[1:])
+    record_property("first_s", first_s)
+    record_property("again_s", again_s)
+    print(f"{interpreter.id}: {first_s * 1e3:.0f} ms, from the cache {again_s * 1e3:.1f} ms")
+    assert plans[1] == plans[0]
+    assert first_s <= FIRST_S
+    assert again_s <= AGAIN_S
+
+
+HOT = """
+from protocol import serve, truth
+
+def total(count):
+    result = 0
+    for number in range(count):
+        result += number * number
+    return result
+
+def run():
+    for _ in range(300):
+        total(3000)
+    return {"total": truth(300)}
+
+serve(run)
+"""
+
+
+@pytest.mark.cpython(min=(3, 14), max=(3, 15))
+@pytest.mark.parametrize(("setting", "on"), [(None, False), ("0", False), ("1", True)])
+def test_a_jit_that_is_on_is_a_blind_spot(
+    interpreter: Interpreter, start_target: Start, tmp_path: Path, setting: str | None, on: bool
+) -> None:
+    script = tmp_path / "hot.py"
+    script.write_text(HOT)
+    target = start_target(interpreter, script, environ={} if setting is None else {"PYTHON_JIT": setting})
+    target.run()
+    if "jit-capable" not in Target(target.pid, cache=Cache(tmp_path / "cache")).build.flags:
+        pytest.skip("this build has no JIT")
+    shown = pylat("check", "-p", target.pid)
+    assert ("the JIT is on" in shown.out) is on

@@ -1,0 +1,191 @@
+"""The watch engine: exact on every CPython of the lab, without a write to the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+
+from latency.cpython.interpreter import Target
+from latency.errors import AttachError, NoFunctionMatches, UsageError
+from latency.recording import Options, Recording
+from latency.target.process import Process
+from latency.tracing.watch import WatchSession
+from tests.lab import Interpreter
+from tests.target_program import TargetProgram
+
+Start = Callable[..., TargetProgram]
+
+KEPT = {"kept", "raised_and_kept"}
+SUSPENDING = {"suspends"}
+BUCKET = 2 ** (1 / 16) - 1
+"""Width of a histogram's bucket, relative to where it begins: 4.4 %."""
+RESOLUTION_NS = 25_000
+"""What a call may seem longer or shorter: the engine says that it does not resolve less than about 15 µs."""
+
+
+def session(target: Target, *functions: str) -> WatchSession:
+    return WatchSession(target, Options(func=functions, engine="watch"))
+
+
+def watched(pid: int) -> Target:
+    return Target(pid, engine="watch")
+
+
+def lost(recording: Recording) -> dict[str, int]:
+    return {name: count for name, count in recording.losses.as_dict().items() if count}
+
+
+def ends(recording: Recording) -> dict[str, tuple[int, int, int]]:
+    return {each.function.qualname: (each.returned, each.raised, each.open) for each in recording.functions}
+
+
+def test_every_kind_of_call_is_counted_exactly_and_nothing_is_lost(
+    interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(interpreter, "watched.py")
+    truth = program.run()
+    target = watched(program.pid)
+    names = sorted(truth.keys() - KEPT - SUSPENDING)
+    for pair in (names[at : at + 2] for at in range(0, len(names), 2)):
+        with session(target, *pair) as measuring:
+            measuring.start()
+            program.run()
+            recording = measuring.stop()
+        assert ends(recording) == {name: (truth[name]["returned"], truth[name]["raised"], 0) for name in pair}
+        assert lost(recording) == {}
+
+
+def test_a_frame_that_outlives_its_call_is_measured_or_counted_as_lost(
+    interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(interpreter, "watched.py")
+    with session(watched(program.pid), *KEPT) as measuring:
+        measuring.start()
+        truth = program.run()
+        recording = measuring.stop()
+    calls = truth["kept"]["calls"]
+    seen = ends(recording)
+    assert seen["raised_and_kept"] == (0, calls, 0)
+    if interpreter.minor >= (3, 12):
+        assert seen["kept"] == (calls, 0, 0)
+        assert lost(recording) == {}
+    else:
+        assert seen["kept"] == (0, 0, 0)
+        assert lost(recording) == {"unmatched_entry": calls}
+
+
+def test_percentiles_are_the_targets_own_as_far_as_the_engine_resolves(
+    interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(interpreter, "requests.py", 500, "durations")
+    with session(watched(program.pid), "handle_request", "worker") as measuring:
+        measuring.start()
+        program.run()
+        recording = measuring.stop()
+    (requests,) = (each for each in recording.functions if each.function.qualname == "handle_request")
+    durations_ns = np.fromfile(program.directory / "durations", np.int64)
+    assert requests.calls == len(durations_ns) == 2000
+    for percent, seen_ns in zip((50, 90), requests.percentiles_ns((0.5, 0.9)), strict=True):
+        own_ns = float(np.percentile(durations_ns, percent))
+        assert abs(seen_ns - own_ns) <= BUCKET * own_ns + RESOLUTION_NS, f"p{percent}"
+
+
+@pytest.mark.cpython(min=(3, 12))
+def test_nothing_is_written_to_the_target(interpreter: Interpreter, start_target: Start) -> None:
+    program = start_target(interpreter, "watched.py")
+    process = Process(program.pid)
+    before = code_of(process)
+    target = watched(program.pid)
+    with session(target, "one", "five") as measuring:
+        measuring.start()
+        assert code_of(process) == before
+        for points in measuring.functions:
+            assert process.read(points.entry, 1) == b"\0"
+    assert code_of(process) == before
+    assert program.quit() == 0
+
+
+def code_of(process: Process) -> list[bytes]:
+    """All that the process can execute."""
+    return [
+        process.read_some(mapping.start, mapping.end - mapping.start)
+        for mapping in process.maps()
+        if mapping.executable and mapping.inode
+    ]
+
+
+def test_watchpoints_that_are_taken_are_said_and_are_free_again_at_the_end(
+    own_interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(own_interpreter, "watched.py")
+    target = watched(program.pid)
+    with session(target, "one", "two") as first:
+        first.start()
+        with session(target, "three") as second, pytest.raises(AttachError, match="watchpoints are taken"):
+            second.start()
+        truth = program.run()
+        assert ends(first.stop())["one"] == (truth["one"]["returned"], 0, 0)
+    with session(target, "three") as third:
+        third.start()
+
+
+def test_two_sessions_share_the_registers(own_interpreter: Interpreter, start_target: Start) -> None:
+    program = start_target(own_interpreter, "watched.py")
+    target = watched(program.pid)
+    with ExitStack() as stack:
+        both = [stack.enter_context(session(target, name)) for name in ("one", "two")]
+        for each in both:
+            each.start()
+        truth = program.run()
+        for each, name in zip(both, ("one", "two"), strict=True):
+            assert ends(each.stop()) == {name: (truth[name]["returned"], 0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("functions", "error", "text"),
+    [
+        (("suspends",), UsageError, "suspends is a generator"),
+        (("one", "two", "three"), UsageError, r"3 functions match \(one, three, two\)"),
+        ((), UsageError, "measures single functions"),
+        (("no_such",), NoFunctionMatches, "no function matches 'no_such'"),
+    ],
+)
+def test_what_cannot_be_watched_is_refused(
+    own_interpreter: Interpreter,
+    start_target: Start,
+    functions: tuple[str, ...],
+    error: type[Exception],
+    text: str,
+) -> None:
+    program = start_target(own_interpreter, "watched.py")
+    target = watched(program.pid)
+    with pytest.raises(error, match=text):
+        session(target, *functions)
+
+
+def test_a_target_that_ends_is_noticed_and_its_calls_are_kept(
+    own_interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(own_interpreter, "watched.py")
+    with session(watched(program.pid), "one") as measuring:
+        measuring.start()
+        truth = program.run()
+        assert measuring.poll() == ""
+        program.quit()
+        assert measuring.poll() == "exited"
+        assert ends(measuring.stop()) == {"one": (truth["one"]["returned"], 0, 0)}
+
+
+def test_the_report_says_what_is_not_resolved(own_interpreter: Interpreter, start_target: Start) -> None:
+    program = start_target(own_interpreter, "watched.py")
+    with session(watched(program.pid), "one") as measuring:
+        measuring.start()
+        program.run()
+        recording = measuring.stop()
+    assert recording.target.engine == "watch"
+    assert any("are not resolved" in line for line in recording.blind_spots)
+    assert recording.overhead is not None
+    assert recording.overhead.hits >= 3 * recording.calls

@@ -1,0 +1,163 @@
+"""Where a function is watched, on code objects of made-up memory and of this very process."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from types import CodeType
+from typing import Any
+
+import pytest
+
+from latency.cpython.functions import LiveFunction
+from latency.cpython.offsets import Offsets, load
+from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, has_ended, registers_needed, watch_points
+from latency.errors import UnsupportedBuild, UsageError
+from latency.recording import Function
+from latency.target.process import Process
+
+CODE, UNITS, FRAME = 0x10000, 0x20000, 0x30000
+
+
+class Memory(Process):
+    """A process of a few words."""
+
+    def __init__(self) -> None:
+        self.bytes: dict[int, int] = {}
+
+    def __del__(self) -> None:
+        """Nothing is open."""
+
+    def put(self, address: int, value: int, size: int = 8) -> None:
+        self.bytes.update({address + place: byte for place, byte in enumerate(value.to_bytes(size, "little"))})
+
+    def read_some(self, address: int, size: int) -> bytes:
+        return bytes(self.bytes.get(address + place, 0) for place in range(size))
+
+
+def live(address: int = CODE, kind: str = "function") -> LiveFunction:
+    return LiveFunction(address, Function("f", "f.py", 1, kind), "")
+
+
+def memory(offsets: Offsets, *, count: int = 3, first: int = 2) -> Memory:
+    made = Memory()
+    made.put(CODE + offsets["object.refcnt"], count)
+    if "code.code_object" in offsets:
+        made.put(CODE + offsets["code.code_object"], UNITS)
+    else:
+        made.put(CODE + offsets["code.first_traceable"], first, 4)
+    return made
+
+
+@pytest.mark.parametrize("minor", range(11, 16))
+def test_from_3_11_the_entry_is_the_oparg_of_the_first_resume(minor: int) -> None:
+    offsets = load((3, minor))
+    points = watch_points(memory(offsets), offsets, live())
+    assert points.units == CODE + offsets["code.code_adaptive"]
+    assert points.entry == points.units + 2 * 2 + 1
+    assert points.count == CODE
+
+
+@pytest.mark.parametrize("minor", range(6, 11))
+def test_to_3_10_the_entry_is_the_oparg_of_the_first_unit(minor: int) -> None:
+    offsets = load((3, minor))
+    points = watch_points(memory(offsets), offsets, live())
+    assert points.units == UNITS + offsets["bytes.data"]
+    assert points.entry == points.units + 1
+
+
+@pytest.mark.parametrize("minor", range(6, 16))
+def test_the_count_is_aligned_as_the_processor_demands(minor: int) -> None:
+    offsets = load((3, minor))
+    assert watch_points(memory(offsets), offsets, live()).count % COUNT_BYTES == 0
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython" or sys.version_info < (3, 11), reason="reads its own code")
+def test_the_entry_of_a_function_of_this_process_is_a_resume_unit() -> None:
+    def function() -> int:
+        return 1
+
+    code: Any = function.__code__
+    assert isinstance(code, CodeType)
+    process = Process(os.getpid())
+    points = watch_points(process, load(sys.version_info[:2]), live(id(code)))
+    index = points.entry - 1 - points.units
+    assert process.read(points.entry, 1) == code.co_code[index + 1 : index + 2] == b"\0"
+    before = int.from_bytes(process.read(points.count, COUNT_BYTES), "little")
+    more = [code] * 5
+    assert int.from_bytes(process.read(points.count, COUNT_BYTES), "little") == before + len(more)
+    gc.collect()
+
+
+@pytest.mark.parametrize("kind", ["generator", "coroutine", "async_generator"])
+def test_what_suspends_is_refused_by_its_name(kind: str) -> None:
+    offsets = load((3, 12))
+    with pytest.raises(UsageError, match=rf"f is a {kind.replace('_', ' ')}"):
+        watch_points(memory(offsets), offsets, live(kind=kind))
+
+
+@pytest.mark.parametrize(("minor", "count"), [(12, 0xFFFF_FFFF), (13, 0xFFFF_FFFF), (14, 0xC000_0000)])
+def test_code_with_an_immortal_count_is_refused(minor: int, count: int) -> None:
+    offsets = load((3, minor))
+    with pytest.raises(UsageError, match="immortal"):
+        watch_points(memory(offsets, count=count), offsets, live())
+
+
+def test_before_3_12_no_count_is_immortal() -> None:
+    offsets = load((3, 11))
+    assert watch_points(memory(offsets, count=0xFFFF_FFFF), offsets, live()).count
+
+
+def test_a_code_object_that_begins_nowhere_is_refused() -> None:
+    offsets = load((3, 12))
+    with pytest.raises(UnsupportedBuild, match="begins at unit"):
+        watch_points(memory(offsets, first=1 << 31), offsets, live())
+
+
+def test_functions_that_share_their_units_share_a_register() -> None:
+    offsets = load((3, 9))
+    made = memory(offsets)
+    other = 0x50000
+    made.put(other + offsets["code.code_object"], UNITS)
+    points = [watch_points(made, offsets, live(address)) for address in (CODE, other)]
+    assert registers_needed(points) == 3
+
+
+def plan(**more: Any) -> WatchPlan:
+    return WatchPlan(engine="watch", sites=(), registers={}, start_by="oparg", **more)
+
+
+@pytest.mark.parametrize(
+    ("minor", "member", "running", "ended"),
+    [(6, "frame.executing", 1, 0), (9, "frame.executing", 1, 0), (10, "frame.state", 0, 1), (10, "frame.state", 0, 3)],
+)
+def test_to_3_10_a_frame_says_whether_it_runs(minor: int, member: str, running: int, ended: int) -> None:
+    offsets = load((3, minor))
+    made = Memory()
+    made.put(FRAME + offsets["frame.code"], CODE)
+    for state, expected in (running, False), (ended, True):
+        made.put(FRAME + offsets[member], state, 1)
+        assert has_ended(made, offsets, plan(), FRAME, CODE) is expected
+
+
+def test_in_3_11_a_frame_that_stands_at_a_return_has_ended() -> None:
+    offsets = load((3, 11))
+    made = Memory()
+    made.put(FRAME + offsets["frame.code"], CODE)
+    made.put(FRAME + offsets["frame.instr"], UNITS)
+    for opcode, expected in (1, False), (83, True):
+        made.put(UNITS, opcode, 1)
+        assert has_ended(made, offsets, plan(returns=(83,)), FRAME, CODE) is expected
+
+
+def test_a_frame_that_is_anothers_by_now_has_ended() -> None:
+    offsets = load((3, 11))
+    made = Memory()
+    made.put(FRAME + offsets["frame.code"], CODE + 8)
+    assert has_ended(made, offsets, plan(), FRAME, CODE)
+
+
+def test_from_3_12_every_end_is_seen() -> None:
+    offsets = load((3, 12))
+    assert not has_ended(Memory(), offsets, plan(leave=(1, 2)), FRAME, CODE)
