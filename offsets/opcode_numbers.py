@@ -3,8 +3,8 @@
     offsets/opcode_numbers.py PYTHON [PYTHON …]          # interpreters of the versions to write
     offsets/opcode_numbers.py --check PYTHON [PYTHON …]  # exit with 1 where the file says otherwise
 
-Sources: ``opcode.h`` of the interpreter's headers for 3.11 and 3.12, its module ``_opcode_metadata`` from 3.13 on. Both know
-the specialised and instrumented opcodes too. Other versions in the file are left as they are.
+Sources: ``opcode.h`` of the interpreter's headers for 3.11 and 3.12, its module ``_opcode_metadata`` from 3.13 on.
+Both know the specialised and instrumented opcodes too. Other versions in the file are left as they are.
 """
 
 from __future__ import annotations

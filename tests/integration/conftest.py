@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -15,6 +17,7 @@ from tests import lab
 from tests.lab import Interpreter
 from tests.requirements import require
 from tests.target_program import TargetProgram
+from tests.watch import Watch
 
 _tried = pytest.StashKey[set[tuple[int, int]]]()
 _found = cache(lab.interpreters)
@@ -51,11 +54,24 @@ def own_interpreter(interpreters: list[Interpreter]) -> Interpreter:
     return next(it for it in interpreters if Path(it.path).resolve() == own)
 
 
+@pytest.fixture(scope="session")
+def environment_interpreter() -> Interpreter:
+    """What runs the tests, and so has the packages of the development environment."""
+    return Interpreter(platform.python_version(), sys.executable, None, "environment")
+
+
 @pytest.fixture
 def start_target() -> Iterator[Callable[..., TargetProgram]]:
     """``start_target(interpreter, script, *arguments, **options)``: a ready program, killed after the test."""
     with ExitStack() as stack:
         yield lambda *arguments, **options: stack.enter_context(TargetProgram(*arguments, **options))
+
+
+@pytest.fixture
+def watch() -> Iterator[Callable[..., Watch]]:
+    """``watch(pid, patterns, **options)``: a measurement that has begun, taken away after the test."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(Watch(*arguments, **options))
 
 
 def pytest_runtest_call(item: pytest.Item) -> None:

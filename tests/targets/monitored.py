@@ -3,10 +3,12 @@
 monitored.py PROGRAM    prints {"claimed": {qualname: truth}, "counted": {qualname: truth}}
 """
 
+import dis
 import os
 import runpy
 import sys
 from collections import Counter
+from functools import lru_cache
 
 import protocol
 
@@ -15,9 +17,15 @@ events = monitoring.events
 started, returned, raised, suspensions = Counter(), Counter(), Counter(), Counter()
 
 
-def on_unwind(code, _offset, exception):
-    # a suspended generator that is closed ends by this exception; whether it runs for it depends on the version
-    if not isinstance(exception, GeneratorExit):
+@lru_cache(maxsize=None)
+def start_of(code):
+    return next(it.offset for it in dis.get_instructions(code) if it.opname == "RESUME")
+
+
+def on_unwind(code, offset, exception):
+    # a suspended generator that is closed ends by this exception; whether it runs for it depends on the version;
+    # one that never started is unwound as well
+    if not isinstance(exception, GeneratorExit) and offset >= start_of(code):
         raised[code.co_qualname] += 1
 
 

@@ -38,6 +38,16 @@ def truth(returned=0, raised=0, suspensions=0, abandoned=0):
     }
 
 
+def added(truths):
+    """The truth of several runs together; one name in several of them stands for the functions of all."""
+    total = {}
+    for known in truths:
+        for name, numbers in known.items():
+            before = total.get(name, truth())
+            total[name] = {key: before[key] + number for key, number in numbers.items()}
+    return total
+
+
 class Scenarios:
     """Functions that each run a scenario, and ``known``: the truth of what they call, by qualname."""
 

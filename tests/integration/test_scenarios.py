@@ -1,0 +1,128 @@
+"""Counts and times against programs that know their own, on every CPython of the lab."""
+
+from __future__ import annotations
+
+import bisect
+import importlib.util
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+from latency.histogram import Histogram, longest_ns
+from tests.lab import Interpreter
+from tests.requirements import require
+from tests.target_program import TargetProgram
+from tests.targets.protocol import added
+from tests.watch import Watch, of_names, unaccounted, wrong
+
+Start = Callable[..., TargetProgram]
+StartWatch = Callable[..., Watch]
+
+_CLOCK_NS = 500  # that of 3.6 is a floating-point number of seconds
+_NEAR_NS = 10_000
+
+
+def assert_exact(target: TargetProgram, watch: StartWatch) -> None:
+    """Every function from the first run on, and at the same time those of the program by name in the second run."""
+    every = watch(target.pid)
+    first = target.run()
+    some = watch(target.pid, first)
+    second = target.run()
+    seen_some, seen_every = some.stop(), every.stop()
+    assert wrong(seen_some, second) == {}
+    assert wrong(seen_every, added([first, second])) == {}
+    assert unaccounted(seen_every) == 0
+
+
+def test_every_count_is_exact(interpreter: Interpreter, start_target: Start, watch: StartWatch) -> None:
+    assert_exact(start_target(interpreter, "everything.py"), watch)
+
+
+def test_coverage_changes_no_count(
+    environment_interpreter: Interpreter, start_target: Start, watch: StartWatch
+) -> None:
+    require(importlib.util.find_spec("coverage"), "coverage is not installed (script/setup --tests)")
+    assert_exact(start_target(environment_interpreter, "instrumented.py"), watch)
+
+
+def test_greenlets_are_told_apart(environment_interpreter: Interpreter, start_target: Start, watch: StartWatch) -> None:
+    require(importlib.util.find_spec("gevent"), "gevent is not installed (script/setup --tests)")
+    assert_exact(start_target(environment_interpreter, "greenlets.py", "gevent"), watch)
+
+
+def test_times_lie_within_what_the_program_measures(
+    interpreter: Interpreter, start_target: Start, watch: StartWatch
+) -> None:
+    target = start_target(interpreter, "timed.py", "times")
+    every = watch(target.pid)
+    truth = target.run()
+    recording = every.stop()
+    assert wrong(recording, truth) == {}
+    times = json.loads((target.directory / "times").read_text())
+    for name, (function,) in of_names(recording, times).items():
+        for kind in times[name]:
+            measured = getattr(function, kind)
+            assert measured is not None, f"{name} {kind}"
+            inner, outer = (sorted(its) for its in zip(*times[name][kind], strict=True))
+            assert_between(measured, inner, outer, f"{name} {kind}")
+        middle, known = function.wall.quantile(0.5), statistics.median(it for it, _ in times[name]["wall"])
+        assert abs(middle - known) <= known * (2 ** (1 / 16) - 1) + _NEAR_NS, name
+
+
+def assert_between(measured: Histogram, inner: Sequence[int], outer: Sequence[int], what: str) -> None:
+    """No call was shorter than from within nor longer than from around: so it is up to the end of each bucket."""
+    assert measured.count == len(inner), what
+    assert sum(inner) - _CLOCK_NS * len(inner) <= measured.sum_ns <= sum(outer) + _CLOCK_NS * len(outer), what
+    counted = 0
+    for place, count in enumerate(measured.counts.tolist()):
+        counted += count
+        end = longest_ns(measured.offset + place)
+        most, least = bisect.bisect(inner, end + _CLOCK_NS), bisect.bisect(outer, end - _CLOCK_NS)
+        assert least <= counted <= most, f"{what} up to {end} ns"
+
+
+def test_two_functions_of_one_name_are_two_rows(
+    own_interpreter: Interpreter, start_target: Start, watch: StartWatch
+) -> None:
+    target = start_target(own_interpreter, "scenarios.py")
+    some = watch(target.pid, ["twin"])
+    target.run()
+    assert sorted(each.calls for each in some.stop().functions) == [3, 5]
+
+
+def test_a_call_that_began_before_is_no_latency(
+    own_interpreter: Interpreter, start_target: Start, watch: StartWatch
+) -> None:
+    target = start_target(own_interpreter, "hanging.py")
+    target.run()  # one call of hangs has begun
+    some = watch(target.pid, ["hangs"])
+    target.run()  # it ends, and the next one begins
+    target.run()  # that ends, and another begins
+    recording = some.stop()
+    (hangs,) = recording.functions
+    assert (hangs.calls, hangs.open, recording.began_before) == (1, 1, 1)
+    assert recording.losses.total == 0
+
+
+def test_an_open_call_has_an_age(own_interpreter: Interpreter, start_target: Start, watch: StartWatch) -> None:
+    target = start_target(own_interpreter, "hanging.py")
+    some = watch(target.pid, ["hangs"])
+    began = target.run()
+    earlier_ns = time.monotonic_ns()
+    (hangs,) = some.stop().functions
+    assert hangs.open == 1
+    assert earlier_ns - began["inside_ns"] <= hangs.oldest_open_ns <= time.monotonic_ns() - began["before_ns"]
+
+
+def test_recursion_deeper_than_the_table_is_counted(
+    own_interpreter: Interpreter, start_target: Start, watch: StartWatch
+) -> None:
+    depth, times, held = 1500, 3, 1024
+    target = start_target(own_interpreter, "recursion.py", depth, times)
+    some = watch(target.pid, ["descend", "plunge"])
+    truth = target.run()
+    recording = some.stop()
+    for name, (function,) in of_names(recording, truth).items():
+        assert (function.calls, function.calls + (depth - held) * times) == (held * times, truth[name]["calls"])
+    assert recording.losses.too_deep == recording.losses.total == 2 * (depth - held) * times

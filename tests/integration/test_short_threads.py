@@ -1,0 +1,24 @@
+"""Threads come and go; what was kept of them goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.lab import Interpreter
+from tests.watch import Watch, wrong
+
+
+@pytest.mark.timeout(300)
+def test_a_hundred_thousand_short_threads_leave_no_residue(
+    own_interpreter: Interpreter, start_target: Callable[..., Any], watch: Callable[..., Watch]
+) -> None:
+    program = start_target(own_interpreter, "short_threads.py")
+    measurement = watch(program.pid)  # every function: each thread has open calls until its end
+    truth = program.run()
+    kept = len(list(measurement.session.program.threads.keys()))
+    recording = measurement.stop()
+    assert wrong(recording, truth) == {}
+    assert kept <= 1  # the main thread's own
