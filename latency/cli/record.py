@@ -64,7 +64,8 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
         targets = [Target(pid, engine=options.engine) for pid in dict.fromkeys(pids)]
         sessions: list[Session | WatchSession] = []
         for target in targets:
-            sessions.append(stack.enter_context(_session(target, options, arguments)))
+            sessions.append(_session(target, options, arguments))
+            stack.callback(sessions[-1].close)
         # From here on Ctrl-C ends the measurement, and nothing ends the clean-up.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
