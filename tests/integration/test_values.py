@@ -26,7 +26,7 @@ BOUNDS = (
     replace(UNBOUNDED, reads=20),
     Limits(characters=1000),
 )
-RANDOM_OBJECTS = 5_000
+RANDOM_OBJECTS = 1_000
 CORRUPTED_OBJECTS = 500
 
 
