@@ -515,10 +515,7 @@ static __always_inline void forget_thread(u32 tid)
     struct pylat_thread *thread = threads.lookup(&tid);
     if (!thread)
         return;
-    u32 zero = 0, depth = thread->depth;
-    struct pylat_counters *count = counters.lookup(&zero);
-    if (count)
-        count->thread_ended += thread->too_deep;
+    u32 depth = thread->depth;
     for (u32 i = 0; i < PYLAT_DEPTH; i++) {
         asm volatile("" : "+r"(i)); /* as in pylat_find */
         if (i >= depth)

@@ -80,10 +80,10 @@ struct pylat_open {
 
 /* The open calls of one thread. */
 struct pylat_thread {
-    u32 depth;      /* entries of open[] in use */
-    u32 too_deep;   /* open calls beyond the table */
-    u32 disordered; /* not 0 once a call ended that was not the innermost: an exit was missed, or greenlets */
-    u32 padding;
+    u32 depth;       /* entries of open[] in use */
+    u32 too_deep;    /* open calls beyond the table */
+    u32 disordered;  /* not 0 once a call ended that was not the innermost: an exit was missed, or greenlets */
+    u32 last_beyond; /* of the frame that was pushed beyond the table last: bits 3 to 34 of its address */
     pylat_space space;
     struct pylat_open open[PYLAT_DEPTH];
 };
@@ -134,7 +134,7 @@ struct pylat_counters {
     u64 negative;
     u64 bad_frame;
     u64 event_lost;
-    u64 thread_ended;
+    u64 thread_ended; /* counted here by the watch engine only; else by function: `cut` */
 };
 
 /* What the ring buffer carries: `kind` says which struct. */

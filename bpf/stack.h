@@ -73,6 +73,10 @@ static __always_inline int pylat_push(struct pylat_thread *thread, const struct 
         }
     }
     if (depth >= PYLAT_DEPTH) {
+        u32 beyond = call->frame >> 3;
+        if (may_repeat && thread->too_deep > 0 && thread->last_beyond == beyond)
+            return PYLAT_DUPLICATE;
+        thread->last_beyond = beyond;
         thread->too_deep++;
         return PYLAT_OVERFLOW;
     }
@@ -118,6 +122,7 @@ static __always_inline int pylat_pop(struct pylat_thread *thread, u64 frame, str
     int popped = pylat_pop_frame(thread, frame, call);
     if (popped == PYLAT_NOT_OPEN && thread->too_deep > 0) {
         thread->too_deep--;
+        thread->last_beyond = 0;
         return PYLAT_FROM_OVERFLOW;
     }
     return popped;
@@ -144,6 +149,7 @@ static __always_inline void pylat_suspend(struct pylat_suspended *kept, const st
 static __always_inline void pylat_run_beyond(struct pylat_thread *thread, struct pylat_suspended *kept, u64 now_ns)
 {
     thread->too_deep--;
+    thread->last_beyond = 0; /* its record tells a repeated entry */
     kept->running = 1;
     kept->resumed_ns = now_ns;
 }

@@ -49,7 +49,7 @@ def open_calls(program: Program) -> set[OpenCall]:
             began = suspended.get((space, frame), call) if call["flags"] & wire.RESUMED else call
             found.add(OpenCall(space, frame, int(began["start_ns"]), int(call["slot"])))
     for (space, frame), kept in suspended.items():
-        if not kept["running"]:
+        if not kept["running"] or kept["resumed_ns"]:  # suspended, or running without a place in a table
             found.add(OpenCall(space, frame, int(kept["start_ns"]), int(kept["slot"])))
     return found
 

@@ -40,7 +40,7 @@ STATISTICS = np.dtype(
 OPEN = np.dtype([("frame", "<u8"), ("start_ns", "<u8"), ("slot", "<u2"), ("active_slot", "<u2"), ("flags", "<u4")])
 THREAD = np.dtype(
     [
-        *((name, "<u4") for name in ("depth", "too_deep", "disordered", "padding")),
+        *((name, "<u4") for name in ("depth", "too_deep", "disordered", "last_beyond")),
         ("space", "<u8"),
         ("open", OPEN, (DEPTH,)),
     ]

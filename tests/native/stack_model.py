@@ -43,8 +43,8 @@ class Log:
     Attributes:
         events: op | thread << 4 | may_repeat << 8 | suspends << 9 | frame << 16, one for each event.
         stay: beside each exit, the event at which this stay on the stack began; -1 beside all others.
-        endings: (event, first start, active time, suspensions, starts of all stays) of each generator that ended where no
-            event was lost.
+        endings: (event, first start, active time, suspensions, starts of all stays) of each generator that ended
+            where no event was lost.
         lossy: (first event, whether events were lost) of each process.
     """
 
@@ -198,47 +198,56 @@ class Books:
         self.capacity = capacity
         self.open: dict[int, list[int]] = {}
         self.total = self.beyond = 0
+        self.last_beyond = -1
         self.disordered = False
         self.counts = dict.fromkeys((PUSHED, DUPLICATE, REPLACED, OVERFLOW, MATCHED, FROM_OVERFLOW, NOT_OPEN), 0)
 
     def enter(self, at: int, event: int, code: int, start: int) -> None:
         """Check one result against the books, and write it down."""
         frame = event >> 16
+        suspends = bool(event >> 9 & 1)
         starts = self.open.setdefault(frame, [])
-        said = f"event {at}, frame {frame}, result {code}, open since {starts}"
+        said = f"event {at}, frame {frame}, result {code}, open since {starts}, {self.total} + {self.beyond} open"
         self.counts[code] += 1
         if code == PUSHED:
-            assert self.total < self.capacity and not (starts and self.disordered), said
+            lawful = self.total < self.capacity and not (starts and self.disordered)
             starts.append(at)
             self.total += 1
         elif code == DUPLICATE:
-            assert event >> 8 & 1 and starts, said
+            lawful = bool(event >> 8 & 1 and (starts or (self.beyond and frame == self.last_beyond)))
         elif code == REPLACED:
-            assert starts, said
-            starts[-1] = at
+            lawful = bool(starts)
+            starts[-1:] = [at]
         elif code == OVERFLOW:
-            assert self.total == self.capacity, said
-            self.beyond += 1
+            lawful = self.total == self.capacity
+            self.counts[code] -= suspends  # it has a record of its own
+            self.beyond += not suspends
+            self.last_beyond = -1 if suspends else frame
         elif code == MATCHED:
             # Copies of one frame, which missed exits leave, keep their order only until a call ends out of order.
-            assert start in (starts if self.disordered else starts[-1:]), f"{said}, matched {start}"
-            starts.remove(start)
+            lawful = start in (starts if self.disordered else starts[-1:])
+            starts[:] = [each for each in starts if each != start]
             self.total -= 1
         elif code == FROM_OVERFLOW:
-            assert self.beyond and not starts, said
+            lawful = self.beyond > 0 and not starts and not suspends
             self.beyond -= 1
+            self.last_beyond = -1
         else:
-            assert code == NOT_OPEN and not self.beyond and not starts, said
+            lawful = code == NOT_OPEN and not (self.beyond and not suspends) and not starts
+        assert lawful, said
 
     def close(self) -> None:
-        """Each call that was pushed is open, matched or replaced; each beyond the table is, or was left."""
+        """Each call that the table took is matched or open (one that replaced another took its place)."""
         counts = self.counts
-        assert counts[PUSHED] + counts[REPLACED] == counts[MATCHED] + counts[REPLACED] + self.total
+        assert counts[PUSHED] == counts[MATCHED] + self.total
         assert counts[OVERFLOW] == counts[FROM_OVERFLOW] + self.beyond
 
 
 def assert_true(log: Log, results: Results) -> None:
-    """Where no event was lost: each stay that the table held ended with its own start, and nothing was replaced."""
+    """Where no event was lost: each stay that the table held ended with its own start, and nothing was replaced.
+
+    Generators are timed exactly beyond the table too, but for one that is reported twice there (docs/matching.md).
+    """
     starts = np.array([first for first, _ in log.lossy])
     lossless = np.repeat([not lossy for _, lossy in log.lossy], np.diff(starts, append=len(log.events)))
     assert not np.any(results.code[lossless] == REPLACED)
@@ -249,6 +258,7 @@ def assert_true(log: Log, results: Results) -> None:
     assert np.all(results.code[exits] == MATCHED)
     assert np.array_equal(results.start[exits], began.astype(np.uint64))
     for at, first, active, suspensions, stays in log.endings:
-        if all(results.code[stay] == PUSHED for stay in stays):
+        if results.code[first] == PUSHED or log.events[first] != log.events[first + 1]:
+            assert all(results.code[stay] in (PUSHED, OVERFLOW) for stay in stays), f"event {at}"
             found = (results.wall_start[at], results.active[at], results.suspensions[at])
             assert found == (first, active, suspensions), f"event {at}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,67 +16,7 @@ from latency.tracing import wire
 from tests.native import stack_model as model
 from tests.native.stack_model import DUPLICATE, FROM_OVERFLOW, MATCHED, NOT_OPEN, OVERFLOW, PUSHED, REPLACED
 
-# A smaller table fills sooner. It stays inside the real one, whose other places are left to show any stray write.
-SOURCE = """
-#include "pylat.h"
-#ifdef SMALL
-#undef PYLAT_DEPTH
-#define PYLAT_DEPTH SMALL
-#endif
-#include "stack.h"
-#include <stddef.h>
-#include <string.h>
-
-int push(struct pylat_thread *t, struct pylat_open *c, int may_repeat) { return pylat_push(t, c, may_repeat); }
-int pop(struct pylat_thread *t, u64 frame, struct pylat_open *c) { return 16 + pylat_pop(t, frame, c); }
-void suspend(struct pylat_suspended *k, struct pylat_open *c, u64 now) { pylat_suspend(k, c, now); }
-void resume(struct pylat_suspended *k, u64 frame, u64 now, struct pylat_open *c) { pylat_resume(k, frame, now, c); }
-
-struct result { u32 code, depth, too_deep, disordered; u64 start, wall_start, active, suspensions; };
-static struct pylat_suspended kept[FRAMES];
-static char known[FRAMES];
-
-/* One event for each u64 (see stack_model.Log); its index is its time. Generators as pylat.bpf.c handles them. */
-void replay(struct pylat_thread *threads, const u64 *events, struct result *results, int n)
-{
-    for (int now = 0; now < n; now++) {
-        int op = events[now] & 15, may_repeat = events[now] >> 8 & 1, suspends = events[now] >> 9 & 1;
-        struct pylat_thread *thread = &threads[events[now] >> 4 & 15];
-        u64 frame = events[now] >> 16;
-        struct result *r = &results[now];
-        struct pylat_open call = {.frame = frame, .start_ns = now, .flags = suspends ? PYLAT_SUSPENDS : 0};
-        r->code = 255;
-        if (op == 0) {
-            for (int i = 0; i < THREADS; i++)
-                memset(&threads[i], 0, offsetof(struct pylat_thread, open));
-            memset(known, 0, sizeof(known));
-        } else if (op == 1) {
-            r->code = pylat_push(thread, &call, may_repeat);
-        } else if (op == 4) {
-            if (!known[frame] || kept[frame].running)
-                continue;
-            pylat_resume(&kept[frame], frame, now, &call);
-            r->code = pylat_push(thread, &call, may_repeat);
-        } else {
-            int popped = pylat_pop(thread, frame, &call), resumed = call.flags & PYLAT_RESUMED;
-            r->code = 16 + popped;
-            r->start = call.start_ns;
-            if (op == 3 && popped == PYLAT_MATCHED && suspends) {
-                pylat_suspend(&kept[frame], &call, now);
-                known[frame] = 1;
-            } else if (op == 2) {
-                r->wall_start = resumed ? kept[frame].start_ns : call.start_ns;
-                r->active = now - call.start_ns + (resumed ? kept[frame].active_ns : 0);
-                r->suspensions = resumed ? kept[frame].suspensions : 0;
-                known[frame] = 0;
-            }
-        }
-        r->depth = thread->depth;
-        r->too_deep = thread->too_deep;
-        r->disordered = thread->disordered;
-    }
-}
-"""
+SOURCE = (Path(__file__).parent / "stack_shim.c").read_text()
 SMALL = 8
 CANARY = 0xA5
 RESULT = np.dtype(
@@ -101,10 +42,11 @@ class Stack:
         call = np.array([(frame, start_ns, slot, wire.NO_SLOT, flags)], wire.OPEN)
         return int(self.library.push(pointer(self.thread), pointer(call), int(may_repeat)))
 
-    def pop(self, frame: int) -> tuple[int, int | None]:
-        """The result, and when the call that ends had started."""
+    def pop(self, frame: int, *, anonymous: bool = True) -> tuple[int, int | None]:
+        """The result, and when the call that ends had started. ``anonymous``: it may be one beyond the table."""
         call = np.zeros(1, wire.OPEN)
-        result = int(self.library.pop(pointer(self.thread), ctypes.c_uint64(frame), pointer(call)))
+        function = self.library.pop if anonymous else self.library.pop_frame
+        result = int(function(pointer(self.thread), ctypes.c_uint64(frame), pointer(call)))
         return result, int(call["start_ns"][0]) if result == MATCHED else None
 
     def __getattr__(self, name: str) -> int:
@@ -122,7 +64,7 @@ def small(compile_bpf: Callable[..., ctypes.CDLL]) -> ctypes.CDLL:
     return compile_bpf(SOURCE, *sizes)
 
 
-@pytest.fixture()
+@pytest.fixture
 def stack(library: ctypes.CDLL) -> Stack:
     return Stack(library)
 
@@ -294,6 +236,29 @@ def test_a_clock_that_went_back_adds_no_active_time(library: ctypes.CDLL) -> Non
     generator.start(100)
     generator.suspend(90)
     assert generator.kept["active_ns"] == 0
+
+
+def test_a_suspending_call_beyond_the_table_is_not_too_deep(library: ctypes.CDLL, stack: Stack) -> None:
+    for frame in range(1, wire.DEPTH + 1):
+        stack.push(frame)
+    generator = Generator(library)
+    assert stack.push(10_000) == OVERFLOW
+    library.run_beyond(pointer(stack.thread), pointer(generator.kept), ctypes.c_uint64(100))
+    assert (stack.too_deep, generator.kept["running"]) == (0, 1)
+    assert library.ran_beyond(pointer(generator.kept), ctypes.c_uint64(130)) == 30
+
+
+def test_time_beyond_the_table_is_counted_once(library: ctypes.CDLL) -> None:
+    generator = Generator(library)
+    generator.kept["running"], generator.kept["resumed_ns"] = 1, 100
+    library.ran_beyond(pointer(generator.kept), ctypes.c_uint64(130))
+    assert library.ran_beyond(pointer(generator.kept), ctypes.c_uint64(150)) == 0
+
+
+def test_the_exit_of_a_suspending_call_is_never_taken_for_one_beyond_the_table(stack: Stack) -> None:
+    stack.thread["too_deep"] = 1
+    assert stack.pop(10, anonymous=False) == (NOT_OPEN, None)
+    assert stack.too_deep == 1
 
 
 def check(library: ctypes.CDLL, log: model.Log) -> model.Results:
