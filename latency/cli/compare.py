@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -33,9 +32,9 @@ def gates(arguments: argparse.Namespace) -> tuple[Gate, ...]:
 def show(comparison: Comparison, arguments: argparse.Namespace) -> None:
     """Print the comparison as the arguments ask for it, and write its picture. Raises RecordingError."""
     if arguments.format == "json":
-        text = json.dumps(render_json(comparison), indent=1) + "\n"
+        text = render_json(comparison)
     elif arguments.format == "benchmark":
-        text = json.dumps(custom_smaller_is_better(comparison), indent=1) + "\n"
+        text = custom_smaller_is_better(comparison)
     elif arguments.format in ("markdown", "github"):
         text = (render_markdown if arguments.format == "markdown" else render_github)(comparison)
     else:

@@ -19,7 +19,7 @@ STYLES = {
     Verdict.SAME: "green",
     Verdict.DESCRIBED: "",
 }
-_WIDTHS = (7, 10, 10, 10, 19)
+_WIDTHS = (7, 10, 10, 10, 18)
 _ALONE = 5
 
 

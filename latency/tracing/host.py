@@ -15,6 +15,7 @@ from latency.tracing.compiler import import_bcc
 
 _OLDEST_KERNEL = (5, 8)  # ring buffer
 _MULTI_KERNEL = (6, 6)  # uprobe-multi links
+_FIRST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, linux/proc_ns.h
 # linux/capability.h
 _CAP_SYS_PTRACE, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 19, 21, 38, 39
 
@@ -59,6 +60,16 @@ def require(**seams: Any) -> None:
     for check in checks(**{"bcc": None, **seams}):
         if check.error:
             raise check.error
+
+
+def require_first_pid_namespace(*, proc: Path = Path("/proc")) -> None:
+    """Following children needs the PIDs that the kernel itself uses.
+
+    Raises:
+        HostError: pylat runs in a PID namespace of its own, where processes have other numbers.
+    """
+    if os.readlink(proc / "self/ns/pid") != _FIRST_PID_NAMESPACE:
+        raise HostError("--children does not work inside a PID namespace (a container)", "run pylat on the host")
 
 
 def _machine(machine: str) -> Check:

@@ -267,8 +267,10 @@ class Program:
 
     @staticmethod
     def _close(descriptors: list[int]) -> None:
-        while descriptors:
-            os.close(descriptors.pop())
+        # Closing a link waits until no processor can be in its program any more: wait for all of them at once.
+        with ThreadPoolExecutor(len(descriptors) or 1) as pool:
+            list(pool.map(os.close, descriptors))
+        descriptors.clear()
 
 
 def sizes_agree(made: Object) -> bool:

@@ -23,6 +23,7 @@ from latency.tracing import opencalls, wire
 from latency.tracing.btf import member_offset
 from latency.tracing.calibration import HitCost, hit_cost
 from latency.tracing.compiler import Object, kept_or_compiled
+from latency.tracing.host import require_first_pid_namespace
 from latency.tracing.parameters import Capacity, cflags
 from latency.tracing.program import Program, needed, sizes_agree
 from latency.tracing.reading import Reading, Slices
@@ -76,6 +77,8 @@ class Session:
         self._hit_cost: HitCost | None = None
         self._started_at = datetime.now(timezone.utc)
         self._info = target.info()  # now, while it lives
+        if options.children:
+            require_first_pid_namespace()
         matcher = Matcher.parse(options.func, regex=options.regex) if options.func else None
         self._names = matcher.bare_names if matcher else None
         self.table = FunctionTable(self.spaces, target.build, target.offsets, matcher)

@@ -36,6 +36,7 @@ class FunctionTable:
         self._offsets = offsets
         self._matcher = matcher
         self._slots: dict[int, Function | None] = {}  # None: met while running, and not wanted
+        self._met: dict[tuple[int, int], Function] = {}  # wanted, by space and address: forked children have them too
         self._ripe: set[int] = set()  # slots that were of no more use at the last look
         self.retired: list[tuple[Function | None, np.void]] = []
 
@@ -107,6 +108,8 @@ class FunctionTable:
         value["slot"] = value["active_slot"] = wire.NO_SLOT
         value["flags"] = wire.STRUCK_OUT
         if wanted:
+            if number:  # where children are followed
+                self._met[number, address] = function
             value["slot"], value["active_slot"] = slot, active_slot
             value["flags"] = wire.WANTED | (wire.SUSPENDS if function.kind != "function" else 0)
         self._decide(program, slot, key, value)
@@ -117,6 +120,9 @@ class FunctionTable:
             function = self._slots[slot]
             return function, function is not None
         space, code, dead = int(row["space"]), int(row["code"]), bool(row["flags"] & wire.DEAD)
+        if inherited := self._inherited(space, code):
+            self._slots[slot] = inherited
+            return inherited, True
         live = self._spaces.known_code(space, code) or (None if dead else self._described(space, code))
         if live is None:
             return None, True
@@ -188,6 +194,14 @@ class FunctionTable:
         of["code"], of["space"], of["flags"] = live.address, space.number, flags
         self._slots[slot] = live.function
         return slot
+
+    def _inherited(self, number: int, address: int) -> Function | None:
+        """What a process that this one was forked from has met there: the program asks for no name a second time."""
+        while (space := self._spaces.get(number)) and space.parent:
+            number = space.parent
+            if (number, address) in self._met:
+                return self._met[number, address]
+        return None
 
     def _described(self, number: int, address: int) -> LiveFunction | None:
         space = self._spaces.get(number)

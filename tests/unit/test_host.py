@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from latency.errors import HostError, KernelTooOld, MissingBcc, NoPrivilege
-from latency.tracing.host import checks, require
+from latency.tracing.host import checks, require, require_first_pid_namespace
 
 SYS_ADMIN, SYS_PTRACE, PERFMON, BPF = 21, 19, 38, 39
 
@@ -103,3 +103,15 @@ def test_bcc_missing_is_said_exactly(machine: dict[str, Any]) -> None:
         raise MissingBcc("the Python module bcc is missing", "install the distribution's python3-bpfcc")
 
     assert isinstance(missing(**machine | {"bcc": absent}), MissingBcc)
+
+
+@pytest.mark.parametrize(("namespace", "refused"), [("pid:[4026531836]", False), ("pid:[4026532201]", True)])
+def test_children_are_followed_by_the_kernels_own_pids_only(tmp_path: Path, namespace: str, refused: bool) -> None:
+    link = tmp_path / "self/ns/pid"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(namespace)
+    if refused:
+        with pytest.raises(HostError, match="PID namespace"):
+            require_first_pid_namespace(proc=tmp_path)
+    else:
+        require_first_pid_namespace(proc=tmp_path)
