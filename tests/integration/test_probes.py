@@ -75,16 +75,17 @@ def test_a_build_is_looked_at_soon_and_sooner_from_the_cache(
 ) -> None:
     target = start_target(interpreter, "requests.py", 1)
     Target(target.pid, cache=Cache(tmp_path / "imports"))
+    # The best of three: a busy test machine stretches even CPU seconds.
     cost_s, plans = [], []
-    for _ in range(3):
+    for folder in ("one", "two", "three", "one", "two", "three"):
         begin = time.process_time()
-        plans.append(Target(target.pid, cache=Cache(tmp_path / "cache")).plan)
+        plans.append(Target(target.pid, cache=Cache(tmp_path / folder)).plan)
         cost_s.append(time.process_time() - begin)
-    first_s, again_s = cost_s[0], min(cost_s[1:])
+    first_s, again_s = min(cost_s[:3]), min(cost_s[3:])
     record_property("first_s", first_s)
     record_property("again_s", again_s)
     print(f"{interpreter.id}: {first_s * 1e3:.0f} ms, from the cache {again_s * 1e3:.1f} ms")
-    assert plans[1] == plans[0]
+    assert plans[3] == plans[0]
     assert first_s <= FIRST_S
     assert again_s <= AGAIN_S
 
