@@ -63,6 +63,14 @@ class Interpreter:
         """``"3.9.2-debian-bullseye"``: a name for a test parameter."""
         return f"{self.version}-{self.origin}"
 
+    @property
+    def embeddable(self) -> tuple[Path, Path] | None:
+        """(the folder of its headers, its shared libpython), where a C program can be built around it."""
+        name, prefix = f"python{self.minor[0]}.{self.minor[1]}", Path(self.path).parents[1]
+        headers = sorted(prefix.glob(f"include/{name}*/Python.h"))
+        libraries = sorted(prefix.glob(f"lib/lib{name}*.so.1.0")) or sorted(prefix.glob(f"lib/*/lib{name}.so.1.0"))
+        return (headers[0].parent, libraries[0]) if self.root is None and headers and libraries else None
+
     def command(self, *arguments: str, directory: str = "/") -> list[str]:
         """The command that runs the interpreter, with no process in between, in a directory as its root sees it."""
         if self.root is None:

@@ -70,12 +70,9 @@ def assert_measured_exactly(target: Hidden | TargetProgram) -> dict[str, Any]:
     return recorded
 
 
-def has_libpython(interpreter: Interpreter) -> tuple[Path, Path] | None:
-    """(headers, shared libpython) of an interpreter built from source."""
-    prefix, name = Path(interpreter.path).parents[1], "python{}.{}".format(*interpreter.minor)
-    headers = sorted(prefix.glob(f"include/{name}*/Python.h"))
-    libraries = sorted(prefix.glob(f"lib/lib{name}*.so.1.0"))
-    return (headers[0].parent, libraries[0]) if interpreter.origin == "source" and headers and libraries else None
+def can_mount_privately() -> bool:
+    """Whether a mount namespace can be made here; not below a root that is no mount point, as in a plain chroot."""
+    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 
 
 EMBEDDING = """
@@ -99,7 +96,7 @@ int main(int count, char **words) {
 def test_a_program_that_embeds_libpython_is_measured(
     interpreters: list[Interpreter], hide: Hide, tmp_path: Path, link: tuple[str, ...]
 ) -> None:
-    shared = {it: found for it in interpreters if (found := has_libpython(it))}
+    shared = {it: found for it in interpreters if (found := it.embeddable)}
     require(shared, "no CPython here with headers and a shared libpython")
     require(shutil.which("cc"), "no C compiler")
     source = tmp_path / "embedding.c"
@@ -108,7 +105,8 @@ def test_a_program_that_embeds_libpython_is_measured(
         program = tmp_path / f"order-service-{interpreter.version}"
         command = ["cc", "-w", *link, f"-I{headers}", source, library, f"-Wl,-rpath,{library.parent}", "-o", program]
         subprocess.run(command, check=True)
-        recorded = assert_measured_exactly(hide(program, PYTHONHOME=str(Path(interpreter.path).parents[1])))
+        home = {"PYTHONHOME": str(Path(interpreter.path).parents[1])}
+        recorded = assert_measured_exactly(hide(program, **home))
         assert recorded["executable"] == str(program)
         assert recorded["python"] == interpreter.version
 
@@ -135,6 +133,7 @@ def test_an_interpreter_below_another_root_is_measured(
 def test_an_interpreter_that_only_another_mount_namespace_has_is_measured(
     own_interpreter: Interpreter, hide: Hide, tmp_path: Path
 ) -> None:
+    require(can_mount_privately(), "no mount namespace can be made here")
     script = f'mount -t tmpfs none "{tmp_path}" && cp "$0" "{tmp_path}/it" && exec "{tmp_path}/it" "$@"'
     target = hide("unshare", "--mount", "sh", "-c", script, own_interpreter.path)
     assert not (tmp_path / "it").exists()
@@ -198,6 +197,7 @@ def test_a_process_that_calls_itself_otherwise_is_measured(own_interpreter: Inte
 def test_an_interpreter_in_another_pid_namespace_is_measured_by_its_pid_out_here(
     own_interpreter: Interpreter, hide: Hide
 ) -> None:
+    require(can_mount_privately(), "no mount namespace can be made here")
     target = hide("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", own_interpreter.path)
     assert target.pid == 1  # as it knows itself
     children = Path(f"/proc/{target.process.pid}/task/{target.process.pid}/children").read_text().split()

@@ -137,14 +137,12 @@ int main(void) {
 
 
 def embeddable(interpreters: list[Interpreter]) -> tuple[Interpreter, Path, Path]:
-    """(an interpreter, its headers, its libpython) of those built from source."""
-    for it in reversed(interpreters):
-        prefix = Path(it.path).parents[1]
-        headers = prefix / f"include/python{it.minor[0]}.{it.minor[1]}/Python.h"
-        libraries = sorted(prefix.glob(f"lib/libpython{it.minor[0]}.{it.minor[1]}.so.1.0"))
-        if it.origin == "source" and headers.exists() and libraries:
-            return it, headers.parent, libraries[0]
-    pytest.skip("no CPython here with headers and a shared libpython")
+    """(an interpreter, its headers, its shared libpython)."""
+    found = next((it for it in reversed(interpreters) if it.embeddable), None)
+    require(found, "no CPython here with headers and a shared libpython")
+    assert found is not None
+    assert found.embeddable is not None
+    return found, *found.embeddable
 
 
 def test_a_program_that_embeds_libpython_is_known_and_so_is_its_copy_of_a_variable(
