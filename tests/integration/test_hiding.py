@@ -14,7 +14,7 @@ import pytest
 
 from tests.lab import Interpreter
 from tests.pylat_command import Tracing
-from tests.requirements import require
+from tests.requirements import can_mount_privately, require
 from tests.target_program import TARGETS, TargetProgram
 
 DEPTH, TIMES = 50, 20
@@ -68,11 +68,6 @@ def assert_measured_exactly(target: Hidden | TargetProgram) -> dict[str, Any]:
     assert result.agrees(truth)
     recorded: dict[str, Any] = result.run["target"]
     return recorded
-
-
-def can_mount_privately() -> bool:
-    """Whether a mount namespace can be made here; not below a root that is no mount point, as in a plain chroot."""
-    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 
 
 EMBEDDING = """

@@ -15,7 +15,7 @@ from latency.target.build import Build, identify
 from latency.target.heap import code_objects
 from latency.target.process import Process
 from tests.lab import Interpreter
-from tests.requirements import require
+from tests.requirements import can_mount_privately, require
 from tests.target_program import TargetProgram
 
 StartTarget = Callable[..., TargetProgram]
@@ -107,6 +107,7 @@ def test_an_interpreter_whose_file_was_deleted_or_replaced_is_known(
 def test_an_interpreter_in_another_mount_namespace_is_known(
     own_interpreter: Interpreter, running: Callable[[list[str]], int], tmp_path: Path
 ) -> None:
+    require(can_mount_privately(), "no mount namespace can be made here")
     # inside, and only there, the directory holds the interpreter
     script = 'mount -t tmpfs none "$1" && cp "$2" "$1/it" && exec "$1/it" -S -c "$3"'
     pid = running(["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), own_interpreter.path, READY])
@@ -175,13 +176,9 @@ def test_a_program_that_embeds_libpython_is_known_and_so_is_its_copy_of_a_variab
 def test_two_interpreters_in_one_process_are_refused(
     interpreters: list[Interpreter], running: Callable[[list[str]], int], tmp_path: Path
 ) -> None:
-    libraries = [
-        path
-        for it in interpreters
-        if it.origin == "source"
-        for path in sorted((Path(it.path).parents[1] / "lib").glob(f"libpython{it.minor[0]}.{it.minor[1]}*.so.1.0"))
-    ]
-    require(len(libraries) > 1, "no two shared libpythons here")
+    _, _, library = embeddable(interpreters)
+    libraries = [library, tmp_path / library.name]
+    shutil.copy(*libraries)
     require(shutil.which("cc"), "no C compiler")
     source = tmp_path / "two.c"
     source.write_text(
