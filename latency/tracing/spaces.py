@@ -68,6 +68,8 @@ class Spaces(dict[int, Space]):
         while space := self.get(number):
             if address in space.lives:
                 return space.lives[address]
+            if not space.parent:
+                break  # 0 is no parent, but it is the number of a process that is followed alone
             number = space.parent
         return None
 

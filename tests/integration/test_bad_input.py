@@ -144,7 +144,8 @@ def test_a_recording_that_is_none_is_not_appended_to(target: TargetProgram, tmp_
 
 def test_an_ordinary_user_is_told_what_is_missing(target: TargetProgram) -> None:
     # imports first: such a user may not be able to read the checkout
-    script = "import os, sys; from latency.cli import main; os.setgroups([]); os.setgid(65534); os.setuid(65534); "
+    script = "import os, sys; import latency.cli.record; from latency.cli import main; "
+    script += "os.setgroups([]); os.setgid(65534); os.setuid(65534); "
     script += f"sys.exit(main(['-p', '{target.pid}', '--func', 'f']))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert_refused(Result(done.returncode, done.stdout, done.stderr), "may not use BPF", "CAP_BPF")
