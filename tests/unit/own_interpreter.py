@@ -14,5 +14,6 @@ def own_interpreter() -> Path:
     known = platform.machine() == "x86_64" and sys.implementation.name == "cpython"
     require(known and sys.version_info < (3, 16), "these tests run on a CPython that pylat knows")
     # not from sysconfig: Debian's names a libpython that its own interpreter does not use, and that need not be there
-    mapped = {line.split(maxsplit=5)[5].strip() for line in Path("/proc/self/maps").open() if "/libpython3" in line}
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    mapped = {line.split(maxsplit=5)[5] for line in maps if "/libpython3" in line}
     return Path(min(mapped)) if mapped else Path(sys.executable).resolve()
