@@ -23,8 +23,8 @@ def test_a_threaded_servers_calls_are_counted_exactly_and_their_percentiles_are_
     interpreter: Interpreter, start_target: Start
 ) -> None:
     far: dict[str, float] = {}
-    # A thread can lose its CPU between a probe and the target's own look at the clock. On a busy test machine that shows
-    # in the tail: counts are exact each time, the percentiles in one of three.
+    # A thread can lose its CPU between a probe and the target's own look at the clock. On a busy machine that shows in
+    # the tail: counts are exact each time, the percentiles in one of three.
     for _ in range(3):
         target = start_target(interpreter, "requests.py", 2500, "durations")
         with Tracing("-p", target.pid, "--func", "handle_request", "--func", "worker", "-j") as tracing:
