@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isqrt
+from math import ceil, isqrt
 from typing import TypeAlias
 
 import numpy as np
@@ -78,6 +78,27 @@ class Histogram:
         return cls(SCALE, BUCKET_MIN, np.asarray(counts, np.int64), int(sum_ns), int(min_ns), int(max_ns))
 
     @classmethod
+    def many(
+        cls, counts: NDArray[np.integer], sums_ns: ArrayLike, mins_ns: ArrayLike, maxs_ns: ArrayLike
+    ) -> list[Histogram]:
+        """:meth:`from_array` for each row of ``counts``, of shape (histograms, ``BUCKETS``): thousands in one go."""
+        used = counts != 0
+        any_ = used.any(axis=1)
+        firsts = np.where(any_, used.argmax(axis=1), 0)
+        lasts = np.where(any_, counts.shape[1] - used[:, ::-1].argmax(axis=1), 0)
+        numbers = (np.asarray(each).tolist() for each in (firsts, lasts, sums_ns, mins_ns, maxs_ns))
+        found = []
+        for row, first, last, sum_ns, min_ns, max_ns in zip(counts, *numbers, strict=True):
+            made = object.__new__(cls)
+            trimmed = row[first:last].astype(np.int64)
+            trimmed.flags.writeable = False
+            offset = BUCKET_MIN + first if last else 0
+            for name, value in zip(cls.__slots__, (SCALE, offset, trimmed, sum_ns, min_ns, max_ns), strict=True):
+                object.__setattr__(made, name, value)
+            found.append(made)
+        return found
+
+    @classmethod
     def from_values(cls, values_ns: ArrayLike) -> Histogram:
         """From whole nanoseconds, none negative, each counted in the bucket that the kernel side would choose."""
         values = np.asarray(values_ns, np.int64).ravel()
@@ -117,6 +138,8 @@ class Histogram:
         parts = [part.downscale(scale) for part in (self, *others) if len(part.counts)]
         if not parts:
             return Histogram.empty(scale)
+        if len(parts) == 1:
+            return parts[0]
         offset = min(part.offset for part in parts)
         counts = np.zeros(max(part.offset + len(part.counts) for part in parts) - offset, np.int64)
         for part in parts:
@@ -193,15 +216,15 @@ class Histogram:
 
         Log-linear inside the bucket and within the exact minimum and maximum: at most 4.4 % off, typically 0.2 %.
         """
-        found = np.full(len(qs), np.nan)
-        if len(self.counts):
-            reached = self.counts.cumsum()
-            low, high = self._edges_ns()
-            for column, q in enumerate(qs):
-                at = int(reached.searchsorted(_rank(q, reached[-1])))
-                inside = int(self.counts[at])
-                share = (q * int(reached[-1]) - (int(reached[at]) - inside)) / inside
-                found[column] = low[at] * (high[at] / low[at]) ** min(max(share, 0.0), 1.0)
+        if not len(self.counts):
+            return np.full(len(qs), np.nan)
+        reached = self.counts.cumsum()
+        low, high = self.edges_ns()
+        total = int(reached[-1])
+        at = reached.searchsorted([_rank(q, total) for q in qs])
+        inside = self.counts[at]
+        share = np.clip((np.asarray(qs) * total - (reached[at] - inside)) / inside, 0.0, 1.0)
+        found: Floats = low[at] * (high[at] / low[at]) ** share
         return found
 
     def rank_below(self, value_ns: float) -> float:
@@ -212,13 +235,13 @@ class Histogram:
             return 0.0
         if value_ns >= self.max_ns:
             return 1.0
-        low, high = self._edges_ns()
+        low, high = self.edges_ns()
         at = int(np.searchsorted(high, value_ns, side="left"))
         share = 1.0 if high[at] <= low[at] else float(np.log(value_ns / low[at]) / np.log(high[at] / low[at]))
         below = int(self.counts[:at].sum()) + int(self.counts[at]) * min(max(share, 0.0), 1.0)
         return below / self.count
 
-    def _edges_ns(self) -> tuple[Floats, Floats]:
+    def edges_ns(self) -> tuple[Floats, Floats]:
         """Where the buckets begin and end, the outermost ones at the exact minimum and maximum."""
         low, high = _bounds_ns(np.arange(self.offset, self.offset + len(self.counts)), self.scale)
         low[0], high[-1] = max(self.min_ns, 1), max(self.max_ns, 1)
@@ -263,7 +286,7 @@ def quantiles_of(
     total = reached[:, -1]
     found = np.empty((len(counts), len(qs)))
     for column, q in enumerate(qs):
-        at = (reached >= _rank(q, total)[:, None]).argmax(axis=1)
+        at = (reached >= _ranks(q, total)[:, None]).argmax(axis=1)
         inside, upto = counts[rows, at], reached[rows, at]
         share = np.clip((q * total - (upto - inside)) / np.maximum(inside, 1), 0.0, 1.0)
         low, high = _bounds_ns(at + offset, scale)
@@ -273,13 +296,19 @@ def quantiles_of(
     return found
 
 
-def _rank(q: float, total: ArrayLike) -> Counts:
+def _rank(q: float, total: int) -> int:
     """Which call, counted from 1 and the shortest, is the quantile."""
     if not 0 <= q <= 1:
         raise ValueError(f"a quantile is between 0 and 1, not {q}")
     # The whole number is only exceeded through rounding: 0.07 * 100 is 7.000000000000001.
-    rank: Counts = np.ceil(np.multiply(total, q * (1 - 1e-12))).astype(np.int64)
-    return np.maximum(rank, 1)
+    return max(ceil(total * (q * (1 - 1e-12))), 1)
+
+
+def _ranks(q: float, totals: ArrayLike) -> Counts:
+    """:func:`_rank` in each of many histograms."""
+    _rank(q, 1)
+    ranks: Counts = np.ceil(np.multiply(totals, q * (1 - 1e-12))).astype(np.int64)
+    return np.maximum(ranks, 1)
 
 
 def _bounds_ns(buckets: NDArray[np.integer], scale: int) -> tuple[Floats, Floats]:
@@ -288,45 +317,3 @@ def _bounds_ns(buckets: NDArray[np.integer], scale: int) -> tuple[Floats, Floats
     low: Floats = 1e9 * np.exp2((buckets - 1) / width)
     high: Floats = 1e9 * np.exp2(buckets / width)
     return low, high
-
-
-def slice_intervals(
-    slices: Sequence[Histogram], total: Histogram, qs: Sequence[float], confidence: float = 0.95
-) -> list[tuple[float, float] | None] | None:
-    """Confidence intervals of total's quantiles, from how much they move between slices of the measurement.
-
-    Calls are not independent of each other: intervals from order statistics cover 43-63 % where they promise 95 %.
-    So the slice is the unit. With F_k the share of slice k's calls below the overall quantile, the half-width in
-    rank is t(K - 1) * sd(F_k) / sqrt(K), each slice weighted by its calls; both ends are read off the histogram.
-    No interval is narrower than half a bucket either side, which is as well as the grid can tell.
-
-    Args:
-        slices: what was counted in equal, consecutive parts of the measurement.
-        total: all of it.
-        qs: quantiles, 0 .. 1.
-        confidence: the share of such intervals that hold the true quantile.
-
-    Returns:
-        (low_ns, high_ns) for each of qs, or None where the interval has no end: too few calls are beyond that
-        quantile. None altogether with fewer than ten slices that hold calls.
-    """
-    used = [part for part in slices if len(part.counts)]
-    if len(used) < 10:
-        return None
-    from scipy.special import stdtrit  # scipy is slow to import, and only error bars need it
-
-    factor = float(stdtrit(len(used) - 1, (1 + confidence) / 2))  # quantile of Student's t
-    weights = np.array([part.count for part in used], np.float64)
-    weights /= weights.mean()
-    resolution = 2.0 ** (0.5 / 2**total.scale)
-    found: list[tuple[float, float] | None] = []
-    for q, value in zip(qs, total.quantiles(qs), strict=True):
-        shares = np.array([part.rank_below(value) for part in used])
-        half = factor * float(np.sqrt(((weights * (shares - q)) ** 2).sum() / (len(used) - 1) / len(used)))
-        if q - half <= 0 or q + half >= 1:
-            found.append(None)
-            continue
-        low, high = total.quantiles([q - half, q + half])
-        low, high = min(low, value / resolution), max(high, value * resolution)
-        found.append((float(max(low, total.min_ns)), float(min(high, total.max_ns))))
-    return found

@@ -5,14 +5,14 @@ Unknown keys are ignored, so that a newer pylat can add some; what the contract 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from math import isfinite
 from typing import Any, TypeVar
 
 import numpy as np
 
-from latency.histogram import Histogram, between
+from latency.histogram import Histogram
 from latency.recording.model import (
     KINDS,
     Function,
@@ -24,6 +24,7 @@ from latency.recording.model import (
     Recording,
     TargetInfo,
 )
+from latency.recording.parts import Parts
 
 MAX_BUCKETS = 4096
 MAX_SCALE = 8
@@ -145,7 +146,7 @@ def _histogram(value: object) -> Histogram:
     return Histogram(scale, offset, np.array(counts, np.int64), _get(histogram, "sum_ns", _count), least, most)
 
 
-def _slices(value: object, whole: Histogram) -> tuple[Histogram, ...]:
+def _slices(value: object, whole: Histogram) -> Sequence[Histogram]:
     if not isinstance(value, list) or len(value) > MAX_SLICES:
         raise Invalid(f"not a list of at most {MAX_SLICES}")
     found = []
@@ -153,8 +154,11 @@ def _slices(value: object, whole: Histogram) -> tuple[Histogram, ...]:
         if not isinstance(part, list) or len(part) != 3:
             raise Invalid("not lists of offset, sum and counts")
         offset, counts = _buckets(part[0], part[2], whole.scale)
-        found.append(between(whole, offset, counts, _count(part[1])))
-    return tuple(found)
+        found.append(Histogram(whole.scale, offset, np.array(counts, np.int64), _count(part[1]), 0, 0))
+    try:
+        return Parts.of(found, whole) if found else ()
+    except ValueError:
+        raise Invalid("calls in buckets that the whole has not") from None
 
 
 def _buckets(offset: object, counts: object, scale: int) -> tuple[int, list[int]]:

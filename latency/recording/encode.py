@@ -9,6 +9,7 @@ from typing import Any
 
 from latency.histogram import Histogram
 from latency.recording.model import PERCENTILES, FunctionLatency, Recording, percentile_name
+from latency.recording.parts import Parts
 
 SCHEMA = "pylat/1"
 
@@ -57,7 +58,8 @@ def _function(latency: FunctionLatency) -> Json:
     if latency.slices:
         intervals = zip(names, latency.intervals_ns(), strict=True)
         encoded["intervals_ns"] = {name: [round(end, 1) for end in ends] for name, ends in intervals if ends}
-        encoded["slices"] = [[part.offset, part.sum_ns, part.counts.tolist()] for part in latency.slices]
+        parts = latency.slices
+        encoded["slices"] = (parts if isinstance(parts, Parts) else Parts.of(parts, latency.wall)).rows()
     return encoded
 
 

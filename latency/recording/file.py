@@ -32,7 +32,8 @@ class _Run(Generic[T]):
 
 def dumps(runs: Iterable[Recording]) -> str:
     """The text of a recording file: one run a line, so that tools for lines have something to hold on to."""
-    lines = ",\n".join(json.dumps(to_json(run), separators=(",", ":"), allow_nan=False) for run in runs)
+    with no_collector():
+        lines = ",\n".join(json.dumps(to_json(run), separators=(",", ":"), allow_nan=False) for run in runs)
     return f'{{"schema": "{SCHEMA}", "runs": [\n{lines}\n]}}\n'
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from uuid import uuid4
 
-from latency.histogram import Floats, Histogram, slice_intervals
+from latency.histogram import Floats, Histogram
+from latency.recording.parts import intervals_ns
 
 PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 """The quantiles that a recording and a report state."""
@@ -134,7 +135,7 @@ class FunctionLatency:
         suspensions: how often generators and coroutines yielded or awaited.
         wall: from entry to end; of a generator or coroutine, from its first start to its end.
         active: of a generator or coroutine, the time that it really ran; otherwise None.
-        slices: ``wall`` in equal, consecutive parts of the measurement, for error bars; or ().
+        slices: ``wall`` in equal, consecutive parts of the measurement, for error bars (``Parts``); or ().
         oldest_open_ns: how long the oldest open call had been running; 0 without one.
     """
 
@@ -146,7 +147,7 @@ class FunctionLatency:
     open: int = 0
     abandoned: int = 0
     suspensions: int = 0
-    slices: tuple[Histogram, ...] = ()
+    slices: Sequence[Histogram] = ()
     oldest_open_ns: int = 0
 
     @property
@@ -159,8 +160,8 @@ class FunctionLatency:
         return self.wall.quantiles(qs)
 
     def intervals_ns(self, qs: Sequence[float] = PERCENTILES) -> list[tuple[float, float] | None]:
-        """The 95 % interval of each quantile, or None where it is not known; see ``histogram.slice_intervals``."""
-        return slice_intervals(self.slices, self.wall, qs) or [None] * len(qs)
+        """The 95 % interval of each quantile, or None where it is not known; see ``recording.parts.intervals_ns``."""
+        return intervals_ns(self.slices, self.wall, qs) or [None] * len(qs)
 
 
 @dataclass(frozen=True)

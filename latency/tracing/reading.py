@@ -4,17 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from latency.histogram import BUCKETS, Histogram
+from latency.histogram import BUCKET_MIN, BUCKETS, Histogram
 from latency.recording import Function
+from latency.recording.parts import Parts
 from latency.tracing import wire
 from latency.tracing.program import Program
 from latency.tracing.table import FunctionTable
 
 _ROWS = 256
+
+
+class Row(NamedTuple):
+    """A record of ``wire.STATISTICS``, unpacked."""
+
+    code: int
+    space: int
+    flags: int
+    returned: int
+    raised: int
+    abandoned: int
+    suspensions: int
+    cut: int
+    counted: Histogram
+
+    @property
+    def active(self) -> bool:
+        """Whether it is of the time that a suspending function ran, not of its calls."""
+        return bool(self.flags & wire.ACTIVE)
+
+    @classmethod
+    def many(cls, records: np.ndarray[Any, Any]) -> list[Row]:
+        """Each of these records; thousands in one go."""
+        counted = Histogram.many(*(records[name] for name in ("counts", "sum_ns", "min_ns", "max_ns")))
+        numbers = (records[name].tolist() for name in cls._fields[:-1])
+        return [cls(*each) for each in zip(*numbers, counted, strict=True)]
 
 
 @dataclass
@@ -38,13 +65,20 @@ class Counted:
 
     def add(self, row: np.void) -> None:
         """One record of ``wire.STATISTICS``."""
-        counted = Histogram.from_array(row["counts"], int(row["sum_ns"]), int(row["min_ns"]), int(row["max_ns"]))
-        if row["flags"] & wire.ACTIVE:
-            self.active = counted if self.active is None else self.active + counted
+        (each,) = Row.many(np.array([row], wire.STATISTICS))
+        self.add_row(each)
+
+    def add_row(self, row: Row) -> None:
+        """The same, unpacked."""
+        if row.active:
+            self.active = row.counted if self.active is None else self.active + row.counted
             return
-        self.wall += counted
-        for name in ("returned", "raised", "abandoned", "suspensions", "cut"):
-            setattr(self, name, getattr(self, name) + int(row[name]))
+        self.wall += row.counted
+        self.returned += row.returned
+        self.raised += row.raised
+        self.abandoned += row.abandoned
+        self.suspensions += row.suspensions
+        self.cut += row.cut
 
 
 @dataclass(frozen=True)
@@ -77,26 +111,28 @@ class Reading:
         functions: dict[Function, Counted] = {}
         spaces: dict[int, tuple[int, int]] = {}
         unnamed = 0
-        rows: list[tuple[int | None, Function | None, np.void]] = []
-        for slot in np.flatnonzero(statistics["code"]).tolist():
-            row = statistics[slot].copy()
-            function, wanted = table.function_of(slot, row)
-            if wanted:
-                rows.append((slot, function, row))
-        rows += [(None, function, row) for function, row in table.retired]
+        used = np.flatnonzero(statistics["code"])
+        rows: list[tuple[int | None, Function | None, Row]] = []
+        for first in range(0, len(used), _ROWS):  # a few at a time: thousands of functions are tens of megabytes
+            slots = used[first : first + _ROWS]
+            for slot, row in zip(slots.tolist(), Row.many(statistics[slots]), strict=True):
+                function, wanted = table.function_of(slot, row.space, row.code, dead=bool(row.flags & wire.DEAD))
+                if wanted:
+                    rows.append((slot, function, row))
+        for function, record in table.retired:
+            rows.append((None, function, Row.many(np.array([record], wire.STATISTICS))[0]))
         for slot_or_none, function, row in rows:
-            active = bool(row["flags"] & wire.ACTIVE)
             if function is None:
-                unnamed += 0 if active else int(row["returned"]) + int(row["raised"])
+                unnamed += 0 if row.active else row.returned + row.raised
                 continue
-            if not active:
-                returned, raised = spaces.get(int(row["space"]), (0, 0))
-                spaces[int(row["space"])] = returned + int(row["returned"]), raised + int(row["raised"])
+            if not row.active:
+                returned, raised = spaces.get(row.space, (0, 0))
+                spaces[row.space] = returned + row.returned, raised + row.raised
             counted = functions.setdefault(function, Counted())
-            counted.add(row)
+            counted.add_row(row)
             if slot_or_none is None:
                 counted.whole = False
-            elif not active:
+            elif not row.active:
                 counted.slots.append(slot_or_none)
         return cls(at_ns, functions, unnamed, spaces, program.counters())
 
@@ -107,6 +143,15 @@ class Counting(Protocol):
     @property
     def statistics(self) -> np.ndarray[Any, Any]:
         """The records of ``wire.STATISTICS``, by slot."""
+
+
+class _ByCell(NamedTuple):
+    """The entries of all parts by cell, and where those of each slot begin."""
+
+    part: np.ndarray[Any, Any]
+    cell: np.ndarray[Any, Any]
+    grown: np.ndarray[Any, Any]
+    bounds: np.ndarray[Any, Any]
 
 
 @dataclass
@@ -124,9 +169,11 @@ class Slices:
     _pending: int = 0
     _last: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros((0, BUCKETS), np.uint64))
     _given_back: set[int] = field(default_factory=set)
+    _by_cell: _ByCell | None = None
 
     def add(self, program: Counting) -> None:
         """One more part ends now. Call it at equal intervals."""
+        self._by_cell = None
         self._pending += 1
         if self._pending < self.joined:
             return
@@ -151,18 +198,32 @@ class Slices:
         self._given_back.update(slots)
         self._last[[slot for slot in slots if slot < len(self._last)]] = 0
 
-    def of(self, counted: Counted) -> tuple[Histogram, ...]:
-        """The parts of a function, a histogram each (sum, minimum and maximum are not known: 0); () where unknown."""
-        if not counted.whole or self._given_back.intersection(counted.slots):
+    def of(self, counted: Counted, wall: Histogram) -> Sequence[Histogram]:
+        """The parts of a function's calls; () where they are not known.
+
+        Args:
+            wall: all of its calls since the first part began.
+        """
+        if not counted.whole or self._given_back.intersection(counted.slots) or not len(wall.counts):
             return ()
+        part, cells, counts, bounds = self._sorted()
         found = []
-        for cells, grown in self.parts:
-            counts = np.zeros(BUCKETS, np.int64)
-            for slot in counted.slots:
-                first, last = np.searchsorted(cells, [slot * BUCKETS, (slot + 1) * BUCKETS])
-                counts[cells[first:last] - slot * BUCKETS] += grown[first:last]
-            found.append(Histogram.from_array(counts, 0, 0, 0) if counts.any() else Histogram.empty())
-        return tuple(found)
+        for slot in counted.slots:
+            entries = slice(*bounds[slot : slot + 2]) if slot + 1 < len(bounds) else slice(0)
+            found.append((part[entries], cells[entries] - (slot * BUCKETS - BUCKET_MIN + wall.offset), counts[entries]))
+        together = found[0] if len(found) == 1 else tuple(np.concatenate(each) for each in zip(*found, strict=True))
+        return Parts(wall, len(self.parts), *together)
+
+    def _sorted(self) -> _ByCell:
+        if self._by_cell is None:
+            empty = np.zeros(0, np.int64)
+            cells = np.concatenate([empty, *(part[0] for part in self.parts)])
+            grown = np.concatenate([empty, *(part[1] for part in self.parts)])
+            part = np.repeat(np.arange(len(self.parts)), [len(each[0]) for each in self.parts])
+            order = cells.argsort(kind="stable")
+            bounds = cells[order].searchsorted(np.arange(len(self._last) + 1) * BUCKETS)
+            self._by_cell = _ByCell(part[order], cells[order], grown[order], bounds)
+        return self._by_cell
 
 
 def _joined(

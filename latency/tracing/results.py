@@ -30,16 +30,17 @@ def latencies(
     for function, counted in reading.functions.items():
         before = earlier.functions.get(function, Counted()) if earlier else Counted()
         of_open = [opens[slot] for slot in counted.slots if slot in opens]
+        wall = counted.wall.subtract(before.wall)
         latency = FunctionLatency(
             function=function,
             returned=counted.returned - before.returned,
             raised=counted.raised - before.raised,
-            wall=counted.wall.subtract(before.wall),
+            wall=wall,
             active=None if counted.active is None else counted.active.subtract(before.active or Histogram.empty()),
             open=sum(each.count for each in of_open),
             abandoned=counted.abandoned - before.abandoned,
             suspensions=counted.suspensions - before.suspensions,
-            slices=slices.of(counted) if slices else (),
+            slices=slices.of(counted, wall) if slices else (),
             oldest_open_ns=max((reading.at_ns - each.oldest_ns for each in of_open), default=0),
         )
         if empty or latency.calls or latency.open or latency.abandoned:

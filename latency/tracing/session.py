@@ -22,7 +22,7 @@ from latency.target.process import Process
 from latency.tracing import opencalls, wire
 from latency.tracing.btf import member_offset
 from latency.tracing.calibration import HitCost, hit_cost
-from latency.tracing.compiler import Object, kept_or_compiled
+from latency.tracing.compiler import kept_or_compiled
 from latency.tracing.host import require_first_pid_namespace
 from latency.tracing.parameters import Capacity, cflags
 from latency.tracing.program import Program, needed, sizes_agree
@@ -70,6 +70,7 @@ class Session:
         self.options = options
         self.spaces = Spaces()
         self.strangers: list[int] = []
+        self._attachment = attachment
         self.unseen: list[str] = []
         self._slices = Slices()
         self._first: Reading | None = None
@@ -82,24 +83,10 @@ class Session:
         matcher = Matcher.parse(options.func, regex=options.regex) if options.func else None
         self._names = matcher.bare_names if matcher else None
         self.table = FunctionTable(self.spaces, target.build, target.offsets, matcher)
-        # The compiler is another process: search the heap meanwhile.
-        with ThreadPoolExecutor(1) as pool:
-            compiling = pool.submit(self._compiled)
-            with target.stopwatch.step("find functions"):
-                self._find_functions()
-                wanted = self.table.wanted
-                if matcher and not wanted and not late:
-                    raise _nothing_matches(matcher, self.spaces)
-            with target.stopwatch.step("wait for the compiler"):
-                made = compiling.result()
-        capacity = Capacity(slots=max(_SLOTS, 2 * self.table.slots_for(wanted)))
+        slots = _SLOTS
         if options.children or late or not matcher:
-            # Thousands of functions are met at once where a Python starts.
-            capacity = Capacity(slots=max(capacity.slots, _MANY_SLOTS), event_bytes=_MANY_EVENT_BYTES)
-        with target.stopwatch.step("load"):
-            slots, names = min(wire.NO_SLOT, capacity.slots), max(capacity.names, len(self._names or ()))
-            capacity = replace(capacity, slots=slots, names=names)
-            self.program = Program(made, target.plan, capacity, children=options.children, attachment=attachment)
+            slots = _MANY_SLOTS  # thousands of functions are met at once where a Python starts
+        self.program = self._found_and_loaded(slots, matcher, late=late)
         try:
             with target.stopwatch.step("fill tables"):
                 self.table.fill(self.program)
@@ -265,7 +252,34 @@ class Session:
 
     # -- results ---------------------------------------------------------------------------------
 
-    def _compiled(self) -> Object:
+    def _found_and_loaded(self, slots: int, matcher: Matcher | None, *, late: bool) -> Program:
+        """Search the heap while another process compiles and the kernel verifies.
+
+        Args:
+            slots: of statistics, unless the functions that are found need more.
+        """
+        target = self.target
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(self._loaded, slots)
+            try:
+                with target.stopwatch.step("find functions"):
+                    self._find_functions()
+                    wanted = self.table.wanted
+                    if matcher and not wanted and not late:
+                        raise _nothing_matches(matcher, self.spaces)
+                with target.stopwatch.step("wait for the program"):
+                    program = loading.result()
+            except BaseException:
+                if not loading.exception():
+                    loading.result().close()
+                raise
+        needed_slots = min(wire.NO_SLOT, 2 * self.table.slots_for(wanted))
+        if needed_slots <= slots:
+            return program
+        program.close()
+        return self._loaded(needed_slots)
+
+    def _loaded(self, slots: int) -> Program:
         options, target = self.options, self.target
         with target.stopwatch.step("compile"):
             flags = cflags(
@@ -279,7 +293,12 @@ class Session:
             made = kept_or_compiled(flags, needed(target.plan, children=options.children), Cache())
         if not sizes_agree(made):
             raise CompileError("bpf/pylat.h and latency/tracing/wire.py disagree on a struct", "reinstall pylat")
-        return made
+        capacity = Capacity(slots=slots)
+        if slots >= _MANY_SLOTS:
+            capacity = replace(capacity, event_bytes=_MANY_EVENT_BYTES)
+        capacity = replace(capacity, names=max(capacity.names, len(self._names or ())))
+        with target.stopwatch.step("load"):
+            return Program(made, target.plan, capacity, children=options.children, attachment=self._attachment)
 
     def _recording(
         self,

@@ -114,12 +114,16 @@ class FunctionTable:
             value["flags"] = wire.WANTED | (wire.SUSPENDS if function.kind != "function" else 0)
         self._decide(program, slot, key, value)
 
-    def function_of(self, slot: int, row: np.void) -> tuple[Function | None, bool]:
-        """(the function of a slot or None if its name is not known, whether it is wanted)."""
+    def function_of(self, slot: int, space: int, code: int, *, dead: bool) -> tuple[Function | None, bool]:
+        """(the function of a slot or None if its name is not known, whether it is wanted).
+
+        Args:
+            space, code: whose slot it is.
+            dead: the code object was freed.
+        """
         if slot in self._slots:
             function = self._slots[slot]
             return function, function is not None
-        space, code, dead = int(row["space"]), int(row["code"]), bool(row["flags"] & wire.DEAD)
         if inherited := self._inherited(space, code):
             self._slots[slot] = inherited
             return inherited, True
@@ -151,7 +155,8 @@ class FunctionTable:
         ready -= in_use()
         for slot in ready:
             row = statistics[slot].copy()
-            function, wanted = self.function_of(slot, row)
+            dead = bool(row["flags"] & wire.DEAD)
+            function, wanted = self.function_of(slot, int(row["space"]), int(row["code"]), dead=dead)
             if wanted:
                 self._retire(function, row)
             self._slots.pop(slot, None)

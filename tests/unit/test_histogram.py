@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latency.histogram import BUCKET_MIN, BUCKETS, Histogram, longest_ns, quantiles_of, slice_intervals
+from latency.histogram import BUCKET_MIN, BUCKETS, Histogram, longest_ns, quantiles_of
+from latency.recording.parts import Parts, intervals_ns
 
 NANOSECONDS = st.integers(0, 2**62)
 MANY = st.lists(NANOSECONDS, min_size=1, max_size=60)
@@ -157,14 +158,34 @@ def slices_of(values: np.ndarray, n: int = 30) -> list[Histogram]:
     return [Histogram.from_values(part) for part in np.array_split(values, n)]
 
 
+def test_many_histograms_are_made_as_one_is() -> None:
+    counts = np.random.default_rng(1).integers(0, 2, (20, BUCKETS), np.uint64)
+    counts[3], counts[4], counts[5, 1:] = 0, [0] * (BUCKETS - 1) + [7], 0
+    sums, mins, maxs = np.arange(60).reshape(3, 20)
+    found = Histogram.many(counts, sums, mins, maxs)
+    assert found == [Histogram.from_array(*each) for each in zip(counts, sums, mins, maxs, strict=True)]
+
+
+def test_parts_are_the_histograms_that_they_were_made_of() -> None:
+    values = np.split(latencies(3000), 30)
+    whole = Histogram.from_values(np.concatenate(values))
+    parts = Parts.of([Histogram.from_values(each) for each in values], whole)
+    assert len(parts) == 30
+    assert [each.sum_ns for each in parts] == [each.sum() for each in values]
+    assert all(np.array_equal(a.dense(), Histogram.from_values(b).dense()) for a, b in zip(parts, values, strict=True))
+    assert parts[0].merge(*parts[1:]).count == whole.count
+    with pytest.raises(ValueError, match="another"):
+        Parts.of([Histogram.from_values([10**12])], whole)
+
+
 def test_error_bars_need_ten_slices_with_calls() -> None:
     slices = [*slices_of(latencies(900), 9), Histogram.empty()]
-    assert slice_intervals(slices, slices[0].merge(*slices[1:]), [0.5]) is None
+    assert intervals_ns(slices, slices[0].merge(*slices[1:]), [0.5]) is None
 
 
 def test_a_quantile_that_too_few_calls_exceed_has_no_error_bar() -> None:
     slices = slices_of(latencies(300))
-    median, far = slice_intervals(slices, slices[0].merge(*slices[1:]), [0.5, 0.999]) or []
+    median, far = intervals_ns(slices, slices[0].merge(*slices[1:]), [0.5, 0.999]) or []
     assert median is not None
     assert far is None
 
@@ -174,7 +195,7 @@ def test_a_drift_between_slices_widens_the_error_bar() -> None:
     widths = []
     for values in (steady, drifting.astype(np.int64)):
         slices = slices_of(values)
-        (ends,) = slice_intervals(slices, slices[0].merge(*slices[1:]), [0.5]) or [None]
+        (ends,) = intervals_ns(slices, slices[0].merge(*slices[1:]), [0.5]) or [None]
         assert ends is not None
         widths.append(ends[1] / ends[0])
     assert widths[1] - 1 > 2 * (widths[0] - 1)
@@ -182,7 +203,7 @@ def test_a_drift_between_slices_widens_the_error_bar() -> None:
 
 def test_no_error_bar_is_finer_than_the_grid_or_wider_than_what_was_seen() -> None:
     fixed = slices_of(np.repeat([10**6, 1010000, 10**9], [2980, 10, 10])[np.random.default_rng(2).permutation(3000)])
-    (ends,) = slice_intervals(fixed, fixed[0].merge(*fixed[1:]), [0.5]) or [None]
+    (ends,) = intervals_ns(fixed, fixed[0].merge(*fixed[1:]), [0.5]) or [None]
     assert ends is not None
     assert ends[0] >= 10**6
     assert ends[1] / ends[0] > 1.02
@@ -199,7 +220,7 @@ def test_error_bars_of_correlated_latencies_hold_the_true_median() -> None:
         steps.append(state)
     for values in np.exp(14 + np.array(steps).T).astype(np.int64):
         slices = slices_of(values)
-        (ends,) = slice_intervals(slices, slices[0].merge(*slices[1:]), [0.5]) or [None]
+        (ends,) = intervals_ns(slices, slices[0].merge(*slices[1:]), [0.5]) or [None]
         assert ends is not None
         held += ends[0] <= np.exp(14) <= ends[1]
     assert held >= 180

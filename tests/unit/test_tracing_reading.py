@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from latency.histogram import Histogram
-from latency.recording import Function
+from latency.histogram import BUCKET_MIN, Histogram, between
+from latency.recording import PERCENTILES, Function
+from latency.recording.parts import intervals_ns
 from latency.tracing import wire
 from latency.tracing.opencalls import OpenCalls
 from latency.tracing.reading import Counted, Reading, Slices
 from latency.tracing.results import latencies
 
 SERVE, IDLE = Function("serve", "app.py", 10), Function("idle", "app.py", 20)
+WALL = Histogram.from_array([1] * 120, 120, 1, 5000)
+"""Has calls in every bucket that these tests use."""
 
 
 def row(**numbers: Any) -> np.void:
@@ -100,22 +103,22 @@ def test_each_slice_is_what_grew_in_it() -> None:
     slices = Slices()
     for calls in (2, 2, 5):
         slices.add(program({100: calls}, {90: 1}))
-    assert [part.count for part in slices.of(Counted(slots=[0]))] == [2, 0, 3]
-    assert [part.count for part in slices.of(Counted(slots=[1]))] == [1, 0, 0]
+    assert [part.count for part in slices.of(Counted(slots=[0]), WALL)] == [2, 0, 3]
+    assert [part.count for part in slices.of(Counted(slots=[1]), WALL)] == [1, 0, 0]
 
 
 def test_a_slot_that_came_later_grew_from_nothing() -> None:
     slices = Slices()
     slices.add(program({100: 1}))
     slices.add(program({100: 1}, {50: 4}))
-    assert [part.count for part in slices.of(Counted(slots=[1]))] == [0, 4]
+    assert [part.count for part in slices.of(Counted(slots=[1]), WALL)] == [0, 4]
 
 
 def test_parts_are_joined_in_pairs_and_stay_equal_in_a_measurement_without_an_end() -> None:
     slices = Slices(limit=4)
     for calls in range(1, 17):
         slices.add(program({100: calls}))
-    parts = [part.count for part in slices.of(Counted(slots=[0]))]
+    parts = [part.count for part in slices.of(Counted(slots=[0]), WALL)]
     assert len(parts) < 4
     assert len(set(parts)) == 1
     assert sum(parts) == 16
@@ -125,6 +128,23 @@ def test_a_function_of_which_something_was_given_back_has_no_slices() -> None:
     slices = Slices()
     slices.add(program({100: 1}, {100: 1}))
     slices.give_back([0])
-    assert slices.of(Counted(slots=[0])) == ()
-    assert slices.of(Counted(slots=[1], whole=False)) == ()
-    assert slices.of(Counted(slots=[1]))[0] == Histogram.from_array([0] * 100 + [1], 0, 0, 0)
+    assert slices.of(Counted(slots=[0]), WALL) == ()
+    assert slices.of(Counted(slots=[1], whole=False), WALL) == ()
+    (part,) = slices.of(Counted(slots=[1]), WALL)
+    assert part == between(WALL, BUCKET_MIN, [0] * 100 + [1], 0)
+
+
+def test_error_bars_of_a_live_measurement_are_those_of_its_parts() -> None:
+    rng, slices, statistics = np.random.default_rng(1), Slices(), np.zeros(1, wire.STATISTICS)
+    statistics["code"] = 1
+    parts = [Histogram.from_values(rng.lognormal(13, 0.5, 500).astype(np.int64)) for _ in range(30)]
+    for part in parts:
+        statistics["counts"][0] += part.dense().astype(np.uint64)
+        slices.add(SimpleNamespace(statistics=statistics))
+    wall = parts[0].merge(*parts[1:])
+    known, live = (intervals_ns(each, wall, PERCENTILES) for each in (parts, slices.of(Counted(slots=[0]), wall)))
+    assert known is not None
+    assert live == known
+    median = known[0]
+    assert median is not None
+    assert median[1] / median[0] < 1.1
