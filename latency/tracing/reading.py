@@ -167,7 +167,8 @@ class Slices:
     parts: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = field(default_factory=list)
     joined: int = 1
     _pending: int = 0
-    _last: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros((0, BUCKETS), np.uint64))
+    # Half of each counter is enough to tell by how much it grew.
+    _last: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros((0, BUCKETS), np.uint32))
     _given_back: set[int] = field(default_factory=set)
     _by_cell: _ByCell | None = None
 
@@ -180,14 +181,14 @@ class Slices:
         self._pending = 0
         used = int(np.flatnonzero(program.statistics["code"]).max(initial=-1)) + 1
         if used > len(self._last):
-            self._last = np.concatenate([self._last, np.zeros((used - len(self._last), BUCKETS), np.uint64)])
+            self._last = np.concatenate([self._last, np.zeros((used - len(self._last), BUCKETS), np.uint32)])
         found = [(np.empty(0, np.uint32), np.empty(0, np.uint32))]
         for first in range(0, used, _ROWS):  # a few at a time: thousands of functions are tens of megabytes
-            now = program.statistics["counts"][first : min(first + _ROWS, used)].copy()
+            now = program.statistics["counts"][first : min(first + _ROWS, used)].astype(np.uint32)
             grown = (now - self._last[first : first + len(now)]).ravel()
             self._last[first : first + len(now)] = now
             cells = np.flatnonzero(grown)
-            found.append(((cells + first * BUCKETS).astype(np.uint32), grown[cells].astype(np.uint32)))
+            found.append(((cells + first * BUCKETS).astype(np.uint32), grown[cells]))
         self.parts.append((np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])))
         if len(self.parts) >= self.limit:
             self.parts = [_joined(*self.parts[at : at + 2]) for at in range(0, len(self.parts) - 1, 2)]

@@ -82,7 +82,7 @@ def with_section(content: bytes, elf: Elf, name: str, *, offset: int | None = No
 def ask_everything(path: Path) -> None:
     """Within the limits of time and memory, and with no exception that is not ours."""
     tracemalloc.start()
-    started_s = time.perf_counter()
+    started_s = time.process_time()
     try:
         with Image.open(path) as image:
             fuzz_elf.exercise(image)
@@ -91,7 +91,7 @@ def ask_everything(path: Path) -> None:
     finally:
         _, peak_bytes = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert time.perf_counter() - started_s < fuzz_elf.TIME_LIMIT_S
+    assert time.process_time() - started_s < fuzz_elf.TIME_LIMIT_S
     assert peak_bytes < fuzz_elf.MEMORY_LIMIT_BYTES
 
 
