@@ -233,7 +233,7 @@ int pylat_entry(struct pt_regs *ctx)
 
     int kind = PYLAT_ENTRY_STARTS;
     if (PYLAT_ALWAYS_ASK_KIND || (function->flags & PYLAT_SUSPENDS)) {
-        kind = pylat_entry_kind(ctx, frame);
+        kind = pylat_entry_kind(ctx, frame, key.code);
         if (kind == PYLAT_ENTRY_UNREADABLE) {
             count->read_fault++;
             return 0;
@@ -351,7 +351,7 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         return;
     }
 #endif
-    if (how == LEFT_UNKNOWN && suspends && pylat_suspended(frame))
+    if (how == LEFT_UNKNOWN && suspends && pylat_suspended(frame, thread_state))
         how = LEFT_BY_YIELD;
     int raised = how == LEFT_BY_RAISE;
     if (how == LEFT_UNKNOWN || (suspends && raised))
@@ -418,11 +418,11 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         suspended.delete(&suspended_key);
 }
 
-/* One site for each exit: return, exception, and to 3.10 suspension too. */
+/* One site for each exit: return, exception, and to 3.10 and by 3.15's marker suspension too. */
 #ifdef PYLAT_EXIT_FRAME
 int pylat_exit(struct pt_regs *ctx)
 {
-    leave(ctx, PYLAT_REGISTER(ctx, PYLAT_EXIT_FRAME), PYLAT_REGISTER(ctx, PYLAT_EXIT_TSTATE), LEFT_UNKNOWN);
+    leave(ctx, PYLAT_REGISTER(ctx, PYLAT_EXIT_FRAME), PYLAT_THREAD_STATE_AT_EXIT(ctx), LEFT_UNKNOWN);
     return 0;
 }
 #endif
