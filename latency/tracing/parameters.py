@@ -73,6 +73,7 @@ def cflags(
     every_function: bool,
     children: bool = False,
     by_name: bool = False,
+    by_module: bool = False,
     task_tgid: int = 0,
 ) -> list[str]:
     """The compiler flags for ``bpf/pylat.bpf.c``, sorted.
@@ -81,6 +82,7 @@ def cflags(
         every_function: nearly every call is wanted, so exits look at the open calls before the table of functions.
         children: follow forks, with probes in every process that maps the file and a filter in BPF.
         by_name: code objects that are met while running are first asked for their bare name, in the kernel.
+        by_module: of each of these the module is asked too, in the kernel.
         task_tgid: offset of ``tgid`` in the kernel's ``task_struct``; needed for ``children``.
 
     Raises:
@@ -130,6 +132,17 @@ def cflags(
         "UNICODE_LENGTH": offsets["unicode.length"],
         "UNICODE_STATE": offsets["unicode.state"],
         "UNICODE_ASCII_DATA": offsets["unicode.ascii_data"],
+        "BY_MODULE": int(by_module),
+        "FRAME_GLOBALS": offsets["frame.globals"],
+        "DICT_KEYS": offsets["dict.keys"],
+        "DICT_VALUES": offsets["dict.values"],
+        "KEYS_INDICES": offsets["keys.indices"],
+        "KEYS_NENTRIES": offsets["keys.nentries"],
+        "KEYS_SIZE": _or_absent(offsets.get("keys.size")),
+        "KEYS_LOG2_BYTES": _or_absent(offsets.get("keys.log2_index_bytes")),
+        "KEYS_KIND": _or_absent(offsets.get("keys.kind")),
+        "ENTRY_BYTES": offsets["entry.sizeof"],
+        "UNICODE_ENTRY_BYTES": _or_absent(offsets.get("unicode_entry.sizeof")),
         "CODE_UNITS": offsets["code.code_bytes"],
         "CODE_FIRST_TRACEABLE": _or_absent(offsets.get("code.first_traceable")),
         "CO_SUSPENDS": _CO_SUSPENDS,

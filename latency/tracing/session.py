@@ -81,6 +81,7 @@ class Session:
             require_first_pid_namespace()
         matcher = Matcher.parse(options.func, regex=options.regex) if options.func else None
         self._names = matcher.bare_names if matcher else None
+        self._by_module = matcher is not None and matcher.by_module
         self.table = FunctionTable(self.spaces, target.build, target.offsets, matcher)
         # The compiler is another process: search the heap meanwhile.
         with ThreadPoolExecutor(1) as pool:
@@ -88,7 +89,7 @@ class Session:
             with target.stopwatch.step("find functions"):
                 self._find_functions()
                 wanted = self.table.wanted
-                if matcher and not wanted and not late:
+                if matcher and not wanted and not late and not self.table.undecided:
                     raise _nothing_matches(matcher, self.spaces)
             with target.stopwatch.step("wait for the compiler"):
                 made = compiling.result()
@@ -254,6 +255,9 @@ class Session:
             if kind == wire.EVENT_CODE:
                 self.table.met(self.program, event)
                 continue
+            if kind == wire.EVENT_MODULE:
+                self.table.announce_module(event)
+                continue
             number, pid, other = int(event["space"]), int(event["tgid"]), int(event["parent"])
             if kind == wire.EVENT_FORK:
                 self.spaces[number] = Space.of_pid(number, pid, other)
@@ -274,6 +278,7 @@ class Session:
                 every_function=not options.func,
                 children=options.children,
                 by_name=self._names is not None,
+                by_module=self._by_module,
                 task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
             )
             made = kept_or_compiled(flags, needed(target.plan, children=options.children), Cache())
@@ -304,7 +309,7 @@ class Session:
             functions=functions,
             options=self.options,
             losses=Losses.from_dict({**losses, "unnamed": unnamed}),
-            blind_spots=(*self.target.plan.blind_spots, *self.unseen),
+            blind_spots=(*self.target.plan.blind_spots, *self.unseen, *self.table.unseen),
             overhead=self._overhead(counters, duration_s),
             began_before=counters.pop("began_before"),
             events=counters,
