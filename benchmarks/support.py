@@ -90,7 +90,7 @@ def build_of(interpreter: Interpreter, target: Target, engines: Iterable[str]) -
     places = {"executable": "executable" if build.bias == 0 else "executable, PIE", "libpython": "libpython"}
     found = {marker.name for marker in build.markers}
     calls = {"function__entry", "function__return"}
-    registers = {name: where for name, where in target.plan.registers.items() if name.endswith((".frame", ".tstate"))}
+    registers = {name: where for name, where in target.plan.places.items() if name.endswith((".frame", ".tstate"))}
     return Build(
         name=interpreter.id,
         file=places[build.where],

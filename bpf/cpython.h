@@ -87,19 +87,41 @@ static __always_inline int pylat_bare_name(u64 code, struct pylat_name *name)
 /* How an entry tells a first start from the continuation of a suspended call. */
 #define PYLAT_START_BY_LASTI 1 /* to 3.10: f_lasti is -1 before the first instruction */
 #define PYLAT_START_BY_OPARG 2 /* 3.11 and later: the oparg of the RESUME unit */
+#define PYLAT_START_BY_OWNER 3 /* 3.15, before RESUME: whose frame it is, and where it stands */
 
 #define PYLAT_ENTRY_STARTS 0
 #define PYLAT_ENTRY_RESUMES 1
-#define PYLAT_ENTRY_IGNORED 2 /* 3.15: RESUME of the creator of a generator expression */
+#define PYLAT_ENTRY_IGNORED 2 /* 3.15: RESUME of the creator of a generator expression; a generator is created */
 #define PYLAT_ENTRY_UNREADABLE 3
 
-static __always_inline int pylat_entry_kind(struct pt_regs *ctx, u64 frame)
+#if PYLAT_START != PYLAT_START_BY_LASTI
+/* Whether a frame stands before or at the first RESUME of its code: 1 yes, 0 no, -1 unreadable. */
+static __always_inline int pylat_before_start(u64 frame, u64 code)
+{
+    u64 unit = 0;
+    s32 first_resume = 0;
+    if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &unit) ||
+        pylat_read(&first_resume, sizeof(first_resume), (void *)(code + PYLAT_CODE_FIRST_TRACEABLE)))
+        return -1;
+    return unit <= code + PYLAT_CODE_UNITS + 2 * (u64)(u32)first_resume;
+}
+#endif
+
+static __always_inline int pylat_entry_kind(struct pt_regs *ctx, u64 frame, u64 code)
 {
 #if PYLAT_START == PYLAT_START_BY_LASTI
     s32 last = 0;
     if (pylat_read(&last, sizeof(last), (void *)(frame + PYLAT_FRAME_INSTR)))
         return PYLAT_ENTRY_UNREADABLE;
     return last == -1 ? PYLAT_ENTRY_STARTS : PYLAT_ENTRY_RESUMES;
+#elif PYLAT_START == PYLAT_START_BY_OWNER
+    u8 owner = 0;
+    if (pylat_read(&owner, sizeof(owner), (void *)(frame + PYLAT_FRAME_OWNER)))
+        return PYLAT_ENTRY_UNREADABLE;
+    if (owner != PYLAT_FRAME_OF_GENERATOR)
+        return PYLAT_ENTRY_IGNORED; /* up to RETURN_GENERATOR, which moves it into the generator */
+    int before = pylat_before_start(frame, code);
+    return before < 0 ? PYLAT_ENTRY_UNREADABLE : before ? PYLAT_ENTRY_STARTS : PYLAT_ENTRY_RESUMES;
 #else
     /* The site lies behind the handler's store of its own unit into the frame (prev_instr, instr_ptr). */
     u64 unit = 0;
@@ -125,18 +147,21 @@ static __always_inline int pylat_never_started(u64 frame, u64 code)
     s32 last = 0;
     return !pylat_read(&last, sizeof(last), (void *)(frame + PYLAT_FRAME_INSTR)) && last == -1;
 #else
-    u64 unit = 0;
-    s32 first_resume = 0;
-    if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &unit) ||
-        pylat_read(&first_resume, sizeof(first_resume), (void *)(code + PYLAT_CODE_FIRST_TRACEABLE)))
-        return 0;
-    return unit <= code + PYLAT_CODE_UNITS + 2 * (u64)(u32)first_resume;
+    return pylat_before_start(frame, code) > 0;
 #endif
 }
 
+/* The thread state at an exit site; where it is in no register there, the address of where it can be read. */
+#if PYLAT_EXIT_TSTATE_SAVED >= 0
+#define PYLAT_THREAD_STATE_AT_EXIT(ctx) (PYLAT_REGISTER(ctx, PYLAT_STACK_POINTER) + PYLAT_EXIT_TSTATE_SAVED)
+#else
+#define PYLAT_THREAD_STATE_AT_EXIT(ctx) PYLAT_REGISTER(ctx, PYLAT_EXIT_TSTATE)
+#endif
+
 /* Whether an exception is being raised, from the thread state: curexc_type (to 3.11), current_exception. The
  * interpreter itself relies on it: a call gives a value or leaves an exception, never both, never neither
- * (_Py_CheckFunctionResult). 0 no, 1 yes, 2 yes and it is GeneratorExit. */
+ * (_Py_CheckFunctionResult). 0 no, 1 yes, 2 yes and it is GeneratorExit. Where the thread state is in no register at
+ * the sites, `thread_state` says where it lies. */
 #define PYLAT_NOT_RAISED 0
 #define PYLAT_RAISED 1
 #define PYLAT_GENERATOR_EXIT 2
@@ -145,6 +170,12 @@ static __always_inline int pylat_raised(u64 thread_state, int suspends, u64 gene
 {
     const char name[] = "GeneratorExit";
     u64 exception = 0;
+#if PYLAT_EXIT_TSTATE_SAVED >= 0
+    pylat_read_u64(thread_state, &thread_state);
+#if PYLAT_EXIT_TSTATE_BESIDE
+    pylat_read_u64(thread_state + PYLAT_EXIT_TSTATE_BESIDE, &thread_state);
+#endif
+#endif
     pylat_read_u64(thread_state + PYLAT_TSTATE_EXCEPTION, &exception);
     if (!exception)
         return PYLAT_NOT_RAISED;
@@ -158,10 +189,21 @@ static __always_inline int pylat_raised(u64 thread_state, int suspends, u64 gene
     return PYLAT_RAISED;
 }
 
-/* Whether a frame that is left is only suspended (to 3.10, where one site sees both). */
-static __always_inline int pylat_suspended(u64 frame)
+/* Whether a frame that is left is only suspended, where one site sees both. */
+static __always_inline int pylat_suspended(u64 frame, u64 thread_state)
 {
-#if PYLAT_FRAME_STATE >= 0 /* 3.10: f_state is FRAME_SUSPENDED (-1) */
+#if PYLAT_START == PYLAT_START_BY_OWNER
+    /* YIELD_VALUE lets the frame go on at the RESUME behind it, which no other instruction may hide. A generator that
+     * throw() entered raises from there too. */
+    u64 unit = 0;
+    u8 code[2] = {};
+    if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &unit) || pylat_read(code, sizeof(code), (void *)unit))
+        return 0;
+    return (code[1] & PYLAT_RESUME_MASK) &&
+           (code[0] == PYLAT_RESUME_1 || code[0] == PYLAT_RESUME_2 || code[0] == PYLAT_RESUME_3 ||
+            code[0] == PYLAT_RESUME_4) &&
+           !pylat_raised(thread_state, 0, 0);
+#elif PYLAT_FRAME_STATE >= 0    /* 3.10: f_state is FRAME_SUSPENDED (-1) */
     signed char state = 0;
     pylat_read(&state, sizeof(state), (void *)(frame + PYLAT_FRAME_STATE));
     return state == -1;

@@ -2,6 +2,7 @@
 /* Maps, and one program for each kind of probe site. What a site means stands in latency/cpython/sites/, the
  * matching rule in stack.h, the reading of CPython's structs in cpython.h. */
 #include "cpython.h"
+#include "modules.h"
 #include "stack.h"
 #include "statistics.h"
 
@@ -111,10 +112,28 @@ static __always_inline struct pylat_function *inherited(const struct pylat_funct
 }
 #endif
 
+#if PYLAT_BY_MODULE
+static __always_inline void announce_module(struct pylat_counters *count, const struct pylat_function_key *key,
+                                            u64 frame)
+{
+    struct pylat_module_event *event = events.ringbuf_reserve(sizeof(*event));
+    if (!event) {
+        count->event_lost++;
+        return;
+    }
+    event->kind = PYLAT_EVENT_MODULE;
+    event->space = key->space;
+    event->code = key->code;
+    u64 name = pylat_module_name(frame);
+    event->name_bytes = name ? pylat_capture(event->name, sizeof(event->name), name) : 0;
+    events.ringbuf_submit(event, 0);
+}
+#endif
+
 /* A code object that nobody knew when pylat attached. It is measured from its first call; user space learns its
  * name and strikes it out if it is not wanted. */
 static __always_inline struct pylat_function *meet_code(struct pylat_counters *count, u32 tgid,
-                                                        struct pylat_function_key *key)
+                                                        struct pylat_function_key *key, u64 frame)
 {
     struct pylat_function fresh = {.slot = PYLAT_NO_SLOT, .active_slot = PYLAT_NO_SLOT};
     fresh.flags = PYLAT_WANTED | PYLAT_UNDECIDED;
@@ -151,6 +170,9 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
         count->table_full++;
         return NULL;
     }
+#if PYLAT_BY_MODULE
+    announce_module(count, key, frame);
+#endif
     struct pylat_code_event *event = events.ringbuf_reserve(sizeof(*event));
     if (!event) {
         count->event_lost++;
@@ -224,7 +246,7 @@ int pylat_entry(struct pt_regs *ctx)
     }
     struct pylat_function *function = functions.lookup(&key);
     if (!function || (function->flags & PYLAT_FREED)) {
-        function = meet_code(count, pid_tgid >> 32, &key);
+        function = meet_code(count, pid_tgid >> 32, &key, frame);
         if (!function)
             return 0;
     }
@@ -233,7 +255,7 @@ int pylat_entry(struct pt_regs *ctx)
 
     int kind = PYLAT_ENTRY_STARTS;
     if (PYLAT_ALWAYS_ASK_KIND || (function->flags & PYLAT_SUSPENDS)) {
-        kind = pylat_entry_kind(ctx, frame);
+        kind = pylat_entry_kind(ctx, frame, key.code);
         if (kind == PYLAT_ENTRY_UNREADABLE) {
             count->read_fault++;
             return 0;
@@ -351,7 +373,7 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         return;
     }
 #endif
-    if (how == LEFT_UNKNOWN && suspends && pylat_suspended(frame))
+    if (how == LEFT_UNKNOWN && suspends && pylat_suspended(frame, thread_state))
         how = LEFT_BY_YIELD;
     int raised = how == LEFT_BY_RAISE;
     if (how == LEFT_UNKNOWN || (suspends && raised))
@@ -418,11 +440,11 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         suspended.delete(&suspended_key);
 }
 
-/* One site for each exit: return, exception, and to 3.10 suspension too. */
+/* One site for each exit: return, exception, and to 3.10 and by 3.15's marker suspension too. */
 #ifdef PYLAT_EXIT_FRAME
 int pylat_exit(struct pt_regs *ctx)
 {
-    leave(ctx, PYLAT_REGISTER(ctx, PYLAT_EXIT_FRAME), PYLAT_REGISTER(ctx, PYLAT_EXIT_TSTATE), LEFT_UNKNOWN);
+    leave(ctx, PYLAT_REGISTER(ctx, PYLAT_EXIT_FRAME), PYLAT_THREAD_STATE_AT_EXIT(ctx), LEFT_UNKNOWN);
     return 0;
 }
 #endif

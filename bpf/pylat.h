@@ -138,9 +138,10 @@ struct pylat_counters {
 };
 
 /* What the ring buffer carries: `kind` says which struct. */
-#define PYLAT_EVENT_CODE 1 /* a code object that was not known is running */
-#define PYLAT_EVENT_FORK 2 /* a process that is followed has a child */
-#define PYLAT_EVENT_EXEC 3 /* a process that is followed runs another program */
+#define PYLAT_EVENT_CODE 1    /* a code object that was not known is running */
+#define PYLAT_EVENT_FORK 2    /* a process that is followed has a child */
+#define PYLAT_EVENT_EXEC 3    /* a process that is followed runs another program */
+#define PYLAT_EVENT_MODULE 16 /* in which module a code object runs that is met next */
 
 struct pylat_process_event {
     u32 kind;
@@ -162,6 +163,14 @@ struct pylat_code_event {
     u32 co_flags;
     u8 qualname[PYLAT_NAME_BYTES]; /* the string objects as they lie in the target, header first */
     u8 filename[PYLAT_NAME_BYTES];
+};
+
+struct pylat_module_event {
+    u32 kind;
+    u32 name_bytes; /* how much of the name could be read */
+    pylat_space space;
+    u64 code;
+    u8 name[PYLAT_NAME_BYTES]; /* its string object, header first */
 };
 
 #endif

@@ -20,11 +20,12 @@ class Watch:
     Args:
         pid: of the program.
         func: patterns; none for every function.
+        engine: as ``--engine`` names it.
         options: further ones.
     """
 
-    def __init__(self, pid: int, func: Iterable[str] = (), **options: object) -> None:
-        self.session = Session(Target(pid), Options(func=tuple(func), **options))  # type: ignore[arg-type]
+    def __init__(self, pid: int, func: Iterable[str] = (), *, engine: str = "auto", **options: object) -> None:
+        self.session = Session(Target(pid, engine=engine), Options(func=tuple(func), **options))  # type: ignore[arg-type]
         self._enough = threading.Event()
         self._pool = ThreadPoolExecutor(1)
         try:

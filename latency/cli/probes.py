@@ -73,8 +73,8 @@ def _how(place: Place) -> str:
 
 
 def _registers(plan: SitePlan, site: Site) -> dict[str, str]:
-    """What the registers hold at a site: ``{"frame": "rbx"}``."""
-    pairs = ((place.partition("."), name) for place, name in plan.registers.items())
+    """Where what is needed lies at a site: ``{"frame": "rbx"}``."""
+    pairs = ((place.partition("."), name) for place, name in plan.places.items())
     return {what: name for (role, _, what), name in pairs if role == site.role.value}
 
 

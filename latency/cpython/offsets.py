@@ -120,7 +120,9 @@ def load(
         words = " ".join((*sorted(layout_flags), f"CPython {minor}"))
         raise UnsupportedBuild(
             f"there is no table of struct offsets for {words} on {machine}",
-            f"known: {', '.join(known(folder)) or 'none'}; offsets/README.md says how to add one",
+            "run the program on an ordinary build of that version, which pylat measures"
+            if layout_flags and f"{minor}-{machine}" in known(folder)
+            else f"known: {', '.join(known(folder)) or 'none'}; offsets/README.md says how to add one",
         ) from None
     except OSError as error:
         raise UnsupportedBuild(f"cannot read {path.name}: {error.strerror}") from error

@@ -5,7 +5,8 @@ Without ``regex``, the first rule that fits the pattern's form decides:
 =====================  =================================================================================
 ``app/views.py:88``    the functions that begin in that line (``co_firstlineno``: that of the first decorator)
                        of a file of that name, or whose path ends with that
-``app.views:Api.get``  the functions of exactly that qualname in exactly that module; both may be globs
+``app.views:Api.get``  the functions of exactly that qualname in exactly that module; both may be globs. A function
+                       whose module is not known is not meant
 ``Api.*``              the functions whose whole qualname the glob (``*``, ``?``, ``[``) fits, case and all
 ``get``, ``Api.get``   the functions of that qualname, or whose qualname ends with a dot and that
 =====================  =================================================================================
@@ -38,6 +39,7 @@ class Matcher:
 
     _rules: tuple[tuple[str, _Rule], ...]
     _bare_names: frozenset[str] | None = None
+    _named: tuple[tuple[str, str], ...] = ()  # (module or "", qualname) of the patterns that are no FILE:LINE
 
     @property
     def bare_names(self) -> frozenset[str] | None:
@@ -54,15 +56,39 @@ class Matcher:
         names = frozenset(pattern.rpartition(":")[2].rpartition(".")[2] for pattern in patterns)
         plain = not regex and all(name.isascii() and not name.isdigit() and _GLOB.isdisjoint(name) for name in names)
         rules = tuple((pattern, _regex(pattern) if regex else _rule(pattern)) for pattern in patterns)
-        return cls(rules, names if plain and names else None)
+        named = (each.rpartition(":") for each in patterns if not regex and not _FILE_LINE.fullmatch(each))
+        return cls(rules, names if plain and names else None, tuple((it[0], it[2]) for it in named))
 
     def matches(self, live: LiveFunction) -> bool:
         """Whether a pattern means this function."""
         return self.matches_function(live.function, live.module)
 
     def matches_function(self, function: Function, module: str = "") -> bool:
-        """The same for a function met while it runs. A module that is not known is compared with the file's path."""
+        """The same for a function met while it runs."""
         return not self._rules or any(rule(function, module) for _, rule in self._rules)
+
+    @property
+    def by_module(self) -> bool:
+        """Whether a pattern asks for the module."""
+        return any(in_module for in_module, _ in self._named)
+
+    def may_mean(self, function: Function, module: str, *, bare: bool = False) -> bool:
+        """Whether a pattern that does not mean this function would if more were known of it.
+
+        Args:
+            module: ``""``: it may be any that a pattern names.
+            bare: only the last part of the qualname is known (and no pattern is a glob).
+        """
+        if self.matches_function(function, module):
+            return False
+        for in_module, qualname in self._named:
+            if module and in_module and not fnmatchcase(module, in_module):
+                continue
+            if (in_module and not module and fnmatchcase(function.qualname, qualname)) or (
+                bare and qualname.rpartition(".")[2] == function.qualname != qualname
+            ):
+                return True
+        return False
 
     def unmatched(self, lives: Iterable[LiveFunction]) -> list[str]:
         """The patterns that mean none of these functions."""
@@ -106,7 +132,9 @@ def _rule(pattern: str) -> _Rule:
         return lambda function, module: _has_qualname(function, pattern)
     if not in_module or not qualname:
         raise UsageError(f"the function pattern {pattern!r} is incomplete", "write MODULE:QUALNAME or FILE:LINE")
-    return lambda function, module: fnmatchcase(function.qualname, qualname) and _in_module(function, module, in_module)
+    return lambda function, module: (
+        bool(module) and fnmatchcase(function.qualname, qualname) and fnmatchcase(module, in_module)
+    )
 
 
 def _regex(pattern: str) -> _Rule:
@@ -132,10 +160,3 @@ def _has_qualname(function: Function, pattern: str) -> bool:
 
 def _in_file(function: Function, file: str) -> bool:
     return function.filename == file or function.filename.endswith(f"/{file}")
-
-
-def _in_module(function: Function, module: str, pattern: str) -> bool:
-    if module:
-        return fnmatchcase(module, pattern)
-    path = function.filename.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    return fnmatchcase(f".{path}", f"*.{pattern}")

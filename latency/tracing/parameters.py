@@ -14,11 +14,14 @@ PT_REGS = {
         ("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi")
     )
 }
+_STACK_POINTER = 8 * 19
 _FIRST_ARGUMENT = "rdi"  # System V ABI
 
 BPF_F_NO_PREALLOC, BPF_F_MMAPABLE = 1 << 0, 1 << 10  # linux/bpf.h
 _CO_SUSPENDS = 0x20 | 0x80 | 0x100 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
 _NO_CREATOR = 0x100  # no oparg is that large
+_NO_OPCODE = -1
+_MOST_RESUMES = 4
 _GENERATIONS = 8  # of forks, over which the knowledge of code objects is inherited
 _POINTER_MASK = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -70,6 +73,7 @@ def cflags(
     every_function: bool,
     children: bool = False,
     by_name: bool = False,
+    by_module: bool = False,
     task_tgid: int = 0,
 ) -> list[str]:
     """The compiler flags for ``bpf/pylat.bpf.c``, sorted.
@@ -78,6 +82,7 @@ def cflags(
         every_function: nearly every call is wanted, so exits look at the open calls before the table of functions.
         children: follow forks, with probes in every process that maps the file and a filter in BPF.
         by_name: code objects that are met while running are first asked for their bare name, in the kernel.
+        by_module: of each of these the module is asked too, in the kernel.
         task_tgid: offset of ``tgid`` in the kernel's ``task_struct``; needed for ``children``.
 
     Raises:
@@ -85,8 +90,15 @@ def cflags(
     """
     registers = {f"{place.upper().replace('.', '_')}": PT_REGS[register] for place, register in plan.registers.items()}
     generator_frame = offsets.get("gen.iframe")
+    resumes = (*plan.resume_opcodes, *[_NO_OPCODE] * _MOST_RESUMES)[:_MOST_RESUMES]
+    saved = (*plan.saved.get("exit.tstate", ()), 0, 0)[:2]
     values = {
         **registers,
+        # Absent where the thread state is in a register at the exit sites.
+        "EXIT_TSTATE_SAVED": saved[0] if plan.saved else -1,
+        "EXIT_TSTATE_BESIDE": saved[1],
+        "STACK_POINTER": _STACK_POINTER,
+        **{f"RESUME_{number}": opcode for number, opcode in enumerate(resumes, 1)},
         "ARGUMENT_1": PT_REGS[_FIRST_ARGUMENT],
         "MMAPABLE": BPF_F_MMAPABLE,
         "NO_PREALLOC": BPF_F_NO_PREALLOC,
@@ -96,11 +108,13 @@ def cflags(
         "TASK_TGID": task_tgid,
         "ENTRY_MAY_REPEAT": int(plan.may_repeat),
         "ALWAYS_ASK_KIND": int(plan.creator_oparg is not None),
-        "START": {"lasti": 1, "oparg": 2}[plan.start_by],
+        "START": {"lasti": 1, "oparg": 2, "owner": 3}[plan.start_by],
         "RESUME_MASK": plan.resume_mask,
         "RESUME_CREATOR": _NO_CREATOR if plan.creator_oparg is None else plan.creator_oparg,
         "FRAME_CODE": offsets["frame.code"],
         "FRAME_INSTR": offsets["frame.instr"],
+        "FRAME_OWNER": _or_absent(offsets.get("frame.owner")),
+        "FRAME_OF_GENERATOR": _or_absent(offsets.constants.get("FRAME_OWNED_BY_GENERATOR")),
         # To 3.10 one exit site sees suspensions too: f_state (3.10) or f_stacktop (to 3.9) tells them.
         "FRAME_STATE": _or_absent(offsets.get("frame.state")),
         "FRAME_STACKTOP": _or_absent(None if "frame.owner" in offsets else offsets.get("frame.stacktop")),
@@ -118,6 +132,17 @@ def cflags(
         "UNICODE_LENGTH": offsets["unicode.length"],
         "UNICODE_STATE": offsets["unicode.state"],
         "UNICODE_ASCII_DATA": offsets["unicode.ascii_data"],
+        "BY_MODULE": int(by_module),
+        "FRAME_GLOBALS": offsets["frame.globals"],
+        "DICT_KEYS": offsets["dict.keys"],
+        "DICT_VALUES": offsets["dict.values"],
+        "KEYS_INDICES": offsets["keys.indices"],
+        "KEYS_NENTRIES": offsets["keys.nentries"],
+        "KEYS_SIZE": _or_absent(offsets.get("keys.size")),
+        "KEYS_LOG2_BYTES": _or_absent(offsets.get("keys.log2_index_bytes")),
+        "KEYS_KIND": _or_absent(offsets.get("keys.kind")),
+        "ENTRY_BYTES": offsets["entry.sizeof"],
+        "UNICODE_ENTRY_BYTES": _or_absent(offsets.get("unicode_entry.sizeof")),
         "CODE_UNITS": offsets["code.code_bytes"],
         "CODE_FIRST_TRACEABLE": _or_absent(offsets.get("code.first_traceable")),
         "CO_SUSPENDS": _CO_SUSPENDS,

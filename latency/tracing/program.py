@@ -29,6 +29,7 @@ from latency.tracing.ringbuf import RingBuffer
 # BPF function -> the raw tracepoint that it hangs on
 _THREADS = {"pylat_thread_exit": "sched_process_exit"}
 _PROCESSES = {"pylat_fork": "sched_process_fork", "pylat_exec": "sched_process_exec"}
+_EVENT_TYPES = {wire.EVENT_CODE: wire.CODE_EVENT, wire.EVENT_MODULE: wire.MODULE_EVENT}
 _U32 = np.dtype("<u4")
 
 
@@ -123,10 +124,10 @@ class Program:
         self.processes.update(np.array([pid], _U32), value)
 
     def events(self) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
-        """What has come since: (kind, a ``wire.CODE_EVENT`` or a ``wire.PROCESS_EVENT`` record)."""
+        """What has come since: (kind, a ``wire.CODE_EVENT``, ``MODULE_EVENT`` or ``PROCESS_EVENT`` record)."""
         for record in self._events.read():
             kind = int.from_bytes(record[:4], "little")
-            dtype = wire.CODE_EVENT if kind == wire.EVENT_CODE else wire.PROCESS_EVENT
+            dtype = _EVENT_TYPES.get(kind, wire.PROCESS_EVENT)
             if len(record) >= dtype.itemsize:
                 yield kind, np.frombuffer(record, dtype, 1)[0]
 

@@ -82,6 +82,7 @@ class Session:
             require_first_pid_namespace()
         matcher = Matcher.parse(options.func, regex=options.regex) if options.func else None
         self._names = matcher.bare_names if matcher else None
+        self._by_module = matcher is not None and matcher.by_module
         self.table = FunctionTable(self.spaces, target.build, target.offsets, matcher)
         slots = _SLOTS
         if options.children or late or not matcher:
@@ -241,6 +242,9 @@ class Session:
             if kind == wire.EVENT_CODE:
                 self.table.met(self.program, event)
                 continue
+            if kind == wire.EVENT_MODULE:
+                self.table.announce_module(event)
+                continue
             number, pid, other = int(event["space"]), int(event["tgid"]), int(event["parent"])
             if kind == wire.EVENT_FORK:
                 self.spaces[number] = Space.of_pid(number, pid, other)
@@ -265,7 +269,7 @@ class Session:
                 with target.stopwatch.step("find functions"):
                     self._find_functions()
                     wanted = self.table.wanted
-                    if matcher and not wanted and not late:
+                    if matcher and not wanted and not late and not self.table.undecided:
                         raise _nothing_matches(matcher, self.spaces)
                 with target.stopwatch.step("wait for the program"):
                     program = loading.result()
@@ -288,6 +292,7 @@ class Session:
                 every_function=not options.func,
                 children=options.children,
                 by_name=self._names is not None,
+                by_module=self._by_module,
                 task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
             )
             made = kept_or_compiled(flags, needed(target.plan, children=options.children), Cache())
@@ -323,7 +328,7 @@ class Session:
             functions=functions,
             options=self.options,
             losses=Losses.from_dict({**losses, "unnamed": unnamed}),
-            blind_spots=(*self.target.plan.blind_spots, *self.unseen),
+            blind_spots=(*self.target.plan.blind_spots, *self.unseen, *self.table.unseen),
             overhead=self._overhead(counters, duration_s),
             began_before=counters.pop("began_before"),
             events=counters,

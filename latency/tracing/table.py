@@ -10,13 +10,15 @@ import numpy as np
 from latency.cpython.functions import LiveFunction, describe, from_capture
 from latency.cpython.offsets import Offsets
 from latency.cpython.patterns import Matcher
-from latency.cpython.strings import CUT
+from latency.cpython.strings import CUT, decode
 from latency.errors import TargetError
 from latency.recording import Function
 from latency.target.build import Build
 from latency.tracing import wire
 from latency.tracing.program import Program
 from latency.tracing.spaces import Space, Spaces
+
+_MOST_NAMED = 5
 
 
 class FunctionTable:
@@ -37,6 +39,8 @@ class FunctionTable:
         self._matcher = matcher
         self._slots: dict[int, Function | None] = {}  # None: met while running, and not wanted
         self._met: dict[tuple[int, int], Function] = {}  # wanted, by space and address: forked children have them too
+        self._modules: dict[tuple[int, int], str] = {}  # announced for the code object that is met next
+        self._left_out: set[Function] = set()  # may match, but that could not be told
         self._ripe: set[int] = set()  # slots that were of no more use at the last look
         self.retired: list[tuple[Function | None, np.void]] = []
 
@@ -50,13 +54,33 @@ class FunctionTable:
             if self._matcher is None or self._matcher.matches(live)
         ]
 
+    @property
+    def undecided(self) -> list[LiveFunction]:
+        """The functions that were alive when pylat looked, and match in some modules, but no function object told the
+        module: those that are not made yet. They are met when they run."""
+        return [live for space in self._spaces.values() for live in space.lives.values() if self._waits(live)]
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """What was left out, one line each."""
+        names = sorted({function.qualname for function in self._left_out})
+        if not names:
+            return ()
+        more = ", …" if len(names) > _MOST_NAMED else ""
+        return (f"left out, since their module or qualname could not be told: {', '.join(names[:_MOST_NAMED])}{more}",)
+
+    def _waits(self, live: LiveFunction) -> bool:
+        return self._matcher is not None and not live.module and self._matcher.may_mean(live.function, "")
+
     def slots_for(self, wanted: list[tuple[Space, LiveFunction]]) -> int:
         """How many slots these functions take."""
         return sum(2 if _suspends(live) else 1 for _, live in wanted)
 
     def fill(self, program: Program) -> None:
         """Tell the program what is wanted and what is not, before anything is attached."""
-        everything = [(space, live) for space in self._spaces.values() for live in space.lives.values()]
+        everything = [
+            (space, live) for space in self._spaces.values() for live in space.lives.values() if not self._waits(live)
+        ]
         keys = np.zeros(len(everything), wire.FUNCTION_KEY)
         values = np.zeros(len(everything), wire.FUNCTION)
         keys["code"] = np.fromiter((live.address for _, live in everything), np.uint64, len(everything))
@@ -88,6 +112,12 @@ class FunctionTable:
             key["code"], key["space"] = address, space.number
             program.functions.delete(key)
 
+    def announce_module(self, event: np.ndarray[Any, Any]) -> None:
+        """In which module the code object runs that ``met`` is told of next."""
+        name = decode(event["name"][: event["name_bytes"]].tobytes(), self._offsets) or ""
+        # One that was not captured whole is not known.
+        self._modules[int(event["space"]), int(event["code"])] = "" if name.endswith(CUT) else name
+
     def met(self, program: Program, event: np.ndarray[Any, Any]) -> None:
         """A code object that was not known is running; the program has begun to measure it."""
         address, number, slot = int(event["code"]), int(event["space"]), int(event["slot"])
@@ -96,9 +126,10 @@ class FunctionTable:
         if live and captured and not _same(live.function, captured):
             live = None  # the address is another's by now
         function = live.function if live else captured
+        module = self._modules.pop((number, address), "")
         if function is None:
             return  # told from memory when it is asked for, or counted as unnamed
-        wanted = self._matcher is None or self._matcher.matches_function(function, live.module if live else "")
+        wanted = self._wants(function, module)
         self._slots[slot] = function if wanted else None
         active_slot = int(event["active_slot"])
         if active_slot != wire.NO_SLOT:
@@ -130,9 +161,19 @@ class FunctionTable:
         live = self._spaces.known_code(space, code) or (None if dead else self._described(space, code))
         if live is None:
             return None, True
-        wanted = self._matcher is None or self._matcher.matches(live)
+        wanted = self._wants(live.function, live.module)
         self._slots[slot] = live.function if wanted else None
         return self._slots[slot], wanted
+
+    def _wants(self, function: Function, module: str) -> bool:
+        """Whether it matches; one that may, were its module or its qualname known, does not."""
+        matcher = self._matcher
+        if matcher is None or matcher.matches_function(function, module):
+            return True
+        # To 3.10 only the bare name is known of what is met while it runs.
+        if matcher.may_mean(function, module, bare="code.qualname" not in self._offsets):
+            self._left_out.add(function)
+        return False
 
     def give_back(self, program: Program, in_use: Callable[[], set[int]]) -> list[int]:
         """Let the program use the slots again that serve no more: of freed code objects, and of functions not wanted.

@@ -21,6 +21,7 @@ WANTED, SUSPENDS, RESUMED, FREED, UNDECIDED, STRUCK_OUT = 1, 2, 4, 8, 16, 32
 NO_SLOT = 0xFFFF
 ACTIVE, DEAD = 1, 2
 EVENT_CODE, EVENT_FORK, EVENT_EXEC = 1, 2, 3
+EVENT_MODULE = 16
 
 FUNCTION_KEY = np.dtype([("code", "<u8"), ("space", "<u8")])
 FUNCTION = np.dtype([("slot", "<u2"), ("active_slot", "<u2"), ("flags", "<u4")])
@@ -76,6 +77,9 @@ CODE_EVENT = np.dtype(
         ("filename", "u1", (NAME_BYTES,)),
     ]
 )
+MODULE_EVENT = np.dtype(
+    [("kind", "<u4"), ("name_bytes", "<u4"), ("space", "<u8"), ("code", "<u8"), ("name", "u1", (NAME_BYTES,))]
+)
 COUNTERS = np.dtype(
     [
         (name, "<u8")
@@ -102,6 +106,7 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "pylat_process": PROCESS,
     "pylat_process_event": PROCESS_EVENT,
     "pylat_code_event": CODE_EVENT,
+    "pylat_module_event": MODULE_EVENT,
 }
 
 

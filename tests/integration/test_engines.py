@@ -13,8 +13,10 @@ from tests.lab import Interpreter
 from tests.pylat_command import Tracing
 from tests.requirements import require
 from tests.target_program import TargetProgram
+from tests.watch import Watch, unaccounted, wrong
 
 Start = Callable[..., TargetProgram]
+StartWatch = Callable[..., Watch]
 
 
 def engines(pid: int) -> list[str]:
@@ -43,6 +45,36 @@ def test_every_engine_counts_the_same_calls_by_link_and_by_perf_events(
     for engine in engines(target.pid):
         recorded = assert_exact(target, ("--engine", engine, "--attach", attachment))
         assert recorded["engine"] == engine
+
+
+@pytest.mark.cpython(min=(3, 15))
+@pytest.mark.parametrize("attachment", ["multi", "perf"])
+@pytest.mark.parametrize("engine", ["handlers", "usdt"])
+def test_the_markers_of_3_15_count_what_the_handlers_count(
+    interpreter: Interpreter, start_target: Start, engine: str, attachment: str
+) -> None:
+    target = start_target(interpreter, "requests.py", 1000)
+    assert engine in engines(target.pid)
+    assert assert_exact(target, ("--engine", engine, "--attach", attachment))["engine"] == engine
+
+
+@pytest.mark.parametrize("minor", [(3, 9), (3, 15)], ids=["3.9", "3.15"])
+def test_every_count_is_exact_by_markers_too(
+    interpreters: list[Interpreter], start_target: Start, watch: StartWatch, minor: tuple[int, int]
+) -> None:
+    debian = [it for it in interpreters if it.minor == minor and it.origin.startswith("debian")]
+    require(debian, f"a Debian build of {minor} is not here")
+    for interpreter in debian:
+        target = start_target(interpreter, "everything.py")
+        every = watch(target.pid, engine="usdt")
+        truth = target.run()
+        recording = every.stop()
+        assert recording.target.engine == "usdt"
+        assert wrong(recording, truth) == {}
+        assert unaccounted(recording) == 0
+        some = watch(target.pid, truth, engine="usdt")
+        truth = target.run()
+        assert wrong(some.stop(), truth) == {}
 
 
 def test_the_lab_has_every_engine(interpreters: list[Interpreter], start_target: Start) -> None:

@@ -16,6 +16,10 @@ from latency.target.build import Build, identify
 from latency.target.process import Process
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
+from tests.watch import Watch, wrong
+
+Start = Callable[..., TargetProgram]
+StartWatch = Callable[..., Watch]
 
 # Says where each code object of the process lies, and which names its own functions have.
 PROGRAM = r"""
@@ -129,3 +133,35 @@ def test_one_address_is_described_without_a_scan(scene: Scene) -> None:
 def test_the_kind_of_a_function_is_told(scene: Scene) -> None:
     kinds = {it.function.qualname: it.function.kind for it in scene.live().values()}
     assert [kinds[name] for name in ("make", "serve", "Api.stream")] == ["function", "coroutine", "async_generator"]
+
+
+NOT_MADE_YET = """
+import sys
+from protocol import say, truth
+
+say({"ready": True})
+sys.stdin.readline()
+
+def late():
+    pass
+
+for _ in range(100):
+    late()
+say({"late": truth(100)})
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.cpython(min=(3, 10), max=(3, 11))
+def test_a_function_that_is_not_made_yet_is_told_by_its_module_when_it_is(
+    interpreter: Interpreter, start_target: Start, watch: StartWatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "late.py"
+    script.write_text(NOT_MADE_YET)
+    target = start_target(interpreter, script)
+    its, others = watch(target.pid, ["__main__:late"]), watch(target.pid, ["other:late"])
+    truth = target.run()
+    recording = its.stop()
+    assert wrong(recording, truth) == {}
+    assert recording.calls == 100
+    assert others.stop().calls == 0

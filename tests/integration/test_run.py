@@ -130,6 +130,68 @@ def test_the_workers_of_multiprocessing_are_seen_with_children(own_interpreter: 
     assert sorted(each.calls for each in recording.processes if each.calls) == [10, 10, 20, 20, 30, 30, 100]
 
 
+IN_MODULES = """
+import types
+
+def namespace(**globals):
+    exec("def f(number):\\n    return number", globals)
+    return globals["f"]
+
+def f(number):
+    return number
+
+class Api:
+    def f(self):
+        pass
+
+others = namespace(__name__="app.views"), namespace(__name__="app.views"), namespace(__name__="v\u00efews")
+late = namespace(**{f"name_{number}": number for number in range(20)}, __name__="crowded")
+nameless = namespace(__builtins__=__builtins__)
+for number in range(1000):
+    f(number)
+    Api().f()
+    [other(number) for other in others]
+    late(number)
+nameless(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected", "left_out"),
+    [
+        ("__main__:f", CALLS, "f"),
+        ("app.*:f", 2 * CALLS, "f"),
+        ("v\u00efews:f", CALLS, "f"),
+        ("crowded:f", CALLS, "f"),
+        ("__main__:Api.f", CALLS, ""),
+    ],
+)
+def test_a_function_that_is_met_is_told_by_its_module(
+    own_interpreter: Interpreter, tmp_path: Path, pattern: str, expected: int, left_out: str
+) -> None:
+    path = tmp_path / "calling.py"
+    path.write_text(IN_MODULES)
+    outcome, status = run_measured([own_interpreter.path, str(path)], Options(func=(pattern,)), foreground=False)
+    assert status == 0
+    assert outcome is not None
+    recording = outcome.recording
+    assert (recording.calls, recording.losses.total) == (expected, 0)
+    said = [spot for spot in recording.blind_spots if "could not be told" in spot]
+    assert [spot.rpartition(": ")[2] for spot in said] == ([left_out] if left_out else [])
+
+
+@pytest.mark.cpython(min=(3, 10))  # a frame and a dict of each kind
+def test_the_module_of_a_function_that_is_met_is_known_in_every_version(
+    interpreter: Interpreter, tmp_path: Path
+) -> None:
+    code = f"{CALLING}\nglobals = {{'__name__': 'other'}}\nexec('def f(): pass', globals)\nglobals['f']()"
+    outcome, _ = run_measured(
+        interpreter.command("-E", "-S", "-c", code), Options(func=("__main__:f",)), foreground=False
+    )
+    assert outcome is not None
+    assert (calls(outcome.recording), outcome.recording.blind_spots) == (CALLS, ())
+
+
 # -- what is the program's own -------------------------------------------------------------------
 
 

@@ -100,8 +100,7 @@ def test_what_a_version_does_not_have_is_absent_or_refused() -> None:
         ((3, 5), "x86_64", frozenset(), "CPython 3.5 on x86_64"),
         ((4, 0), "x86_64", frozenset(), "CPython 4.0 on x86_64"),
         ((3, 12), "aarch64", frozenset(), "CPython 3.12 on aarch64"),
-        ((3, 13), "x86_64", frozenset({"free-threaded"}), "free-threaded CPython 3.13 on x86_64"),
-        ((3, 12), "x86_64", frozenset({"debug"}), "debug CPython 3.12 on x86_64"),
+        ((3, 16), "x86_64", frozenset({"free-threaded"}), "free-threaded CPython 3.16 on x86_64"),
     ],
 )
 def test_an_unknown_build_is_refused_and_told_what_is_known(
@@ -112,6 +111,13 @@ def test_an_unknown_build_is_refused_and_told_what_is_known(
     assert words in str(refusal.value)
     assert "3.15-x86_64" in refusal.value.hint
     assert "offsets/README.md" in refusal.value.hint
+
+
+@pytest.mark.parametrize("flag", ["free-threaded", "debug"])
+def test_an_odd_build_of_a_known_version_is_refused_with_the_way_out(flag: str) -> None:
+    with pytest.raises(UnsupportedBuild, match=f"{flag} CPython 3.13 on x86_64") as refusal:
+        load((3, 13), "x86_64", frozenset({flag, "dtrace"}))
+    assert "an ordinary build" in refusal.value.hint
 
 
 def test_flags_that_change_no_struct_do_not_choose_the_table() -> None:

@@ -68,12 +68,40 @@ def test_a_colon_in_a_regular_expression_is_only_a_colon() -> None:
     assert not Matcher.parse(["app.views:Api.get"], regex=True).matches(GET)
 
 
-@pytest.mark.parametrize("module", ["app.views", "views", "srv.app.views", "app.v*"])
-def test_a_module_that_is_not_known_is_read_off_the_path(module: str) -> None:
-    matcher = Matcher.parse([f"{module}:Api.get"])
-    assert matcher.matches_function(GET.function)
-    assert matcher.matches_function(Function("Api.get", "/srv/app/views/__init__.py", 1))
-    assert not matcher.matches_function(Function("Api.get", "/srv/app/reviews.py", 1))
+def test_a_module_that_is_not_known_is_not_guessed_from_the_path() -> None:
+    matcher = Matcher.parse(["app.views:Api.get"])
+    assert matcher.by_module
+    assert not matcher.matches_function(GET.function)
+    assert matcher.matches_function(GET.function, "app.views")
+    assert not matcher.matches_function(GET.function, "srv.app.views")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "function", "module", "bare", "expected"),
+    [
+        (["app.views:Api.get"], "Api.get", "", False, True),
+        (["app.*:Api.*"], "Api.get", "", False, True),
+        (["app.views:Api.get"], "Api.get", "other", False, False),
+        (["app.views:Api.get"], "Api.put", "", False, False),
+        (["app.views:Api.get", "Api.get"], "Api.get", "", False, False),  # meant, whatever its module
+        (["views.py:10"], "Api.get", "", False, False),
+        # only the bare name is known
+        (["app.views:Api.get"], "get", "app.views", True, True),
+        (["app.views:Api.get"], "get", "other", True, False),
+        (["Api.get"], "get", "app.views", True, True),
+        (["Api.get"], "put", "app.views", True, False),
+        (["get"], "get", "app.views", True, False),
+    ],
+)
+def test_what_a_pattern_would_mean_if_more_were_known(
+    patterns: list[str], function: str, module: str, bare: bool, expected: bool
+) -> None:
+    known = Function(function, "/srv/app/views.py", 1)
+    assert Matcher.parse(patterns).may_mean(known, module, bare=bare) is expected
+
+
+def test_a_regular_expression_asks_for_no_module() -> None:
+    assert not Matcher.parse(["app.views:Api.get"], regex=True).by_module
 
 
 def test_any_pattern_is_enough() -> None:

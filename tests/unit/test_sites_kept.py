@@ -95,6 +95,9 @@ def test_a_build_without_a_build_id_is_not_kept(file: Path, folder: Path) -> Non
         {"registers": 3},
         {"notes": None},
         {"sites": "entry"},
+        {"saved": {"exit.tstate": ["8"]}},
+        {"saved": [8]},
+        {"resume_opcodes": ["RESUME"]},
     ],
 )
 def test_a_broken_plan_is_found_again_and_kept(file: Path, folder: Path, members: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ Source: Python/ceval.c of 3.11, Python/bytecodes.c and Python/ceval.c from 3.12.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from latency.cpython.offsets import Offsets
@@ -37,17 +37,18 @@ YIELD_OPCODES = ("YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE")
 CLEAR = ("_PyEval_FrameClearAndPop", "_PyEvalFrameClearAndPop")  # exported from 3.13; local in 3.12
 
 # Bits of RESUME's oparg that say where it stands: all to 3.12, RESUME_OPARG_LOCATION_MASK after (3.13: 3, 3.15: 7).
-_RESUME_MASKS = {(3, 11): 0xFF, (3, 12): 0xFF, (3, 13): 0x3, (3, 14): 0x3, (3, 15): 0x7}
+RESUME_MASKS = {(3, 11): 0xFF, (3, 12): 0xFF, (3, 13): 0x3, (3, 14): 0x3, (3, 15): 0x7}
 # 3.15 runs RESUME once more in the call that creates a generator expression.
 _CREATOR_OPARGS = {(3, 15): 4}
 
 
 @dataclass(frozen=True)
-class _Handlers:
+class Handlers:
     """The opcode handlers of an image and what follows from RETURN_VALUE's: where every handler finds the frame."""
 
     code: Code
     sweep: Sweep
+    numbers: Mapping[str, int]
     by_name: dict[str, int]
     table: int
     frame: str
@@ -59,7 +60,7 @@ class _Handlers:
 def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SitePlan:
     """The ``handlers`` engine's plan. Raises UnsupportedBuild, saying what was not found."""
     minor = version[:2]
-    found = _handlers(image, minor, offsets)
+    found = opcode_handlers(image, minor, offsets)
     entries = [_entry_site(found, name) for name in ENTRY_OPCODES if name in found.by_name]
     yields = [_yield_site(found, name) for name in YIELD_OPCODES if name in found.by_name]
     registers = {"entry.frame": found.frame, "yield.frame": found.frame}
@@ -74,7 +75,7 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SiteP
         sites=(*exits, *yields, *entries),
         registers=registers,
         start_by="oparg",
-        resume_mask=_RESUME_MASKS[minor],
+        resume_mask=RESUME_MASKS[minor],
         creator_oparg=_CREATOR_OPARGS.get(minor),
         may_repeat=True,
         notes=(
@@ -84,7 +85,8 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SiteP
     )
 
 
-def _handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> _Handlers:
+def opcode_handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> Handlers:
+    """What other engines need too. Raises UnsupportedBuild, saying what was not found."""
     numbers = opcodes(minor)
     table, targets = find_table(image, numbers)
     code = Code(image)
@@ -105,10 +107,10 @@ def _handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> _Handle
             stack_pointer = loaded[0]
     if not frame or not stack_pointer or frame in ("rsp", "rip"):
         raise _refused(image, "has a RETURN_VALUE handler that shows no frame register")
-    return _Handlers(code, sweep, by_name, table, frame, next_instr, stack_pointer, offsets["frame.instr"])
+    return Handlers(code, sweep, numbers, by_name, table, frame, next_instr, stack_pointer, offsets["frame.instr"])
 
 
-def _entry_site(found: _Handlers, name: str) -> Site:
+def _entry_site(found: Handlers, name: str) -> Site:
     """Behind the store of the unit's address into the frame, so that its oparg can be read from there."""
     start = found.by_name[name]
     stored: Instruction | None = None
@@ -132,7 +134,7 @@ def _entry_site(found: _Handlers, name: str) -> Site:
     return found.code.site(Role.ENTRY, name, start, fallback)
 
 
-def _only_from_entries(found: _Handlers, start: int, last: int) -> bool:
+def _only_from_entries(found: Handlers, start: int, last: int) -> bool:
     """Whether all jumps past the handler's start come from the handlers of its own family: RESUME_CHECK goes on in
     RESUME when its check fails, which is one entry seen twice, and the matching drops the second."""
     family = [found.by_name[name] for name in ENTRY_OPCODES if name in found.by_name]
@@ -146,7 +148,7 @@ def _in_straight_line(code: Code, start: int, address: int, *, limit: int = 24) 
     return any(step.address == address for step in code.straight(start, limit=limit))
 
 
-def _yield_site(found: _Handlers, name: str) -> Site:
+def _yield_site(found: Handlers, name: str) -> Site:
     """The first emulated instruction that only this handler reaches; its first instruction where there is none."""
     start = found.by_name[name]
     chosen = found.code.at(start)
@@ -161,7 +163,7 @@ def _yield_site(found: _Handlers, name: str) -> Site:
     return found.code.site(Role.YIELD, name, start, chosen)
 
 
-def _exits_asking_is_entry(found: _Handlers, offsets: Offsets) -> tuple[list[Site], str]:
+def _exits_asking_is_entry(found: Handlers, offsets: Offsets) -> tuple[list[Site], str]:
     """3.11: (the sites of RETURN_VALUE and of exception_unwind, the register of the thread state).
 
     Three places ask ``frame->is_entry``: RETURN_VALUE, RETURN_GENERATOR (which creates, and ends no call), and the end
@@ -188,7 +190,7 @@ def _reached(code: Code, start: int) -> set[int]:
     return {step.address for step in code.straight(start, limit=48, follow=True)}
 
 
-def _question_site(found: _Handlers, role: Role, name: str, start: int, question: int) -> Site:
+def _question_site(found: Handlers, role: Role, name: str, start: int, question: int) -> Site:
     """The jump that answers the comparison (emulated), if nothing else jumps between the two; else the comparison."""
     steps = found.code.straight(question, limit=8)
     chosen = first_emulated(
@@ -198,7 +200,7 @@ def _question_site(found: _Handlers, role: Role, name: str, start: int, question
     return found.code.site(role, name, start, chosen[0] if chosen else found.code.at(question))
 
 
-def _thread_state(found: _Handlers, offsets: Offsets) -> str:
+def _thread_state(found: Handlers, offsets: Offsets) -> str:
     """The register of the thread state, from RETURN_VALUE's ``tstate->recursion_remaining++``."""
     for step in found.code.straight(found.by_name["RETURN_VALUE"], limit=48, follow=True):
         place = memory(step, 0)
@@ -207,7 +209,7 @@ def _thread_state(found: _Handlers, offsets: Offsets) -> str:
     raise _refused(found.code.image, "has a RETURN_VALUE handler that does not touch the recursion counter")
 
 
-def _clear_site(found: _Handlers, offsets: Offsets) -> Site:
+def _clear_site(found: Handlers, offsets: Offsets) -> Site:
     """3.12 and later: the first emulated instruction of the function that every frame ends in."""
     image, code = found.code.image, found.code
     symbols = image.symbols(CLEAR)
@@ -227,7 +229,7 @@ def _asks_owner(step: Instruction, holders: Iterable[str], offsets: Offsets) -> 
     return step.mnemonic == "cmp" and place is not None and place[0] in holders and place[1] == offsets["frame.owner"]
 
 
-def _called_on_return(found: _Handlers, offsets: Offsets) -> int:
+def _called_on_return(found: Handlers, offsets: Offsets) -> int:
     """3.12, stripped: the first call behind ``tstate->py_recursion_remaining++`` on RETURN_VALUE's path."""
     counted = False
     for step in found.code.straight(found.by_name["RETURN_VALUE"], limit=64, follow=True):

@@ -1,7 +1,8 @@
 """The ``usdt`` engine: the markers ``function__entry`` and ``function__return`` of a build made ``--with-dtrace``.
 
-A marker's arguments are names and a line, never the frame. But the markers lie inside ``_PyEval_EvalFrameDefault``
-(3.6 to 3.10), so the frame is in the register in which that function keeps it.
+A marker's arguments are names and a line, never the frame. To 3.10 the markers lie inside ``_PyEval_EvalFrameDefault``,
+so the frame is in the register in which that function keeps it. In 3.15 they lie in functions of their own, which are
+given the frame (Python/ceval.c, ``dtrace_function_entry``): ``marker_functions`` finds it there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from latency.cpython.offsets import Offsets
+from latency.cpython.sites import marker_functions
 from latency.cpython.sites.code import Code
 from latency.cpython.sites.evaluation import evaluation
 from latency.cpython.sites.plan import Role, Site, SitePlan
@@ -27,26 +29,56 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets, markers:
         raise UnsupportedBuild(
             f"{image.name} has no USDT markers for function calls", "use --engine auto: pylat does not need them"
         )
-    if version >= (3, 11, 0):
+    if (3, 11, 0) <= version < (3, 15, 0):
         # 3.11: entry fires only while tracing is on (cpython issue 98894); 3.12-3.14: gone.
         raise UnsupportedBuild(
             f"the USDT markers of CPython {version[0]}.{version[1]} do not see every call",
             "use --engine handlers, which does",
         )
+    if version >= (3, 15, 0):
+        return _in_functions(image, version, offsets, found)
     inside = evaluation(image, version, offsets)
     code = Code(image)
     known = {line.address for line in inside.sweep.lines}
-    sites: list[Site] = []
-    for name in ("function__return", "function__entry"):
-        for marker in found[name]:
-            if marker.address not in known:
-                raise UnsupportedBuild(f"{image.name} has the marker {name} outside the evaluation function")
-            step = code.at(marker.address)
-            sites.append(code.site(_ROLES[name], f"{PROVIDER}:{name}", marker.address, step, marker.semaphore_offset))
+    for name, each in found.items():
+        if not all(marker.address in known for marker in each):
+            raise UnsupportedBuild(f"{image.name} has the marker {name} outside the evaluation function")
     return SitePlan(
         engine="usdt",
-        sites=tuple(sites),
+        sites=_sites(code, found),
         registers={"entry.frame": inside.frame, "exit.frame": inside.frame, "exit.tstate": inside.tstate},
         start_by="lasti",
         notes=(f"the frame is in {inside.frame} at the markers, the thread state in {inside.tstate}",),
+    )
+
+
+def _in_functions(
+    image: Image, version: tuple[int, int, int], offsets: Offsets, found: dict[str, list[Marker]]
+) -> SitePlan:
+    """3.15. The exit marker fires at each return, suspension and exception. The entry marker fires before RESUME, and
+    for the creation of a generator too, whose frame is still the thread's then."""
+    addresses = {name: [marker.address for marker in each] for name, each in found.items()}
+    inside = marker_functions.search(image, version[:2], offsets, addresses)
+    entry, left = inside.frames["function__entry"], inside.frames["function__return"]
+    registers = {"entry.frame": entry, "exit.frame": left}
+    if inside.tstate_register:
+        registers["exit.tstate"] = inside.tstate_register
+    return SitePlan(
+        engine="usdt",
+        sites=_sites(Code(image), found),
+        registers=registers,
+        start_by="owner",
+        resume_mask=inside.resume_mask,
+        saved={"exit.tstate": inside.tstate_path} if inside.tstate_path else {},
+        resume_opcodes=inside.resume_opcodes,
+        notes=(f"the frame is in {entry} at the entry markers, in {left} at the exit markers",),
+    )
+
+
+def _sites(code: Code, found: dict[str, list[Marker]]) -> tuple[Site, ...]:
+    """The exits first."""
+    return tuple(
+        code.site(_ROLES[name], f"{PROVIDER}:{name}", each.address, code.at(each.address), each.semaphore_offset)
+        for name in ("function__return", "function__entry")
+        for each in found[name]
     )

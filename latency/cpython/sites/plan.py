@@ -58,7 +58,11 @@ class SitePlan:
         engine: ``"usdt"``, ``"eval"`` or ``"handlers"``.
         sites: in the order in which they should be placed: exits before entries, so that no entry lacks its exit.
         registers: ``"entry.frame"`` and the like to the register's name (``"rbx"``), valid at every site of that role.
-        start_by: how an entry is told from a resumption: ``"lasti"`` (f_lasti is -1) or ``"oparg"`` (of RESUME).
+        saved: the same for what has to be read, as one or two offsets in bytes: what lies so far above the stack
+            pointer, or so far from where that points to.
+        start_by: how an entry is told from a resumption: ``"lasti"`` (f_lasti is -1), ``"oparg"`` (of RESUME) or
+            ``"owner"`` (of the frame, and where it stands: RESUME has not run yet).
+        resume_opcodes: of the RESUME family, where a suspension is told by the unit that the frame goes on at.
         resume_mask: bits of RESUME's oparg that say where it stands (CPython: RESUME_OPARG_LOCATION_MASK).
         creator_oparg: the oparg of the RESUME that a generator expression's creator runs once more (3.15), or None.
         may_repeat: RESUME can run twice for one entry (3.12 and later, after instrumentation changed).
@@ -73,12 +77,23 @@ class SitePlan:
     resume_mask: int = 0xFF
     creator_oparg: int | None = None
     may_repeat: bool = False
+    saved: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    resume_opcodes: tuple[int, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
     blind_spots: tuple[str, ...] = field(default=())
 
     def of(self, role: Role) -> Iterator[Site]:
         """The sites of one role."""
         return (site for site in self.sites if site.role is role)
+
+    @property
+    def places(self) -> dict[str, str]:
+        """``registers`` and ``saved`` as text: ``{"exit.frame": "r13", "exit.tstate": "[rsp+0x8]"}``."""
+        read = dict.fromkeys(self.saved, "rsp")
+        for name, path in self.saved.items():
+            for offset in path:
+                read[name] = f"[{read[name]}{offset:+#x}]"
+        return {**self.registers, **read}
 
     @property
     def single_stepped(self) -> list[Site]:
@@ -94,13 +109,18 @@ class SitePlan:
         """The inverse of ``to_json``. Raises ValueError, TypeError, KeyError or AttributeError on anything else."""
         known = {each.name: value[each.name] for each in fields(SitePlan)}
         sites = tuple(Site(**{**site, "role": Role(site["role"])}) for site in known["sites"])
-        if not all(type(number) is int for site in sites for number in (site.address, site.offset, site.start)):
-            raise TypeError("an address is no number")
+        numbers = [number for site in sites for number in (site.address, site.offset, site.start)]
+        saved = {name: tuple(path) for name, path in known["saved"].items()}
+        resume_opcodes = tuple(known["resume_opcodes"])
+        if not all(type(number) is int for number in (*numbers, *sum(saved.values(), ()), *resume_opcodes)):
+            raise TypeError("an address, an offset or an opcode is no number")
         return SitePlan(
             **{
                 **known,
                 "sites": sites,
                 "registers": dict(known["registers"]),
+                "saved": saved,
+                "resume_opcodes": resume_opcodes,
                 "notes": tuple(known["notes"]),
                 "blind_spots": tuple(known["blind_spots"]),
             }
