@@ -149,6 +149,10 @@ static __always_inline struct pylat_marker_named *named(const struct hit *hit, s
         made.slot = take_slot(0);
         if (hit->point->flags & PYLAT_MARKER_OWN)
             made.own_slot = take_slot(PYLAT_ACTIVE);
+        if (hit->point->flags & PYLAT_MARKER_OWN && made.own_slot == PYLAT_NO_SLOT) { /* both or none */
+            give_slot(made.slot);
+            made.slot = PYLAT_NO_SLOT;
+        }
     }
     if (names.insert(name, &made)) { /* another thread was first, or the table is full */
         give_slot(made.slot);

@@ -6,8 +6,8 @@ import errno
 import mmap
 import os
 import resource
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -143,6 +143,29 @@ class MarkerProgram:
         except BaseException:
             self.detach()
             raise
+
+    @contextmanager
+    def attached_to_self(self, path: str, sites: dict[str, int], record: np.ndarray[Any, Any]) -> Iterator[None]:
+        """The programs on places of a file that pylat itself maps, for calibration.
+
+        Args:
+            sites: by the BPF function of each, the file offset of its instruction.
+            record: the ``markers_wire.POINT`` of all.
+        """
+        links: list[int] = []
+        points = Map(self._maps[_POINTS], _U32, marking.POINT)
+        points.update(np.zeros(1, _U32), record)
+        try:
+            for function, offset in sites.items():
+                if self._multi:
+                    program = self._functions[function]
+                    links.append(kernel.attach_uprobes(program, path, [offset], [0], os.getpid(), cookies=[0]))
+                else:
+                    program = self._load_one(compile_markers(cookies=False), function, self._maps)
+                    links.append(kernel.attach_uprobe(program, path, offset, 0, os.getpid()))
+            yield
+        finally:
+            self._close(links)
 
     def detach(self) -> None:
         """Take the probes away. The maps stay readable."""

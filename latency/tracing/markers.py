@@ -17,10 +17,11 @@ import numpy as np
 
 from latency.cpython.interpreter import Target
 from latency.errors import UsageError
-from latency.recording import Function, Losses, Options, Recording
+from latency.recording import Function, Losses, Options, Overhead, Recording
 from latency.target.markers import MarkedFile, marked_files
 from latency.tracing import markers_wire as marking
 from latency.tracing import wire
+from latency.tracing.marker_cost import marker_cost_ns
 from latency.tracing.marker_names import MarkerNames, unreadable
 from latency.tracing.marker_program import MarkerProgram
 from latency.tracing.markers_wanted import parse, points
@@ -29,6 +30,7 @@ from latency.tracing.reading import Counted, Reading, Slices
 from latency.tracing.results import latencies
 
 _SLOTS, _MANY_SLOTS = 64, 8192
+_SEMAPHORE_BYTES = 2  # sys/sdt.h: unsigned short
 _BLIND_SPOTS = {
     "imports": "imports of modules that are loaded already, or that importlib.import_module() was asked for",
     "lines": "lines of code that no trace function watches (from CPython 3.11 on)",
@@ -41,6 +43,7 @@ class MarkerSession:
     Args:
         options: ``markers`` says which; see ``markers_wanted.parse``. Nothing else can be asked for beside them.
         attachment: see ``program.Program``.
+        slots: how many names the statistics have room for; of modules half of them.
 
     Raises:
         UsageError: what was asked for makes no sense.
@@ -49,11 +52,12 @@ class MarkerSession:
         HostError: bcc, the kernel or the privileges do not allow it.
     """
 
-    def __init__(self, target: Target, options: Options, *, attachment: str = "auto") -> None:
+    def __init__(self, target: Target, options: Options, *, attachment: str = "auto", slots: int | None = None) -> None:
         _require_alone(options)
         self.target = target
         self.options = options
         self.strangers: list[int] = []  # nobody is followed
+        self.unseen: list[str] = []
         self._wanted = parse(options.markers)
         self._info = replace(target.info(), engine="usdt")  # now: at the end the process may be gone
         self._image = target.process.image_identity()
@@ -67,8 +71,9 @@ class MarkerSession:
             self.points = points(self._wanted, self._files, target.build)
             self._names = MarkerNames(self._wanted, self.points, target.process, target.build)
             with target.stopwatch.step("compile and load"):
-                slots = _MANY_SLOTS if any(each.what == "imports" for each in self._wanted) else _SLOTS
-                self.program = MarkerProgram(self.points, slots=slots, attachment=attachment)
+                if slots is None:
+                    slots = _MANY_SLOTS if any(each.what == "imports" for each in self._wanted) else _SLOTS
+                self.program = MarkerProgram(self.points, slots=marking.ITEMS + slots, attachment=attachment)
         except BaseException:
             _close(self._files)
             raise
@@ -80,6 +85,7 @@ class MarkerSession:
         with self.target.stopwatch.step("attach"):
             self.target.process.check()
             self.program.attach(self.target.process.pid)
+            self.unseen += self._not_raised()
         for item, each in enumerate(self._wanted):
             if not each.by_name:
                 self.program.statistics["code"][item] = 1
@@ -113,7 +119,15 @@ class MarkerSession:
         self.program.config["enabled"] = 0
         ended_ns = time.monotonic_ns()
         self.program.detach()
-        return self._recording(self._read(ended_ns), self._first, self._open_calls(), self._slices)
+        recording = self._recording(self._read(ended_ns), self._first, self._open_calls(), self._slices)
+        # From here on the program's tables are the calibration's.
+        hits = recording.events["hits"]
+        names = any(each.by_name for each in self._wanted)
+        cost_ns = marker_cost_ns(self.program, self.points, by_name=names) if hits else None
+        if cost_ns is None or recording.duration_s <= 0:
+            return recording
+        share = hits * cost_ns / 1e9 / recording.duration_s
+        return replace(recording, overhead=Overhead(hits=hits, ns_per_hit=cost_ns, share_of_cpu=share))
 
     def close(self) -> None:
         """Take everything away."""
@@ -127,6 +141,8 @@ class MarkerSession:
             semaphore = f"  semaphore {point.semaphore:#x}" if point.semaphore else ""
             yield f"{role:6} {point.marker:36} {point.file.path} +{point.offset:#x}{semaphore}"
         yield f"attached by {self.program.attachment}"
+        for name, seconds in self.target.stopwatch.steps:
+            yield f"{seconds:6.3f} s  {name}"
 
     def __enter__(self) -> MarkerSession:
         return self
@@ -203,11 +219,33 @@ class MarkerSession:
             functions=tuple(each for each in functions if each.calls or each.open or each.function in asked),
             options=self.options,
             losses=Losses.from_dict(losses),
-            blind_spots=tuple(self._blind_spots()),
+            blind_spots=(*self._blind_spots(), *self.unseen),
             began_before=counters.pop("began_before"),
             events=counters,
             started_at=self._started_at,
         )
+
+    def _not_raised(self) -> Iterator[str]:
+        """The markers whose semaphore the kernel's reference counter did not reach.
+
+        It looks for a private and writable mapping (Linux kernel/events/uprobes.c, valid_ref_ctr_vma).
+        """
+        mappings = self.target.process.maps()
+        told = set()
+        for point in self.points:
+            if not point.semaphore or (point.marker, point.file.path) in told:
+                continue
+            values = [
+                self.target.process.read_some(each.start + point.semaphore - each.offset, _SEMAPHORE_BYTES)
+                for each in mappings
+                if each.device_inode == point.file.device_inode
+                and each.writable
+                and each.private
+                and each.offset <= point.semaphore < each.offset + each.size
+            ]
+            if not any(map(any, values)):
+                told.add((point.marker, point.file.path))
+                yield f"{point.marker} of {point.file.path}, if the program asks its semaphore: it could not be raised"
 
     def _blind_spots(self) -> Iterator[str]:
         for each in self._wanted:

@@ -54,19 +54,9 @@ def lost(recording: Recording) -> dict[str, int]:
 # -- the interpreter's own markers ---------------------------------------------------------------
 
 
-def interpreting(start_target: Start, interpreter: Interpreter, what: str) -> TargetProgram:
-    """A program whose interpreter has markers; where it has none, that is said, and the test is over."""
-    target = start_target(interpreter, "interpreting.py", what)
-    if "dtrace" not in Target(target.pid).build.flags:
-        with pytest.raises(UnsupportedBuild, match=f"built without USDT markers, so --{what} sees nothing") as refused:
-            measuring(target, what)
-        assert "--with-dtrace" in refused.value.hint
-        pytest.skip("an interpreter without markers, which is said")
-    return target
-
-
+@pytest.mark.cpython(markers=True)
 def test_pauses_are_those_that_the_collector_calls_back(interpreter: Interpreter, start_target: Start) -> None:
-    truth, recording = measured(interpreting(start_target, interpreter, "gc"), "gc")
+    truth, recording = measured(start_target(interpreter, "interpreting.py", "gc"), "gc")
     seen = by_name(recording)
     assert {name: each.calls for name, each in seen.items()} == {name: each["calls"] for name, each in truth.items()}
     collected = {name: recording.events[f"{name} collected"] for name in truth}
@@ -75,8 +65,9 @@ def test_pauses_are_those_that_the_collector_calls_back(interpreter: Interpreter
     assert lost(recording) == {}
 
 
+@pytest.mark.cpython(markers=True)
 def test_imports_have_their_own_and_their_total_time(interpreter: Interpreter, start_target: Start) -> None:
-    truth, recording = measured(interpreting(start_target, interpreter, "imports"), "imports")
+    truth, recording = measured(start_target(interpreter, "interpreting.py", "imports"), "imports")
     seen = by_name(recording)
     assert {name: (each.calls, each.raised) for name, each in seen.items()} == {
         name: (each["calls"], each["raised"]) for name, each in truth.items()
@@ -93,9 +84,9 @@ def test_imports_have_their_own_and_their_total_time(interpreter: Interpreter, s
     assert lost(recording) == {}
 
 
-@pytest.mark.cpython(min=(3, 8))
+@pytest.mark.cpython(markers=True)
 def test_audit_events_are_those_that_a_hook_sees(interpreter: Interpreter, start_target: Start) -> None:
-    truth, recording = measured(interpreting(start_target, interpreter, "audit"), "audit")
+    truth, recording = measured(start_target(interpreter, "interpreting.py", "audit"), "audit")
     assert {name: each.calls for name, each in by_name(recording).items()} == {
         name: each["calls"] for name, each in truth.items()
     }
@@ -103,9 +94,9 @@ def test_audit_events_are_those_that_a_hook_sees(interpreter: Interpreter, start
     assert lost(recording) == {}
 
 
-@pytest.mark.cpython(max=(3, 10))
+@pytest.mark.cpython(max=(3, 10), markers=True)
 def test_lines_are_counted_by_file_and_line(interpreter: Interpreter, start_target: Start) -> None:
-    truth, recording = measured(interpreting(start_target, interpreter, "lines"), "lines")
+    truth, recording = measured(start_target(interpreter, "interpreting.py", "lines"), "lines")
     mine = {
         str(each.function.line): each.calls
         for each in recording.functions
@@ -113,6 +104,14 @@ def test_lines_are_counted_by_file_and_line(interpreter: Interpreter, start_targ
     }
     assert mine == {line: each["calls"] for line, each in truth.items()}
     assert lost(recording) == {}
+
+
+def test_modules_beyond_the_table_are_counted(own_interpreter: Interpreter, start_target: Start) -> None:
+    target = start_target(own_interpreter, "interpreting.py", "imports")
+    truth, recording = measured(target, "imports", slots=7)
+    assert len(truth) == 6
+    assert recording.calls == 3  # each has two: for all of its time, and for its own
+    assert lost(recording) == {"table_full": 3}
 
 
 # -- the user's own ------------------------------------------------------------------------------
@@ -219,6 +218,34 @@ def test_a_marker_can_serve_in_several_roles(marked: Marked) -> None:
     assert seen["myapp:event,myapp:request__done"] == truth["events"]
 
 
+MAPS_BY_HAND = """
+import mmap
+import sys
+from protocol import say
+
+opened = open(sys.argv[1], "r+b")
+file = opened.fileno()
+code = mmap.mmap(file, 4096, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC, offset=4096)
+data = mmap.mmap(file, 4096, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE, offset=8192)
+say({"ready": True})
+input()
+"""
+
+
+def test_a_semaphore_that_cannot_be_raised_is_told(
+    own_interpreter: Interpreter, start_target: Start, library: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "maps_by_hand.py"
+    script.write_text(MAPS_BY_HAND)
+    target = start_target(own_interpreter, script, shutil.copy(library, tmp_path))
+    with measuring(target, EVENT) as session:
+        session.start()
+        recording = session.stop()
+    (told,) = recording.blind_spots
+    assert told.startswith("myapp:event of /")
+    assert "could not be raised" in told
+
+
 def test_a_call_in_flight_at_the_beginning_is_told_and_one_at_the_end_is_open(marked: Marked) -> None:
     marked.ask("begin")
     with measuring(marked.program, PAIR, KEYED) as session:
@@ -292,7 +319,7 @@ def test_the_command_reports_pairs_and_leaves_the_semaphores_as_they_were(marked
         truth = marked.ask("keyed")
         result = tracing.stop()
     assert (result.status, marked.semaphores) == (0, UNPROBED)
-    assert f"{PAIR} key=arg0,arg1, {EVENT}"[:50] in result.err
+    assert "key=arg0,arg1, myapp:event in pid" in result.err
     assert f"{truth['pairs']}" in result.out
     assert "0 lost, 0 unmatched" in result.out
     assert pylat("report", saved).out == result.out
