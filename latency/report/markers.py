@@ -10,8 +10,8 @@ from latency.report.names import escape
 from latency.report.units import count, duration, number, plural
 
 KINDS = ("marker", "event")
-_NAME_CELLS = 24
-"""At least so wide the names are; numbers that do not fit beside them are left out, the least telling first."""
+_NAME_CELLS = 40
+"""Names may be so wide; numbers that then do not fit beside them are left out, the least telling first."""
 _SPARE = ("p50", "mean", "p99", "failed")
 
 _Cell = Callable[[FunctionLatency], str]
@@ -29,10 +29,10 @@ def is_event(latency: FunctionLatency) -> bool:
 
 def tables(recording: Recording, unit: str | None, width: int, top: int) -> Iterator[Line]:
     """A table for each thing that was asked for."""
-    groups: dict[str, list[FunctionLatency]] = {}
+    groups: dict[tuple[str, str], list[FunctionLatency]] = {}
     for each in recording.functions:
         groups.setdefault(_group(each), []).append(each)
-    for at, (name, members) in enumerate(groups.items()):
+    for at, ((name, _), members) in enumerate(groups.items()):
         if at:
             yield Line("")
         calls = sum(each.calls for each in members)
@@ -50,10 +50,10 @@ def full_ones(recording: Recording) -> list[FunctionLatency]:
     return [each for each in recording.functions if each.function.kind == "marker" and not each.active and each.calls]
 
 
-def _group(latency: FunctionLatency) -> str:
-    """All lines together, all modules, all events of one marker."""
+def _group(latency: FunctionLatency) -> tuple[str, str]:
+    """All lines together, all modules, all events of one marker, all pairs of one file."""
     function = latency.function
-    return function.qualname if function.line else function.filename
+    return function.qualname if function.line else function.filename, function.kind
 
 
 def _label(latency: FunctionLatency) -> str:
@@ -98,8 +98,9 @@ def _table(
     shown = ordered[:top]
     cells = {head: [head, *(cell(each) for each in shown)] for head, cell in columns}
     wide = {head: max(map(len, column)) + 2 for head, column in cells.items()}
+    needed = min(max((len(_label(each)) for each in shown), default=0), _NAME_CELLS) + 2
     for spare in _SPARE:
-        if sum(wide.values()) + _NAME_CELLS <= width:
+        if sum(wide.values()) + needed <= width:
             break
         wide.pop(spare, None)
     left = width - sum(wide.values()) - 2

@@ -68,7 +68,7 @@ class MarkerSession:
         with target.stopwatch.step("find markers"):
             self._files = marked_files(target.process)
         try:
-            self.points = points(self._wanted, self._files, target.build)
+            self.points = points(self._wanted, self._files, target.build, target.process.pid)
             self._names = MarkerNames(self._wanted, self.points, target.process, target.build)
             with target.stopwatch.step("compile and load"):
                 if slots is None:

@@ -142,8 +142,8 @@ class Point:
     record: np.ndarray[Any, Any]
 
 
-def points(wanted: Sequence[Wanted], files: Sequence[MarkedFile], build: Build) -> list[Point]:
-    """Every site of every marker that is asked for.
+def points(wanted: Sequence[Wanted], files: Sequence[MarkedFile], build: Build, pid: int) -> list[Point]:
+    """Every site of every marker that is asked for, in the process of this PID, which has these files.
 
     Raises:
         UnsupportedBuild: the interpreter was built without markers; or an argument is at a place that is not known.
@@ -154,7 +154,7 @@ def points(wanted: Sequence[Wanted], files: Sequence[MarkedFile], build: Build) 
         for role in each.roles:
             places = [(file, site) for file in _files_for(each, files, build) for site in file.sites(role.marker)]
             if not places:
-                raise _missing(each, role, files, build)
+                raise _missing(each, role, files, build, pid)
             for file, site in places:
                 offset = file.image.offset_of(site.address)
                 record = _record(item, each, role, site.arguments)
@@ -184,7 +184,7 @@ def _place(of: Argument) -> tuple[Any, ...]:
     return of.value, flags, of.size, of.shift, base, index, of.scale, (0, 0)
 
 
-def _missing(wanted: Wanted, role: Role, files: Sequence[MarkedFile], build: Build) -> Exception:
+def _missing(wanted: Wanted, role: Role, files: Sequence[MarkedFile], build: Build, pid: int) -> Exception:
     if wanted.what:
         if "dtrace" not in build.flags:
             return UnsupportedBuild(
@@ -202,4 +202,4 @@ def _missing(wanted: Wanted, role: Role, files: Sequence[MarkedFile], build: Bui
     near = get_close_matches(str(role.marker), there, _SHOWN, 0.5) or there[:_SHOWN]
     more = ", …" if len(there) > len(near) else ""
     hint = f"it has {', '.join(near)}{more}" if there else "none of the files that it has mapped has any"
-    return NoFunctionMatches(f"the process has no marker {role.marker}{where}", hint)
+    return NoFunctionMatches(f"process {pid} has no marker {role.marker}{where}", hint)
