@@ -156,13 +156,14 @@ class MarkerSession:
         functions: dict[Function, Counted] = {}
         unnamed = 0
         counters = self.program.counters()
+        names = list(self.program.names.items())  # before the rows: so that each one's row is among them
         rows = self._rows()
         for item, each in enumerate(self._wanted):
             if not each.by_name:
                 counted = functions.setdefault(self._names.own(item), Counted())
                 counted.add(rows[item])
                 counted.slots.append(item)
-        for key, named in self.program.names.items():
+        for key, named in names:
             function, slot, own_slot = self._names.function(key[0]), int(named["slot"][0]), int(named["own_slot"][0])
             calls = int(named["count"][0])
             if function is None:

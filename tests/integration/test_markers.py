@@ -194,6 +194,16 @@ def test_a_library_that_has_no_name_any_more_is_found(
     assert by_name(recording)[PAIR].function.filename.endswith("/memfd:marked" if how == "memfd" else "marked.so.copy")
 
 
+@pytest.mark.parametrize("attachment", ["multi", "perf"])
+def test_markers_that_a_program_makes_while_it_runs_are_measured(
+    own_interpreter: Interpreter, start_target: Start, library: Path, attachment: str
+) -> None:
+    marked = Marked(start_target(own_interpreter, "marked.py"), library, "made")
+    assert_pairs(*marked.measured("run", PAIR, EVENT, attachment=attachment))
+    truth, recording = marked.measured("keyed", KEYED, attachment=attachment)
+    assert (by_name(recording)[PAIR].calls, lost(recording)) == (truth["pairs"], {})
+
+
 def test_pairs_with_a_key_end_on_another_thread(marked: Marked) -> None:
     truth, recording = marked.measured("keyed", KEYED)
     assert (by_name(recording)[PAIR].calls, by_name(recording)[PAIR].open) == (truth["pairs"], 0)

@@ -1,7 +1,7 @@
 """Loads the library ``marked.so`` of its directory, and calls its functions in known numbers.
 
-Commands, each answered with one JSON line: ``load file``, ``load memfd`` or ``load deleted``; ``semaphores``; and the
-functions below that make calls, each of which says how many.
+Commands, each answered with one JSON line: ``load`` with ``file``, ``memfd``, ``deleted``, or ``made`` (at run
+time); ``semaphores``; and the functions below that make calls, each of which says how many.
 """
 
 import ctypes
@@ -10,6 +10,7 @@ import queue
 import sys
 import threading
 
+from made_library import made
 from protocol import clock_ns, say
 
 THREADS = 4
@@ -20,14 +21,30 @@ NAME = "marked.so"
 library = None
 
 
+MADE = {
+    "start": ("request__start", (8, -4)),
+    "done": ("request__done", (-4, 8)),
+    "event": ("event", ()),
+}
+
+
+def in_memory(data):
+    memory = ctypes.CDLL(None).syscall(MEMFD_CREATE, b"marked", 0)
+    os.write(memory, data)
+    return f"/proc/self/fd/{memory}"
+
+
 def load(how):
     global library
     path = os.path.abspath(NAME)
+    if how == "made":
+        library = ctypes.CDLL(in_memory(made("myapp", MADE)))
+        library.start.argtypes = [ctypes.c_long, ctypes.c_int]
+        library.done.argtypes = [ctypes.c_int, ctypes.c_long]
+        return {"loaded": how}
     if how == "memfd":
-        memory = ctypes.CDLL(None).syscall(MEMFD_CREATE, b"marked", 0)
         with open(path, "rb") as file:
-            os.write(memory, file.read())
-        path = f"/proc/self/fd/{memory}"
+            path = in_memory(file.read())
     elif how == "deleted":
         with open(path, "rb") as file, open(path + ".copy", "wb") as copy:
             copy.write(file.read())
