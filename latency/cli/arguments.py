@@ -28,6 +28,7 @@ examples:
   pylat run --func render -o a.json -- python3 job.py
   pylat bench --func f --rounds 10 'python3 a.py' 'python3 b.py'
   pylat compare base.json head.json --fail p50:3%%
+  pylat -p 4242 --gc -d 30                     the garbage collector's pauses
   pylat check -p 4242                          can pylat measure this process, and how
   pylat probes -p 4242                         where its probes are, and the bytes there now
 
@@ -161,6 +162,7 @@ def _verdict(parser: argparse.ArgumentParser) -> None:
 def _what(parser: argparse.ArgumentParser) -> None:
     """Options of every command that makes one recording."""
     _patterns(parser)
+    _markers(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="save the recording")
     parser.add_argument("--append", action="store_true", help="add the run to those in FILE")
 
@@ -178,6 +180,42 @@ def _patterns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-r", "--regex", action="store_true", help="--func is a regular expression on the qualname")
     parser.add_argument("--children", action="store_true", help="and its child processes, those to come included")
     parser.add_argument("--engine", choices=("auto", *ENGINES, WATCH), default="auto", help="how to see the calls")
+
+
+class _Key(argparse.Action):
+    """Belongs to the pair of markers before it."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: object, option: str | None = None
+    ) -> None:
+        if not namespace.markers or ":" not in namespace.markers[-1] or " key=" in namespace.markers[-1]:
+            parser.error("--key belongs to the --usdt before it, and there is none")
+        namespace.markers = [*namespace.markers[:-1], f"{namespace.markers[-1]} key={value}"]
+
+
+def _markers(parser: argparse.ArgumentParser) -> None:
+    """USDT markers instead of functions. All go to one list, in the order in which they are given."""
+    parser.set_defaults(markers=[])
+    for name, text in (
+        ("gc", "pauses of the garbage collector, by generation"),
+        ("imports", "how long each module takes to import, with and without those that it imports"),
+        ("audit", "audit events, counted by name"),
+        ("lines", "executed lines, counted (CPython up to 3.10)"),
+    ):
+        parser.add_argument(f"--{name}", dest="markers", action="append_const", const=name, help=text)
+    parser.add_argument(
+        "--usdt",
+        dest="markers",
+        action="append",
+        metavar="START,DONE",
+        help="time between two USDT markers (provider:name, or file:provider:name); one alone is counted; repeatable",
+    )
+    parser.add_argument(
+        "--key",
+        action=_Key,
+        metavar="argN",
+        help="that START and DONE belong together which have the same argument; else the last START of the thread",
+    )
 
 
 def _look(parser: argparse.ArgumentParser) -> None:

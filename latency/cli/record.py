@@ -19,6 +19,7 @@ from latency.recording import Options
 from latency.report.names import escape
 from latency.tracing.host import require
 from latency.tracing.loop import Outcome, measure
+from latency.tracing.markers import MarkerSession
 from latency.tracing.parameters import cflags
 from latency.tracing.session import Session, Target
 from latency.tracing.watch import WatchSession
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         interval_s=arguments.interval,
         engine=arguments.engine,
         children=arguments.children,
+        markers=tuple(arguments.markers),
     )
     if arguments.append and not arguments.output:
         raise UsageError("--append adds to a file, and there is none", "give -o FILE")
@@ -62,7 +64,7 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
     stop = threading.Event()
     with ExitStack() as stack:
         targets = [Target(pid, engine=options.engine) for pid in dict.fromkeys(pids)]
-        sessions: list[Session | WatchSession] = []
+        sessions: list[Session | WatchSession | MarkerSession] = []
         for target in targets:
             sessions.append(_session(target, options, arguments))
             stack.callback(sessions[-1].close)
@@ -85,26 +87,34 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
     return outcome
 
 
-def _session(target: Target, options: Options, arguments: argparse.Namespace) -> Session | WatchSession:
+def _session(target: Target, options: Options, arguments: argparse.Namespace) -> Session | WatchSession | MarkerSession:
+    if options.markers:
+        return MarkerSession(target, options, attachment=arguments.attach)
     if options.engine == WATCH:
         return WatchSession(target, options)
     return Session(target, options, attachment=arguments.attach)
 
 
-def _banner(sessions: Sequence[Session | WatchSession], options: Options) -> str:
-    what = escape(", ".join(options.func), _LONGEST_NAME) if options.func else "every function"
+def _banner(sessions: Sequence[Session | WatchSession | MarkerSession], options: Options) -> str:
+    asked = options.func or options.markers
+    what = escape(", ".join(asked), _LONGEST_NAME) if asked else "every function"
     whom = ", ".join(str(session.target.process.pid) for session in sessions)
     target = sessions[0].target
+    engine = "usdt" if options.markers else target.plan.engine
     end = f"for {options.duration_s:g} s" if options.duration_s else "... Hit Ctrl-C to end."
-    return f"Tracing {what} in pid {whom} (CPython {target.build.version_text}, {target.plan.engine}) {end}"
+    return f"Tracing {what} in pid {whom} (CPython {target.build.version_text}, {engine}) {end}"
 
 
-def _explain(sessions: Sequence[Session | WatchSession], total_s: float) -> None:
+def _explain(sessions: Sequence[Session | WatchSession | MarkerSession], total_s: float) -> None:
     for session in sessions:
         target = session.target
         say(
             f"pid {target.process.pid}: {target.build.file} CPython {target.build.version_text} {target.build.build_id}"
         )
+        if isinstance(session, MarkerSession):
+            for line in session.explain():
+                say(f"  {escape(line)}")
+            continue
         for note in target.plan.notes:
             say(f"  {note}")
         for site in target.plan.sites:

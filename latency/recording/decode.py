@@ -81,6 +81,7 @@ def _options(value: object) -> Options:
         engine=_get(options, "engine", _text, "auto"),
         children=_get(options, "children", _bool, False),
         max_overhead_pct=_get(options, "max_overhead_pct", _optional(_amount), None),
+        markers=_get(options, "markers", _list_of(_text), ()),
     )
 
 

@@ -94,7 +94,7 @@ if FAST:
         qualname: str
         filename: str
         line: _Count
-        kind: Literal["function", "generator", "coroutine", "async_generator"]
+        kind: Literal["function", "generator", "coroutine", "async_generator", "marker", "event"]
         calls: _Count
         returned: _Count
         raised: _Count

@@ -13,7 +13,7 @@ from latency.recording.parts import intervals_ns
 PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 """The quantiles that a recording and a report state."""
 
-KINDS = ("function", "generator", "coroutine", "async_generator")
+KINDS = ("function", "generator", "coroutine", "async_generator", "marker", "event")
 
 
 def percentile_name(q: float) -> str:
@@ -33,7 +33,8 @@ class Function:
         qualname: ``Api.get``; the plain name before CPython 3.11, which keeps no qualname in the code object.
         filename: ``co_filename``.
         line: ``co_firstlineno``.
-        kind: one of ``KINDS``.
+        kind: one of ``KINDS``. Two are no functions of Python: a ``"marker"`` is what happens between two USDT markers,
+            an ``"event"`` a single one, which has calls and no latency; their line is 0, unless they are of a line.
     """
 
     qualname: str
@@ -122,6 +123,7 @@ class Options:
     engine: str = "auto"
     children: bool = False
     max_overhead_pct: float | None = None
+    markers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ class FunctionLatency:
         abandoned: generators and coroutines closed or collected while suspended. They have no latency.
         suspensions: how often generators and coroutines yielded or awaited.
         wall: from entry to end; of a generator or coroutine, from its first start to its end.
-        active: of a generator or coroutine, the time that it really ran; otherwise None.
+        active: of a generator or coroutine, the time that it really ran; of a marker, the time outside of those of its
+            kind that were nested in it, where that was asked for; otherwise None.
         slices: ``wall`` in equal, consecutive parts of the measurement, for error bars (``Parts``); or ().
         oldest_open_ns: how long the oldest open call had been running; 0 without one.
     """

@@ -120,8 +120,9 @@ def _lines(comparison: Comparison, width: int, top: int) -> Iterator[Line]:
 
 def _place(each: Compared, width: int) -> Line:
     line = Line(escape(each.function.qualname, width // 2), style="bold")
-    where = escape(each.function.filename, max(width - line.cell_len - 3 - len(str(each.function.line)), 8))
-    return line.append(f"  {where}:{each.function.line}", style="not bold dim")
+    number = f":{each.function.line}" if each.function.line else ""  # markers have none
+    where = escape(each.function.filename, max(width - line.cell_len - 2 - len(number), 8))
+    return line.append(f"  {where}{number}", style="not bold dim")
 
 
 def _numbers(change: Change) -> Line:

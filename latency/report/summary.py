@@ -26,10 +26,12 @@ def place(latency: FunctionLatency, width: int) -> Line:
     """``handle_request  app/views.py:88``, both parts in at most width cells, the end of a path kept."""
     function = latency.function
     kind = "" if function.kind == "function" else function.kind.replace("_", " ") + " "
-    name = escape(function.qualname, max(width // 2 - len(kind), 8))
+    is_marker = function.kind in ("marker", "event")  # its name can be two names, and it has no line
+    name = escape(function.qualname, max(width * (3 if is_marker else 2) // 4 - len(kind), 8))
     line = Line(kind, style="").append(name, style="bold cyan")
-    where = escape(function.filename, max(width - line.cell_len - 3 - len(str(function.line)), 8))
-    return line.append(f"  {where}:{function.line}", style="dim")
+    number = f":{function.line}" if function.line or not is_marker else ""
+    where = escape(function.filename, max(width - line.cell_len - 2 - len(number), 8))
+    return line.append(f"  {where}{number}", style="dim")
 
 
 def summary(functions: Sequence[FunctionLatency], unit: str | None, width: int, top: int) -> list[Line]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta, timezone
 
 from latency.recording import REMEDY, FunctionLatency, Recording
 from latency.report.distribution import log2_rows, percentiles, percentiles_with_errors
 from latency.report.layout import Line, flow, to_text, wrap
+from latency.report.markers import event_line, full_ones, is_event, is_marker, tables
 from latency.report.names import escape
 from latency.report.summary import by_time, place, summary
 from latency.report.units import count, duration, number, percent, plural
@@ -54,10 +55,17 @@ def _lines(recording: Recording, unit: str | None, width: int, top: int, timesta
     functions = recording.functions
     if timestamp:
         yield Line(_ended(recording), style="dim")
-    subject = place(functions[0], width) if len(functions) == 1 else Line(plural(len(functions), "function"))
+    asked = escape(", ".join(recording.options.markers), width // 2) or plural(len(functions), "function")
+    subject = place(functions[0], width) if len(functions) == 1 else Line(asked)
     yield from flow([Line("pylat", style="bold"), _whom(recording), subject, _seconds(recording.duration_s)], width)
-    if len(functions) == 1:
+    if len(functions) == 1 and is_event(functions[0]):
+        yield Line(event_line(functions[0], recording.duration_s))
+    elif len(functions) == 1:
         yield from _function(functions[0], recording.duration_s, unit, width)
+    elif functions and all(map(is_marker, functions)):
+        yield Line("")
+        yield from tables(recording, unit, width, top)
+        yield from _in_full(full_ones(recording), recording, unit, width, top, full)
     else:
         yield Line(_calls_in(recording.calls, recording.duration_s))
         if functions:
@@ -66,13 +74,20 @@ def _lines(recording: Recording, unit: str | None, width: int, top: int, timesta
             yield from wrap(
                 "total: time inside, callees included, waits of generators and coroutines not", width, style="dim"
             )
-        if full or (recording.options.func and len(functions) <= FULL):
-            for each in by_time(functions)[:top]:
-                yield Line("")
-                yield place(each, width)
-                yield from _function(each, recording.duration_s, unit, width)
+        yield from _in_full(functions, recording, unit, width, top, full)
     yield Line("")
     yield from _footer(recording, width)
+
+
+def _in_full(
+    functions: Sequence[FunctionLatency], recording: Recording, unit: str | None, width: int, top: int, full: bool
+) -> Iterator[Line]:
+    asked = recording.options.func or recording.options.markers
+    if full or (asked and len(functions) <= FULL):
+        for each in by_time(functions)[:top]:
+            yield Line("")
+            yield place(each, width)
+            yield from _function(each, recording.duration_s, unit, width)
 
 
 def _ended(recording: Recording) -> str:

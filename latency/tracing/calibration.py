@@ -22,8 +22,8 @@ from latency.errors import AttachError
 from latency.tracing import wire
 from latency.tracing.program import Program
 
-_CALLS = 1000
-_NOP, _MOV = b"\x90", b"\x4d\x89\xc0"  # emulated; single-stepped (mov r8, r8)
+CALLS = 1000
+NOP, _MOV = b"\x90", b"\x4d\x89\xc0"  # emulated; single-stepped (mov r8, r8)
 _SAVED = ("rbx", "rbp", "r12", "r13", "r14", "r15")
 _STRUCT_BYTES = 4096
 
@@ -60,13 +60,13 @@ def hit_cost(program: Program, plan: SitePlan, offsets: Offsets) -> HitCost | No
         register: ctypes.addressof(frame if place.endswith(".frame") else nothing)
         for place, register in plan.registers.items()
     }
-    machine_code, entry, left = _loop(values, _instruction(plan, Role.ENTRY), _instruction(plan, exit_role))
+    machine_code, entry, left = loop(values, _instruction(plan, Role.ENTRY), _instruction(plan, exit_role))
     try:
         fd = os.memfd_create("pylat-calibration", os.MFD_CLOEXEC)
     except OSError:
         return None
     try:
-        os.write(fd, machine_code.ljust(mmap.PAGESIZE, _NOP))
+        os.write(fd, machine_code.ljust(mmap.PAGESIZE, NOP))
         with mmap.mmap(fd, mmap.PAGESIZE, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC) as memory:
             return _measure(program, memory, fd, {Role.ENTRY: entry, exit_role: left}, code)
     except (OSError, AttachError):
@@ -79,7 +79,7 @@ def _measure(program: Program, memory: mmap.mmap, fd: int, sites: dict[Role, int
     pointer = np.frombuffer(memory, np.uint8).ctypes.data
     run = ctypes.CFUNCTYPE(None)(pointer)
     run()
-    bare_ns = _timed(run)
+    bare_ns = timed(run)
     key, function = np.zeros(1, wire.FUNCTION_KEY), np.zeros(1, wire.FUNCTION)
     key["code"] = code
     costs = []
@@ -89,13 +89,13 @@ def _measure(program: Program, memory: mmap.mmap, fd: int, sites: dict[Role, int
             function["flags"] = flags
             program.functions.update(key, function)
             run()
-            costs.append((_timed(run) - bare_ns) / (2 * _CALLS))
+            costs.append((timed(run) - bare_ns) / (2 * CALLS))
         program.config["enabled"] = 0
     del run, pointer
     return HitCost(wanted_ns=max(costs[0], 0.0), unwanted_ns=max(costs[1], 0.0))
 
 
-def _timed(run: Callable[[], None]) -> float:
+def timed(run: Callable[[], None]) -> float:
     """The fastest of three runs, in nanoseconds."""
     best = float("inf")
     for _ in range(3):
@@ -106,14 +106,14 @@ def _timed(run: Callable[[], None]) -> float:
 
 
 def _instruction(plan: SitePlan, role: Role) -> bytes:
-    return _NOP if all(site.emulated for site in plan.of(role)) else _MOV
+    return NOP if all(site.emulated for site in plan.of(role)) else _MOV
 
 
-def _loop(values: dict[str, int], entry: bytes, left: bytes) -> tuple[bytes, int, int]:
-    """(machine code of ``for _ in range(_CALLS): entry; left``, offsets of the two instructions)."""
+def loop(values: dict[str, int], entry: bytes, left: bytes) -> tuple[bytes, int, int]:
+    """(machine code of ``for _ in range(CALLS): entry; left``, offsets of the two instructions)."""
     counter = next(name for name in ("rax", "rcx", "rdx", "r9", "r10") if name not in values)
     text = b"".join(_push(name) for name in _SAVED)
-    text += b"".join(_move(name, value) for name, value in {**values, counter: _CALLS}.items())
+    text += b"".join(_move(name, value) for name, value in {**values, counter: CALLS}.items())
     entry_at = len(text)
     text += entry
     left_at = len(text)

@@ -193,7 +193,15 @@ def load_program(name: str, kind: int, instructions: bytes, attach_type: int = 0
         raise Refused(f"{error}\n{log.value.decode(errors='replace')}") from None
 
 
-def attach_uprobes(program_fd: int, path: str, offsets: Sequence[int], semaphores: Sequence[int], pid: int) -> int:
+def attach_uprobes(
+    program_fd: int,
+    path: str,
+    offsets: Sequence[int],
+    semaphores: Sequence[int],
+    pid: int,
+    *,
+    cookies: Sequence[int] = (),
+) -> int:
     """Attach one program to several places of one file by a uprobe-multi link (Linux 6.6).
 
     Args:
@@ -202,6 +210,7 @@ def attach_uprobes(program_fd: int, path: str, offsets: Sequence[int], semaphore
         offsets: file offsets of the instructions.
         semaphores: file offsets of their reference counters, 0 for none.
         pid: the process, or 0 for all.
+        cookies: what bpf_get_attach_cookie says at each place.
 
     Returns:
         The link's descriptor; closing it detaches.
@@ -212,12 +221,14 @@ def attach_uprobes(program_fd: int, path: str, offsets: Sequence[int], semaphore
     name = os.fsencode(path)
     places = np.array(offsets, "<u8")
     counters = np.array(semaphores, "<u8")
+    words = np.array(cookies, "<u8")
     attributes = _UprobeMulti(
         prog_fd=program_fd,
         attach_type=TRACE_UPROBE_MULTI,
         path=_pointer(name),
         offsets=places.ctypes.data,
         ref_ctr_offsets=counters.ctypes.data if counters.any() else 0,
+        cookies=words.ctypes.data if len(words) else 0,
         count=len(places),
         pid=pid,
     )

@@ -13,6 +13,7 @@ from latency.cpython.interpreter import Target
 from latency.recording import Options
 from latency.tracing.launch import Launched, launch
 from latency.tracing.loop import Outcome, measure
+from latency.tracing.markers import MarkerSession
 from latency.tracing.session import Session
 
 
@@ -38,7 +39,9 @@ def run_measured(
     if launched.target is None:
         return None, launched.wait()
     try:
-        session = Session(launched.target, options, late=True)
+        session = (
+            MarkerSession(launched.target, options) if options.markers else Session(launched.target, options, late=True)
+        )
     except BaseException:
         launched.kill()
         raise

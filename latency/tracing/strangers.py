@@ -20,7 +20,7 @@ _PATIENCE_S = 2.0
 
 
 class Measuring(Protocol):
-    """What the loop drives: ``session.Session``, or ``watch.WatchSession``."""
+    """What the loop drives: ``session.Session``, ``watch.WatchSession`` or ``markers.MarkerSession``."""
 
     target: Target
     options: Options

@@ -1,0 +1,290 @@
+"""The BPF programs and maps for markers: load, attach, detach. ``program.py`` is that of Python's calls."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import resource
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+
+from latency.cache import Cache
+from latency.errors import AttachError, CompileError, HostError, NoPrivilege
+from latency.tracing import kernel, wire
+from latency.tracing import markers_wire as marking
+from latency.tracing.compiler import Object, kept_or_compiled
+from latency.tracing.kernel import Map
+from latency.tracing.markers_wanted import ROLES, Point
+from latency.tracing.parameters import BPF_F_MMAPABLE, BPF_F_NO_PREALLOC
+
+SOURCE = "markers.bpf.c"
+_THREAD_EXIT = "pylat_thread_exit"
+_POINTS = "points"
+_NAMES, _STACKS, _KEYS, _EXTREMES = 65_536, 8192, 262_144, 262_144
+_U32 = np.dtype("<u4")
+
+
+def compile_markers(*, cookies: bool) -> Object:
+    """What ``MarkerProgram`` loads; ``cookies``: the kernel says at each hit which site it is (uprobe-multi links).
+
+    Raises:
+        MissingBcc, CompileError, NoPrivilege
+    """
+    values = {"MMAPABLE": BPF_F_MMAPABLE, "NO_PREALLOC": BPF_F_NO_PREALLOC, "COOKIES": int(cookies)}
+    flags = sorted(f"-DPYLAT_{name}={value}" for name, value in values.items())
+    made = kept_or_compiled(flags, [*ROLES, _THREAD_EXIT], Cache(), source=SOURCE)
+    sizes = {shape.name: (shape.key_size, shape.value_size) for shape in made.maps}
+    expected = {
+        "config": (_U32, marking.CONFIG),
+        "statistics": (_U32, wire.STATISTICS),
+        "counters": (_U32, wire.COUNTERS),
+        "points": (_U32, marking.POINT),
+        "items": (_U32, marking.ITEM),
+        "names": (marking.NAME, marking.NAMED),
+        "stacks": (marking.STACK_KEY, marking.STACK),
+        "keys": (marking.KEY, marking.CALL),
+        "extremes": (marking.EXTREMES_KEY, marking.EXTREMES),
+    }
+    if any(sizes.get(name) != (key.itemsize, value.itemsize) for name, (key, value) in expected.items()):
+        raise CompileError("bpf/markers.h and latency/tracing/markers_wire.py disagree on a struct", "reinstall pylat")
+    return made
+
+
+class MarkerProgram:
+    """The loaded programs, with their maps. ``attach`` places the probes; ``close`` takes everything away.
+
+    Args:
+        points: what is going to be probed.
+        slots: records of statistics; those up to ``markers_wire.ITEMS`` are for the items themselves.
+        attachment: see ``program.Program``.
+
+    Raises:
+        CompileError: the compiler or the kernel's verifier refuses the program.
+        MissingBcc, NoPrivilege, HostError
+    """
+
+    def __init__(self, points: Sequence[Point], *, slots: int, attachment: str = "auto") -> None:
+        self.slots = slots
+        self._points = points
+        self._multi = attachment != "perf"
+        self._may_fall_back = attachment == "auto"
+        self._descriptors: list[int] = []
+        self._links: list[int] = []
+        self._exit_link: int | None = None
+        self._maps: dict[str, int] = {}
+        made = compile_markers(cookies=self._multi)
+        try:
+            self._make_maps(made)
+            self._functions = self._load(made)
+        except BaseException:
+            self._close(self._descriptors)
+            raise
+        self.names = Map(self._maps["names"], marking.NAME, marking.NAMED)
+        self.stacks = Map(self._maps["stacks"], marking.STACK_KEY, marking.STACK)
+        self.keys = Map(self._maps["keys"], marking.KEY, marking.CALL)
+        self.extremes = Map(self._maps["extremes"], marking.EXTREMES_KEY, marking.EXTREMES)
+        self._counters = Map(self._maps["counters"], _U32, wire.COUNTERS)
+        self._config_memory = self._mapped("config", marking.CONFIG, 1)
+        self._statistics_memory = self._mapped("statistics", wire.STATISTICS, slots)
+        free = Map(self._maps["free_slots"], _U32, _U32)
+        for slot in reversed(range(marking.ITEMS, slots)):
+            free.update(None, np.array([slot], _U32))
+
+    # -- the maps --------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> np.ndarray[Any, Any]:
+        """The one record of ``markers_wire.CONFIG``, live."""
+        return np.frombuffer(self._config_memory, marking.CONFIG, 1)
+
+    @property
+    def statistics(self) -> np.ndarray[Any, Any]:
+        """The records of ``wire.STATISTICS``, live; ``suspensions`` is the sum of the amounts."""
+        return np.frombuffer(self._statistics_memory, wire.STATISTICS, self.slots)
+
+    def counters(self) -> dict[str, int]:
+        """The counters, summed over the CPUs."""
+        values = self._counters.lookup(np.zeros(1, _U32), kernel.possible_cpus())
+        assert values is not None  # an array map has every key
+        return {name: int(values[name].sum()) for name in wire.COUNTERS.names or ()}
+
+    # -- attaching -------------------------------------------------------------------------------
+
+    @property
+    def attachment(self) -> str:
+        """How it is attached: ``"multi"`` or ``"perf"``."""
+        return "multi" if self._multi else "perf"
+
+    def attach(self, pid: int) -> None:
+        """Place the probes in one process, ends before beginnings.
+
+        Raises:
+            AttachError: the kernel refused; everything placed so far is gone again.
+        """
+        try:
+            self._exit_link = kernel.attach_raw_tracepoint(self._functions[_THREAD_EXIT], "sched_process_exit")
+            if self._multi:
+                try:
+                    self._attach_multi(pid)
+                    return
+                except OSError:
+                    if not self._may_fall_back:
+                        raise
+                    self._close(self._links)
+                    self._multi = False  # Linux before 6.6 loads such programs, but knows no such link
+            self._attach_each(pid)
+        except OSError as error:
+            self.detach()
+            raise AttachError(f"the kernel refused {error.strerror}", "pylat check says what is missing") from error
+        except BaseException:
+            self.detach()
+            raise
+
+    @contextmanager
+    def attached_to_self(self, path: str, sites: dict[str, int], record: np.ndarray[Any, Any]) -> Iterator[None]:
+        """The programs on places of a file that pylat itself maps, for calibration.
+
+        Args:
+            sites: by the BPF function of each, the file offset of its instruction.
+            record: the ``markers_wire.POINT`` of all.
+        """
+        links: list[int] = []
+        points = Map(self._maps[_POINTS], _U32, marking.POINT)
+        points.update(np.zeros(1, _U32), record)
+        try:
+            for function, offset in sites.items():
+                if self._multi:
+                    program = self._functions[function]
+                    links.append(kernel.attach_uprobes(program, path, [offset], [0], os.getpid(), cookies=[0]))
+                else:
+                    program = self._load_one(compile_markers(cookies=False), function, self._maps)
+                    links.append(kernel.attach_uprobe(program, path, offset, 0, os.getpid()))
+            yield
+        finally:
+            self._close(links)
+
+    def detach(self) -> None:
+        """Take the probes away. The maps stay readable."""
+        self._close(self._links)
+        if self._exit_link is not None:
+            os.close(self._exit_link)
+            self._exit_link = None
+
+    def close(self) -> None:
+        """Take everything away."""
+        self.detach()
+        self._close(self._descriptors)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _make_maps(self, made: Object) -> None:
+        with suppress(ValueError, OSError):  # Linux before 5.11 counts BPF memory against this limit
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        entries = {
+            "statistics": self.slots,
+            "free_slots": self.slots,
+            "names": _NAMES,
+            "stacks": _STACKS,
+            "keys": _KEYS,
+            "extremes": _EXTREMES,
+            _POINTS: len(self._points),
+        }
+        for shape in made.maps:
+            self._maps[shape.name] = self._new_map(made, shape.name, entries.get(shape.name, shape.max_entries))
+        table = Map(self._maps[_POINTS], _U32, marking.POINT)
+        for number, point in enumerate(self._points):
+            table.update(np.array([number], _U32), point.record)
+
+    def _new_map(self, made: Object, name: str, entries: int) -> int:
+        shape = next(each for each in made.maps if each.name == name)
+        try:
+            fd = kernel.create_map(name, shape.type, shape.key_size, shape.value_size, entries, shape.flags)
+        except OSError as error:
+            raise _explained(error) from error
+        self._descriptors.append(fd)
+        return fd
+
+    def _load(self, made: Object) -> dict[str, int]:
+        """The programs that are needed. For perf events, those of the sites come later, one for each."""
+        roles = dict.fromkeys(point.function for point in self._points)
+        names = [_THREAD_EXIT, *(roles if self._multi else ())]
+        return {name: self._load_one(made, name, self._maps) for name in names}
+
+    def _load_one(self, made: Object, name: str, maps: dict[str, int]) -> int:
+        tracepoint = name == _THREAD_EXIT
+        kind = kernel.PROG_TYPE_RAW_TRACEPOINT if tracepoint else kernel.PROG_TYPE_KPROBE
+        attach_type = kernel.TRACE_UPROBE_MULTI if self._multi and not tracepoint else 0
+        code = made.instructions(name, [maps[shape.name] for shape in made.maps])
+        try:
+            fd = kernel.load_program(name, kind, code, attach_type)
+        except kernel.Refused as error:
+            raise CompileError(
+                "the kernel refused the BPF program", "run again with -v to see its text", detail=str(error)
+            ) from None
+        except OSError as error:
+            raise _explained(error) from error
+        self._descriptors.append(fd)
+        return fd
+
+    def _attach_multi(self, pid: int) -> None:
+        for function in ROLES:
+            groups: dict[int, list[int]] = {}
+            for number, point in enumerate(self._points):
+                if point.function == function:
+                    groups.setdefault(point.file.image.fd, []).append(number)
+            for fd, numbers in groups.items():
+                places = [self._points[number] for number in numbers]
+                offsets, semaphores = [each.offset for each in places], [each.semaphore for each in places]
+                with _named(places[0]):
+                    self._links.append(
+                        kernel.attach_uprobes(
+                            self._functions[function], f"/proc/self/fd/{fd}", offsets, semaphores, pid, cookies=numbers
+                        )
+                    )
+
+    def _attach_each(self, pid: int) -> None:
+        """A perf event says nothing of the site that it is for: so each has a program with a table of its own."""
+        made = compile_markers(cookies=False)
+        for point in sorted(self._points, key=lambda each: ROLES.index(each.function)):
+            alone = self._new_map(made, _POINTS, 1)
+            Map(alone, _U32, marking.POINT).update(np.zeros(1, _U32), point.record)
+            program = self._load_one(made, point.function, {**self._maps, _POINTS: alone})
+            path = f"/proc/self/fd/{point.file.image.fd}"
+            with _named(point):
+                self._links.append(kernel.attach_uprobe(program, path, point.offset, point.semaphore, pid))
+
+    def _mapped(self, name: str, value: np.dtype[Any], count: int) -> mmap.mmap:
+        size = -(-value.itemsize * count // mmap.PAGESIZE) * mmap.PAGESIZE
+        return mmap.mmap(self._maps[name], size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+
+    @staticmethod
+    def _close(descriptors: list[int]) -> None:
+        while descriptors:
+            os.close(descriptors.pop())
+
+
+class _named:
+    """Says in an OSError which marker was refused."""
+
+    def __init__(self, point: Point) -> None:
+        self._point = point
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            what = f"the marker {self._point.marker} of {self._point.file.path}: {error.strerror}"
+            raise OSError(error.errno, what) from error
+
+
+def _explained(error: OSError) -> HostError:
+    if error.errno == errno.EPERM:
+        return NoPrivilege(
+            "the kernel does not let this user load BPF programs", "run as root, or with CAP_BPF and CAP_PERFMON"
+        )
+    return HostError(f"the kernel refused: {error.strerror}", "run pylat check to see what is missing")

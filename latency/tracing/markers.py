@@ -1,0 +1,274 @@
+"""The measurement of USDT markers of one process: what ``Session`` is to Python's calls, with the same face.
+
+attach:  find the markers; load; ends, then beginnings; enable
+end:     disable; detach; read
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from latency.cpython.interpreter import Target
+from latency.errors import UsageError
+from latency.recording import Function, Losses, Options, Overhead, Recording
+from latency.target.markers import MarkedFile, marked_files
+from latency.tracing import markers_wire as marking
+from latency.tracing import wire
+from latency.tracing.marker_cost import marker_cost_ns
+from latency.tracing.marker_names import MarkerNames, unreadable
+from latency.tracing.marker_program import MarkerProgram
+from latency.tracing.markers_wanted import parse, points
+from latency.tracing.opencalls import OpenCalls
+from latency.tracing.reading import Counted, Reading, Slices
+from latency.tracing.results import latencies
+
+_SLOTS, _MANY_SLOTS = 64, 8192
+_SEMAPHORE_BYTES = 2  # sys/sdt.h: unsigned short
+_BLIND_SPOTS = {
+    "imports": "imports of modules that are loaded already, or that importlib.import_module() was asked for",
+    "lines": "lines of code that no trace function watches (from CPython 3.11 on)",
+}
+
+
+class MarkerSession:
+    """Measures markers of a target: pairs of them, and single ones.
+
+    Args:
+        options: ``markers`` says which; see ``markers_wanted.parse``. Nothing else can be asked for beside them.
+        attachment: see ``program.Program``.
+        slots: how many names the statistics have room for; of modules half of them.
+
+    Raises:
+        UsageError: what was asked for makes no sense.
+        NoFunctionMatches: there is no such marker; the hint offers the nearest names.
+        UnsupportedBuild: the interpreter has no markers, or an argument is at a place that is not known.
+        HostError: bcc, the kernel or the privileges do not allow it.
+    """
+
+    def __init__(self, target: Target, options: Options, *, attachment: str = "auto", slots: int | None = None) -> None:
+        _require_alone(options)
+        self.target = target
+        self.options = options
+        self.strangers: list[int] = []  # nobody is followed
+        self.unseen: list[str] = []
+        self._wanted = parse(options.markers)
+        self._info = replace(target.info(), engine="usdt")  # now: at the end the process may be gone
+        self._image = target.process.image_identity()
+        self._slices = Slices()
+        self._first: Reading | None = None
+        self._last: Reading | None = None
+        self._started_at = datetime.now(timezone.utc)
+        with target.stopwatch.step("find markers"):
+            self._files = marked_files(target.process)
+        try:
+            self.points = points(self._wanted, self._files, target.build, target.process.pid)
+            self._names = MarkerNames(self._wanted, self.points, target.process, target.build)
+            with target.stopwatch.step("compile and load"):
+                if slots is None:
+                    slots = _MANY_SLOTS if any(each.what == "imports" for each in self._wanted) else _SLOTS
+                self.program = MarkerProgram(self.points, slots=marking.ITEMS + slots, attachment=attachment)
+        except BaseException:
+            _close(self._files)
+            raise
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Place the probes and begin. Raises AttachError, TargetGone."""
+        with self.target.stopwatch.step("attach"):
+            self.target.process.check()
+            self.program.attach(self.target.process.pid)
+            self.unseen += self._not_raised()
+        for item, each in enumerate(self._wanted):
+            if not each.by_name:
+                self.program.statistics["code"][item] = 1
+        self._started_at = datetime.now(timezone.utc)
+        self._first = self._read(time.monotonic_ns())
+        self.program.config["enabled"] = 1
+
+    def poll(self) -> str:
+        """``""``, or why the target cannot be measured any longer: ``"exited"`` or ``"exec"``."""
+        if any(each.what == "audit" for each in self._wanted):
+            # While the process lives: afterwards a text that was not paged in can only be found in files.
+            for key, _ in self.program.names.items():
+                if unreadable(key[0]):
+                    self._names.function(key[0])
+        if not self.target.process.alive():
+            return "exited"
+        return "exec" if self.target.process.image_identity() != self._image else ""
+
+    def end_slice(self) -> None:
+        """One more of the equal parts of the measurement is over."""
+        self._slices.add(self.program)
+
+    def interval(self) -> Recording:
+        """What came since the last interval. The open calls are not told."""
+        reading = self._read(time.monotonic_ns())
+        earlier, self._last = self._last or self._first, reading
+        return self._recording(reading, earlier, {}, None)
+
+    def stop(self) -> Recording:
+        """End the measurement: disable, detach, read."""
+        self.program.config["enabled"] = 0
+        ended_ns = time.monotonic_ns()
+        self.program.detach()
+        recording = self._recording(self._read(ended_ns), self._first, self._open_calls(), self._slices)
+        # From here on the program's tables are the calibration's.
+        hits = recording.events["hits"]
+        names = any(each.by_name for each in self._wanted)
+        cost_ns = marker_cost_ns(self.program, self.points, by_name=names) if hits else None
+        if cost_ns is None or recording.duration_s <= 0:
+            return recording
+        share = hits * cost_ns / 1e9 / recording.duration_s
+        return replace(recording, overhead=Overhead(hits=hits, ns_per_hit=cost_ns, share_of_cpu=share))
+
+    def close(self) -> None:
+        """Take everything away."""
+        self.program.close()
+        _close(self._files)
+
+    def explain(self) -> Iterator[str]:
+        """What is probed where, a line each."""
+        for point in self.points:
+            role = point.function.rpartition("_")[2]
+            semaphore = f"  semaphore {point.semaphore:#x}" if point.semaphore else ""
+            yield f"{role:6} {point.marker:36} {point.file.path} +{point.offset:#x}{semaphore}"
+        yield f"attached by {self.program.attachment}"
+        for name, seconds in self.target.stopwatch.steps:
+            yield f"{seconds:6.3f} s  {name}"
+
+    def __enter__(self) -> MarkerSession:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _read(self, at_ns: int) -> Reading:
+        functions: dict[Function, Counted] = {}
+        unnamed = 0
+        counters = self.program.counters()
+        names = list(self.program.names.items())  # before the rows: so that each one's row is among them
+        rows = self._rows()
+        for item, each in enumerate(self._wanted):
+            if not each.by_name:
+                counted = functions.setdefault(self._names.own(item), Counted())
+                counted.add(rows[item])
+                counted.slots.append(item)
+        for key, named in names:
+            function, slot, own_slot = self._names.function(key[0]), int(named["slot"][0]), int(named["own_slot"][0])
+            calls = int(named["count"][0])
+            if function is None:
+                unnamed += calls + (0 if slot == wire.NO_SLOT else int(rows[slot]["returned"] + rows[slot]["raised"]))
+                continue
+            counted = functions.setdefault(function, Counted())
+            counted.returned += calls
+            if slot == wire.NO_SLOT:
+                continue
+            row = rows[slot]
+            if self._wanted[int(key["item"][0])].what == "gc":
+                name = f"{function.qualname} collected"
+                counters[name] = counters.get(name, 0) + int(row["suspensions"])
+            row["suspensions"] = 0  # no yields: the sum of the amounts
+            counted.add(row)
+            counted.slots.append(slot)
+            if own_slot != wire.NO_SLOT:
+                counted.add(rows[own_slot])
+        return Reading(at_ns, functions, unnamed, {}, counters)
+
+    def _rows(self) -> np.ndarray[Any, Any]:
+        """A copy of the statistics, with minima and maxima that no race spoilt."""
+        used = int(np.flatnonzero(self.program.statistics["code"]).max(initial=marking.ITEMS - 1)) + 1
+        rows: np.ndarray[Any, Any] = self.program.statistics[:used].copy()
+        for key, extremes in self.program.extremes.items():
+            slot = int(key["slot"][0])
+            if slot < used:
+                row, least, most = rows[slot], max(int(extremes["min_ns"][0]), 1), int(extremes["max_ns"][0])
+                row["min_ns"] = min(int(row["min_ns"]) or least, least)
+                row["max_ns"] = max(int(row["max_ns"]), most)
+        return rows
+
+    def _open_calls(self) -> dict[int, OpenCalls]:
+        opens: dict[int, OpenCalls] = {}
+        for _, value in self.program.stacks.items():
+            for call in value[0]["open"][: min(int(value[0]["depth"]), marking.DEPTH)]:
+                opens.setdefault(int(call["slot"]), OpenCalls()).add(int(call["start_ns"]))
+        for _, value in self.program.keys.items():
+            opens.setdefault(int(value[0]["slot"]), OpenCalls()).add(int(value[0]["start_ns"]))
+        return opens
+
+    def _recording(
+        self, reading: Reading, earlier: Reading | None, opens: dict[int, OpenCalls], slices: Slices | None
+    ) -> Recording:
+        since = earlier.counters if earlier else {}
+        counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
+        losses = {name: counters.pop(name) for name in wire.LOSSES}
+        losses["unnamed"] = reading.unnamed - (earlier.unnamed if earlier else 0)
+        functions = latencies(reading, opens=opens, slices=slices, earlier=earlier)
+        asked = [self._names.own(item) for item, each in enumerate(self._wanted) if not each.by_name]
+        return Recording(
+            target=self._info,
+            duration_s=(reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9,
+            functions=tuple(each for each in functions if each.calls or each.open or each.function in asked),
+            options=self.options,
+            losses=Losses.from_dict(losses),
+            blind_spots=(*self._blind_spots(), *self.unseen),
+            began_before=counters.pop("began_before"),
+            events=counters,
+            started_at=self._started_at,
+        )
+
+    def _not_raised(self) -> Iterator[str]:
+        """The markers whose semaphore the kernel's reference counter did not reach.
+
+        It looks for a private and writable mapping (Linux kernel/events/uprobes.c, valid_ref_ctr_vma).
+        """
+        mappings = self.target.process.maps()
+        told = set()
+        for point in self.points:
+            if not point.semaphore or (point.marker, point.file.path) in told:
+                continue
+            values = [
+                self.target.process.read_some(each.start + point.semaphore - each.offset, _SEMAPHORE_BYTES)
+                for each in mappings
+                if each.device_inode == point.file.device_inode
+                and each.writable
+                and each.private
+                and each.offset <= point.semaphore < each.offset + each.size
+            ]
+            if not any(map(any, values)):
+                told.add((point.marker, point.file.path))
+                yield f"{point.marker} of {point.file.path}, if the program asks its semaphore: it could not be raised"
+
+    def _blind_spots(self) -> Iterator[str]:
+        for each in self._wanted:
+            if each.what == "lines" and self.target.build.version < (3, 11):
+                continue
+            if each.what in _BLIND_SPOTS:
+                yield _BLIND_SPOTS[each.what]
+
+
+def _require_alone(options: Options) -> None:
+    for name, given in (
+        ("--func", options.func),
+        ("--children", options.children),
+        ("--engine", options.engine != "auto"),
+    ):
+        if given:
+            raise UsageError(
+                f"markers are measured by themselves, without {name}",
+                "run pylat twice, at the same time if you like: once for functions, once for markers",
+            )
+
+
+def _close(files: list[MarkedFile]) -> None:
+    for file in files:
+        file.image.close()
