@@ -13,16 +13,19 @@ Source: Python/ceval.c and Objects/frameobject.c of 3.6 to 3.10; Python/ceval.c 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from latency.cpython import jit
 from latency.cpython.functions import LiveFunction
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import SitePlan
-from latency.errors import UnsupportedBuild, UsageError
+from latency.errors import ReadFault, UnsupportedBuild, UsageError
+from latency.target.build import Build
 from latency.target.process import Process
 
 ENGINE = "watch"
+REGISTERS = 4  # x86-64: DR0 to DR3
 COUNT_BYTES = 4  # the lower half of ob_refcnt, which is all of the count from 3.12 on
 _IMMORTAL = 1 << 31  # Include/refcount.h: negative as an int32, 3.12 and later
 UNIT_BYTES = 2
@@ -95,6 +98,39 @@ def watch_points(process: Process, offsets: Offsets, live: LiveFunction) -> Watc
     entry = units + UNIT_BYTES * first + 1
     process.read(entry, 1)
     return WatchPoints(live, units, entry, count)
+
+
+def unwatchable(
+    process: Process, build: Build, offsets: Offsets, lives: Sequence[LiveFunction], *, children: bool = False
+) -> str:
+    """Why these functions cannot be watched, in one line; ``""`` if they can. Reads memory only; nothing is attached.
+
+    Whether the registers are free is not known before they are taken, nor whether the build has a ``WatchPlan``.
+
+    Args:
+        lives: all that match, as ``functions.live_functions`` found them.
+        children: whether the target's children are to be followed.
+
+    Raises:
+        TargetGone, NoPrivilege
+    """
+    if children:
+        return "the watch engine follows no children"
+    if jit.blind_spots(process, build):
+        return "the target's JIT is on: what it compiles does not fetch the units that the watch engine watches"
+    if not lives:
+        return "no function matches"
+    found: list[WatchPoints] = []
+    for live in lives[: REGISTERS + 1]:  # more never fit
+        try:
+            found.append(watch_points(process, offsets, live))
+        except (UsageError, UnsupportedBuild, ReadFault) as error:
+            return str(error)
+    if registers_needed(found) > REGISTERS:
+        names = sorted({each.function.qualname for each in lives})
+        listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        return f"{len(lives):,} functions match ({listed}), and the processor's {REGISTERS} watchpoints hold 2"
+    return ""
 
 
 def has_ended(process: Process, offsets: Offsets, plan: WatchPlan, frame: int, code: int) -> bool:

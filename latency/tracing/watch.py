@@ -12,18 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from types import TracebackType
 
-from latency.cpython import jit
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nearest
-from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, registers_needed, watch_points
+from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, unwatchable, watch_points
 from latency.errors import AttachError, NoFunctionMatches, UsageError
 from latency.recording import Function, Losses, Options, Overhead, Recording
 from latency.tracing import wire
 from latency.tracing.opencalls import OpenCalls
 from latency.tracing.reading import Counted, Reading, Slices
 from latency.tracing.results import latencies
-from latency.tracing.watch_events import REGISTERS
 from latency.tracing.watch_program import WatchProgram, compile_watch
 
 
@@ -44,8 +42,6 @@ class WatchSession:
         assert isinstance(target.plan, WatchPlan)
         if not options.func:
             raise UsageError("the watch engine measures single functions", "name them with --func")
-        if options.children:
-            raise UsageError("the watch engine follows no children", "take another --engine")
         self.target = target
         self.options = options
         self.strangers: list[int] = []  # nobody is followed
@@ -57,7 +53,6 @@ class WatchSession:
         self._last: Reading | None = None
         self._trap_ns = 0.0
         self._started_at = datetime.now(timezone.utc)
-        _require_no_jit(target)
         # The compiler is another process: search the heap meanwhile.
         with ThreadPoolExecutor(1) as pool:
             compiling = pool.submit(compile_watch, target.offsets, self._plan)
@@ -130,16 +125,10 @@ class WatchSession:
         wanted = [live for live in lives if matcher.matches(live)]
         if not wanted:
             raise _nothing_matches(matcher, lives)
-        found = [watch_points(target.process, target.offsets, live) for live in wanted]
-        needed = registers_needed(found)
-        if needed > REGISTERS:
-            names = sorted({each.live.function.qualname for each in found})
-            listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            raise UsageError(
-                f"{len(found):,} functions match ({listed}), and the processor's {REGISTERS} watchpoints hold 2",
-                "name fewer, or take another --engine",
-            )
-        return found
+        why = unwatchable(target.process, target.build, target.offsets, wanted, children=self.options.children)
+        if why:
+            raise UsageError(why, "take another --engine, or name other functions")
+        return [watch_points(target.process, target.offsets, live) for live in wanted]
 
     def _read(self, at_ns: int) -> Reading:
         statistics = self.program.statistics
@@ -207,14 +196,6 @@ class WatchSession:
         if not hits or duration_s <= 0:
             return None
         return Overhead(hits=hits, ns_per_hit=self._trap_ns, share_of_cpu=hits * self._trap_ns / 1e9 / duration_s)
-
-
-def _require_no_jit(target: Target) -> None:
-    if jit.blind_spots(target.process, target.build):
-        raise UsageError(
-            "the target's JIT is on: what it compiles does not fetch the units that the watch engine watches",
-            "start it with PYTHON_JIT=0, or take another --engine",
-        )
 
 
 def _nothing_matches(matcher: Matcher, lives: Sequence[LiveFunction]) -> NoFunctionMatches:
