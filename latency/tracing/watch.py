@@ -15,7 +15,7 @@ from types import TracebackType
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nearest
-from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, unwatchable, watch_points
+from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_alive, unwatchable, watch_points
 from latency.errors import AttachError, NoFunctionMatches, UsageError
 from latency.recording import Function, Losses, Options, Overhead, Recording
 from latency.tracing import wire
@@ -52,6 +52,7 @@ class WatchSession:
         self._first: Reading | None = None
         self._last: Reading | None = None
         self._trap_ns = 0.0
+        self._closed = 0  # calls that were found to be abandoned when the measurement ended
         self._started_at = datetime.now(timezone.utc)
         # The compiler is another process: search the heap meanwhile.
         with ThreadPoolExecutor(1) as pool:
@@ -73,6 +74,8 @@ class WatchSession:
             program.config["trap_ns"] = round(self._trap_ns)
         with target.stopwatch.step("attach"):
             target.process.check()
+            exit_type = target.build.address("PyExc_GeneratorExit")
+            program.config["generator_exit_type"] = target.process.u64(exit_type)
             program.attach(target.process, f"/proc/self/fd/{target.build.fd}", target.build.bias, self.functions)
             for points in self.functions:
                 now = describe(target.process, target.build, target.offsets, points.live.address)
@@ -103,6 +106,7 @@ class WatchSession:
         self.program.config["enabled"] = 0
         ended_ns = time.monotonic_ns()
         opens, unseen = self._open_calls()
+        self._count_closed(opens)
         self.program.detach()
         return self._recording(self._read(ended_ns), self._first, opens, self._slices, unseen=unseen)
 
@@ -159,6 +163,21 @@ class WatchSession:
                     opens.setdefault(slot, OpenCalls()).add(int(call["start_ns"]))
         return opens, unseen
 
+    def _count_closed(self, opens: dict[int, OpenCalls]) -> None:
+        """Adds the calls of what suspends to the open ones; those that were closed or freed unseen are abandoned."""
+        target = self.target
+        there = not self.poll()
+        for key, value in self.program.frames.items():
+            slot, frame = int(value[0]["slot"]), int(key[0])
+            points = self.functions[slot]
+            if not points.suspends:
+                continue
+            if there and not is_alive(target.process, target.offsets, points, frame):
+                self.program.statistics["abandoned"][slot] += 1
+                self._closed += 1
+            else:
+                opens.setdefault(slot, OpenCalls()).add(int(value[0]["start_ns"]))
+
     def _recording(
         self,
         reading: Reading,
@@ -172,6 +191,7 @@ class WatchSession:
         counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
         losses = {name: counters.pop(name) for name in wire.LOSSES}
         losses["unmatched_entry"] += unseen
+        counters["abandoned"] += self._closed
         duration_s = (reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9
         return Recording(
             target=self._info,
@@ -179,12 +199,16 @@ class WatchSession:
             functions=latencies(reading, opens=opens, slices=slices, earlier=earlier),
             options=self.options,
             losses=Losses.from_dict({**losses, "unnamed": 0}),
-            blind_spots=(*self._plan.blind_spots, self._resolution()),
+            blind_spots=(*self._plan.blind_spots, *self._of_suspending(), self._resolution()),
             overhead=self._overhead(counters["hits"], duration_s),
             began_before=counters.pop("began_before"),
             events=counters,
             started_at=self._started_at,
         )
+
+    def _of_suspending(self) -> list[str]:
+        names = ", ".join(sorted({each.live.function.qualname for each in self.functions if each.suspends}))
+        return [f"of {names}: how often they are suspended, and the time that they run"] if names else []
 
     def _resolution(self) -> str:
         return (

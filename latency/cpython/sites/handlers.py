@@ -89,11 +89,7 @@ def _handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> _Handle
     table, targets = find_table(image, numbers)
     code = Code(image)
     by_name = {name: targets[number] for name, number in numbers.items()}
-    # All parts of the interpreter's function, wherever the compiler put them: gcc 16 puts every handler into ``.cold``.
-    parts = {image.code_range(address) for address in set(targets)}
-    if None in parts:
-        raise _refused(image, "has opcode handlers outside the unwinder's table")
-    sweep = code.sweep(sorted(part for part in parts if part))
+    sweep = code.sweep(_parts(image, targets))
     frame = next_instr = stack_pointer = ""
     for step in code.straight(by_name["RETURN_VALUE"], limit=40):
         stored, loaded = memory(step, 0), memory(step, 1)
@@ -106,6 +102,25 @@ def _handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> _Handle
     if not frame or not stack_pointer or frame in ("rsp", "rip"):
         raise _refused(image, "has a RETURN_VALUE handler that shows no frame register")
     return _Handlers(code, sweep, by_name, table, frame, next_instr, stack_pointer, offsets["frame.instr"])
+
+
+def interpreter_parts(image: Image, minor: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """The stretches of code (begin and end addresses) that hold the opcode handlers, which fetch the units.
+
+    Raises:
+        UnsupportedBuild: there is no table of handlers, or they lie outside the unwinder's table.
+    """
+    _, targets = find_table(image, opcodes(minor))
+    return tuple(_parts(image, targets))
+
+
+def _parts(image: Image, targets: Iterable[int]) -> list[tuple[int, int]]:
+    """All parts of the interpreter's function, wherever the compiler put them: gcc 16 puts every handler into
+    ``.cold``."""
+    parts = {image.code_range(address) for address in set(targets)}
+    if None in parts:
+        raise _refused(image, "has opcode handlers outside the unwinder's table")
+    return sorted(part for part in parts if part)
 
 
 def _entry_site(found: _Handlers, name: str) -> Site:
