@@ -203,6 +203,8 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
     if (before)
         replaced(hit, frame, before);
     of->made = 0;
+    if (hit->thread->ended == frame)
+        hit->thread->ended = 0;
     struct pylat_watch_call more = {.traps = hit->thread->traps, .slot = slot};
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
     s32 last = 0;
@@ -301,11 +303,13 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
     struct pylat_watch_call *call = found ? frames.lookup(&found) : NULL;
     if (!call) {
         u64 frame = hit->registers[0], code = 0, at = 0;
-        if (!pylat_frame_code(frame, &code) && code == of->code && !pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) &&
-            at != unit && at + 1 >= of->entry) /* else it was thrown into before it was started */
-            hit->count->began_before++;
+        if (frame == hit->thread->ended || pylat_frame_code(frame, &code) || code != of->code)
+            return; /* under a tracer 3.11 fetches it twice */
+        if (!pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) && at != unit && at + 1 >= of->entry)
+            hit->count->began_before++; /* it was started: nobody closes or throws into one that was not */
         return;
     }
+    hit->thread->ended = found;
     int raised = PYLAT_NOT_RAISED;
     if (unit + 1 == of->raises)
         raised = raised_by(found, of->exception, hit->config->generator_exit_type);

@@ -40,6 +40,7 @@ struct pylat_watch_call {
 struct pylat_watch_thread {
     struct pylat_thread calls;
     u64 traps; /* watchpoint hits on this thread */
+    u64 ended; /* the frame whose last unit it fetched last */
 };
 
 struct pylat_watch_config {

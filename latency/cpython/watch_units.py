@@ -24,9 +24,10 @@ _MOST_UNITS = 1 << 20
 _RETURNS = ("RETURN_VALUE", "RETURN_CONST", "INSTRUMENTED_RETURN_VALUE", "INSTRUMENTED_RETURN_CONST")
 _YIELDS = ("YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE")
 _RESUMES = ("RESUME", "RESUME_QUICK", "RESUME_CHECK", "RESUME_CHECK_JIT", "INSTRUMENTED_RESUME")
+_TOOL = "a tracer, debugger or coverage tool has rewritten it"
 _HIDDEN = {  # what stands in the place of another opcode, whose length is not known then
-    "INSTRUMENTED_LINE": "a tracer, debugger or coverage tool is on",
-    "INSTRUMENTED_INSTRUCTION": "a tracer, debugger or coverage tool is on",
+    "INSTRUMENTED_LINE": _TOOL,
+    "INSTRUMENTED_INSTRUCTION": _TOOL,
     "ENTER_EXECUTOR": "the JIT has compiled it",
 }
 # The compiler leaves some of these out of the exception table (3.12 to 3.15). A jump backward can raise after all, if a
@@ -126,7 +127,10 @@ def decode(data: bytes, numbers: Mapping[str, int], cached: Mapping[str, int]) -
         if name is None:
             raise UnsupportedBuild(f"has the unknown opcode {opcode}", "report this build to pylat")
         if name in _HIDDEN:
-            raise UnsupportedBuild(f"cannot be read at this moment: {_HIDDEN[name]}", "end that, or try again")
+            raise UnsupportedBuild(
+                f"cannot be read at this moment: {_HIDDEN[name]}",
+                "it is as it was when it has run once more without that",
+            )
         yield Unit(index, name, oparg)
         index += 1 + cached.get(name, 0)
 

@@ -27,7 +27,7 @@ WATCH_CALL = np.dtype(
         ("padding", "<u4"),
     ]
 )
-WATCH_THREAD = np.dtype([("calls", THREAD), ("traps", "<u8")])
+WATCH_THREAD = np.dtype([("calls", THREAD), ("traps", "<u8"), ("ended", "<u8")])
 WATCH_CONFIG = np.dtype(
     [
         *((name, "<u8") for name in ("leave_low", "leave_high", "generator_exit_type", "trap_ns")),
