@@ -191,12 +191,25 @@ static __always_inline void replaced(struct hit *hit, u64 frame, const struct py
     pylat_pop(&hit->thread->calls, frame, &call);
 }
 
+/* 3.11: under a tracer a unit is fetched twice, both times before the frame stands at it. */
+static __always_inline int is_fetched_again(const struct hit *hit)
+{
+    for (u32 i = 0; i < PYLAT_WATCH_AGAIN; i++)
+        if (hit->place == hit->config->again[i])
+            return 1;
+    return 0;
+}
+
 static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u32 slot, u64 frame)
 {
     struct pylat_thread *calls = &hit->thread->calls;
     struct pylat_open call = {};
     struct pylat_watch_call *before = frames.lookup(&frame);
     if (before && before->slot == slot && of->count && !of->made) {
+        hit->count->duplicates++;
+        return;
+    }
+    if (before && is_fetched_again(hit)) {
         hit->count->duplicates++;
         return;
     }

@@ -12,6 +12,8 @@
 #define PYLAT_WATCH_RETURNS 3
 /* Stretches of the interpreter's code that fetch units. */
 #define PYLAT_WATCH_PARTS 4
+/* Instructions that fetch a unit once more under a tracer (3.11). */
+#define PYLAT_WATCH_AGAIN 8
 
 /* One function, at the place of its statistics; `code` is 0 where there is none, or no longer one. */
 struct pylat_watched {
@@ -49,6 +51,7 @@ struct pylat_watch_config {
     u64 generator_exit_type;          /* of the class GeneratorExit */
     u64 trap_ns;                      /* what one hit takes */
     u64 parts[2 * PYLAT_WATCH_PARTS]; /* 3.11 and later: begin and end of each; 0 for none */
+    u64 again[PYLAT_WATCH_AGAIN];     /* 3.11: behind each instruction of these; 0 for none */
     u32 enabled;
     u32 padding;
 };

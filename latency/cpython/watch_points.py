@@ -50,6 +50,7 @@ class WatchPlan(SitePlan):
         fresh: 3.11 and later: an entry's frame stands less than this before the oparg byte. To 3.10: the highest
             ``f_lasti`` of a frame that has not begun.
         parts: the stretches of the file's code that fetch units (addresses of their begins and ends), from 3.11.
+        again: behind each instruction that fetches a unit once more under a tracer (3.11).
     """
 
     leave: tuple[int, int] = (0, 0)
@@ -57,6 +58,7 @@ class WatchPlan(SitePlan):
     lasti_bytes: int = 0
     fresh: int = 0
     parts: tuple[tuple[int, int], ...] = ()
+    again: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,8 @@ class WatchProgram:
         config = self.config
         low, high = self._plan.leave
         config["leave_low"], config["leave_high"] = low + bias, high + bias
+        for number, address in enumerate(self._plan.again):
+            config["again"][0, number] = address + bias
         for number, (begin, end) in enumerate(self._plan.parts):
             config["parts"][0, 2 * number : 2 * number + 2] = begin + bias, end + bias
         for slot, points in enumerate(functions):

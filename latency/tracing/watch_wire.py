@@ -11,6 +11,7 @@ from latency.tracing.wire import THREAD
 WATCHED_FUNCTIONS = 4  # PYLAT_WATCHED
 MOST_RETURNS = 3  # PYLAT_WATCH_RETURNS
 MOST_PARTS = 4  # PYLAT_WATCH_PARTS
+MOST_AGAIN = 8  # PYLAT_WATCH_AGAIN
 
 WATCHED = np.dtype(
     [
@@ -32,6 +33,7 @@ WATCH_CONFIG = np.dtype(
     [
         *((name, "<u8") for name in ("leave_low", "leave_high", "generator_exit_type", "trap_ns")),
         ("parts", "<u8", (2 * MOST_PARTS,)),
+        ("again", "<u8", (MOST_AGAIN,)),
         ("enabled", "<u4"),
         ("padding", "<u4"),
     ]

@@ -22,6 +22,7 @@ from latency.cpython.sites.code import (
     emulated,
     first_emulated,
     is_branch,
+    is_jump,
     memory,
     register,
     target,
@@ -35,6 +36,8 @@ from latency.target.elf import Image
 ENTRY_OPCODES = ("RESUME", "RESUME_QUICK", "RESUME_CHECK", "RESUME_CHECK_JIT", "INSTRUMENTED_RESUME")
 YIELD_OPCODES = ("YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE")
 CLEAR = ("_PyEval_FrameClearAndPop", "_PyEvalFrameClearAndPop")  # exported from 3.13; local in 3.12
+
+_TRACING_LIMIT = 400  # instructions of DO_TRACING
 
 # Bits of RESUME's oparg that say where it stands: all to 3.12, RESUME_OPARG_LOCATION_MASK after (3.13: 3, 3.15: 7).
 _RESUME_MASKS = {(3, 11): 0xFF, (3, 12): 0xFF, (3, 13): 0x3, (3, 14): 0x3, (3, 15): 0x7}
@@ -112,6 +115,34 @@ def interpreter_parts(image: Image, minor: tuple[int, int]) -> tuple[tuple[int, 
     """
     _, targets = find_table(image, opcodes(minor))
     return tuple(_parts(image, targets))
+
+
+def tracing_fetches(image: Image, minor: tuple[int, int], offsets: Offsets) -> tuple[int, ...]:
+    """3.11: the addresses behind the instructions by which DO_TRACING fetches a unit that was fetched already.
+
+    Every unit is dispatched to that handler while a tracer is on. On each way through it the first load from
+    ``next_instr`` is the one.
+
+    Raises:
+        UnsupportedBuild: the handlers are not as this version's are.
+    """
+    found = _handlers(image, minor, offsets)
+    ways, seen, fetches = [found.by_name["DO_TRACING"]], set[int](), set[int]()
+    while ways and len(seen) < _TRACING_LIMIT:
+        step = found.code.at(ways.pop())
+        if step.address in seen:
+            continue
+        seen.add(step.address)
+        after = step.address + step.size
+        if memory(step, 1) == (found.next_instr, 0):
+            fetches.add(after)
+            continue
+        goal = target(step)
+        if goal is not None and (is_branch(step) or is_jump(step)):
+            ways.append(goal)
+        if not (is_jump(step) or step.mnemonic.startswith("ret")):
+            ways.append(after)
+    return tuple(sorted(fetches))
 
 
 def _parts(image: Image, targets: Iterable[int]) -> list[tuple[int, int]]:
