@@ -53,6 +53,10 @@ static __always_inline int is_fresh(u64 frame, const struct pylat_watched *of)
     u64 unit = 0;
     if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &unit))
         return 0;
+    /* 3.13 and later: a frame that stands at its RESUME already runs it once more, or is one that has just been made.
+     * The reference count tells which; where that is not watched, something always lies before that RESUME. */
+    if (!of->count && unit + 1 >= of->entry)
+        return 0;
     /* prev_instr stands one unit before the first one when a frame is made. */
     return unit + 2 >= of->units && unit + PYLAT_WATCH_FRESH < of->entry;
 #endif
@@ -150,19 +154,70 @@ static __always_inline void finish(struct hit *hit, const struct pylat_open *cal
     hit->count->matched++;
 }
 
+/* Its own watchpoints lengthen a call that can be suspended by two halves: from the first start, and to the end. What
+ * others do meanwhile may take place while it waits, so that is not taken off. */
+#define OWN_HALF_TRAPS 2
+
+/* The end of a call of what suspends, or (raised: PYLAT_GENERATOR_EXIT) of one that is closed while suspended. */
+static __always_inline void finish_suspending(struct hit *hit, u64 frame, const struct pylat_watch_call *call,
+                                              u64 half_traps, int raised)
+{
+    struct pylat_open whole = {.frame = frame, .start_ns = call->start_ns, .slot = call->slot};
+    u32 slot = call->slot;
+    frames.delete(&frame);
+    if (raised != PYLAT_GENERATOR_EXIT) {
+        finish(hit, &whole, half_traps, raised);
+        return;
+    }
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    if (of)
+        __sync_fetch_and_add(&of->abandoned, 1);
+    hit->count->abandoned++;
+}
+
+/* A call begins in a frame that is still open: that one's end was not seen. What suspends can be closed or freed
+ * without running a unit, and has no other end that is not seen. Up to 3.11 a plain call's frame can be kept by
+ * somebody. */
+static __always_inline void replaced(struct hit *hit, u64 frame, const struct pylat_watch_call *before)
+{
+    u32 slot = before->slot;
+    struct pylat_watched *of = watched.lookup(&slot);
+    struct pylat_open call = {};
+    if (of && of->suspends) {
+        finish_suspending(hit, frame, before, 0, PYLAT_GENERATOR_EXIT);
+        return;
+    }
+    hit->count->unmatched_entry++;
+    pylat_pop(&hit->thread->calls, frame, &call);
+}
+
+/* 3.11: under a tracer a unit is fetched twice, both times before the frame stands at it. */
+static __always_inline int is_fetched_again(const struct hit *hit)
+{
+    for (u32 i = 0; i < PYLAT_WATCH_AGAIN; i++)
+        if (hit->place == hit->config->again[i])
+            return 1;
+    return 0;
+}
+
 static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u32 slot, u64 frame)
 {
     struct pylat_thread *calls = &hit->thread->calls;
     struct pylat_open call = {};
-    if (frames.lookup(&frame)) {
-        if (!of->made) {
-            hit->count->duplicates++;
-            return;
-        }
-        hit->count->unmatched_entry++; /* to 3.11: that call's frame was kept by somebody, and now it is used again */
-        pylat_pop(calls, frame, &call);
+    struct pylat_watch_call *before = frames.lookup(&frame);
+    if (before && before->slot == slot && of->count && !of->made) {
+        hit->count->duplicates++;
+        return;
     }
+    if (before && is_fetched_again(hit)) {
+        hit->count->duplicates++;
+        return;
+    }
+    if (before)
+        replaced(hit, frame, before);
     of->made = 0;
+    if (hit->thread->ended == frame)
+        hit->thread->ended = 0;
     struct pylat_watch_call more = {.traps = hit->thread->traps, .slot = slot};
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
     s32 last = 0;
@@ -176,6 +231,8 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
     call.active_slot = PYLAT_NO_SLOT;
     if (frames.update(&frame, &more)) {
         hit->count->table_full++;
+    } else if (of->suspends) {
+        return; /* it may end on another thread: its frame is enough */
     } else if (pylat_push(calls, &call, 0) == PYLAT_OVERFLOW) {
         hit->count->too_deep++;
         frames.delete(&frame);
@@ -220,6 +277,59 @@ static __always_inline void count_written(struct hit *hit, struct pylat_watched 
     finish(hit, &call, half_traps, !returns(frame, of));
 }
 
+#if PYLAT_START == PYLAT_START_BY_OPARG
+/* Whether the interpreter itself fetched a unit: others read them too (co_code, the specialiser). */
+static __always_inline int is_fetch(const struct hit *hit)
+{
+    for (u32 i = 0; i < PYLAT_WATCH_PARTS; i++)
+        if (hit->place > hit->config->parts[2 * i] && hit->place <= hit->config->parts[2 * i + 1])
+            return 1;
+    return 0;
+}
+
+/* How an exception leaves a frame that has just put it on its value stack. */
+static __always_inline int raised_by(u64 frame, u32 place, u64 generator_exit_type)
+{
+    u64 exception = 0, type = 0;
+    pylat_read_u64(frame + place, &exception);
+    pylat_read_u64((exception & PYLAT_FRAME_CODE_MASK) + PYLAT_OBJECT_TYPE, &type);
+    return type == generator_exit_type ? PYLAT_GENERATOR_EXIT : PYLAT_RAISED;
+}
+
+/* A unit was fetched that ends the call. Its frame stands at an earlier one: it is told of the new unit by that itself.
+ */
+static __always_inline void ending_fetched(struct hit *hit, const struct pylat_watched *of, u32 slot, u64 unit)
+{
+    if (!is_fetch(hit))
+        return;
+    u64 found = 0;
+    for (u32 i = 0; i < REGISTERS; i++) {
+        u64 frame = hit->registers[i], code = 0, at = 0;
+        const struct pylat_watch_call *call = frames.lookup(&frame);
+        if (!call || call->slot != slot || pylat_frame_code(frame, &code) || code != of->code)
+            continue;
+        if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) || at == unit)
+            continue;
+        found = frame;
+        break;
+    }
+    struct pylat_watch_call *call = found ? frames.lookup(&found) : NULL;
+    if (!call) {
+        u64 frame = hit->registers[0], code = 0, at = 0;
+        if (frame == hit->thread->ended || pylat_frame_code(frame, &code) || code != of->code)
+            return; /* under a tracer 3.11 fetches it twice */
+        if (!pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) && at != unit && at + 1 >= of->entry)
+            hit->count->began_before++; /* it was started: nobody closes or throws into one that was not */
+        return;
+    }
+    hit->thread->ended = found;
+    int raised = PYLAT_NOT_RAISED;
+    if (unit + 1 == of->raises)
+        raised = raised_by(found, of->exception, hit->config->generator_exit_type);
+    finish_suspending(hit, found, call, OWN_HALF_TRAPS, raised);
+}
+#endif
+
 /* What every program does first. */
 static __always_inline int prepare(struct hit *hit)
 {
@@ -260,7 +370,7 @@ int pylat_watch(struct watch_context *ctx)
     if (!hit.thread)
         return 0;
     hit.thread->traps++;
-    struct pylat_watched *counted = NULL, *begun = NULL;
+    struct pylat_watched *counted = NULL, *begun = NULL, *ending = NULL;
     u32 slot = 0;
     u64 frame = 0;
     for (u32 i = 0; i < PYLAT_WATCHED; i++) {
@@ -277,16 +387,54 @@ int pylat_watch(struct watch_context *ctx)
                 begun = of;
                 slot = i;
             }
+        } else if (hit.config->enabled && (address == of->raises || address == of->returns[0] ||
+                                           address == of->returns[1] || address == of->returns[2])) {
+            ending = of;
+            slot = i;
         }
     }
     if (counted)
         count_written(&hit, counted, slot);
     else if (begun)
         entered(&hit, begun, slot, frame);
+#if PYLAT_START == PYLAT_START_BY_OPARG
+    else if (ending)
+        ending_fetched(&hit, ending, slot, address - 1);
+#endif
     return 0;
 }
 
 #ifdef PYLAT_RAISE_FRAME
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_OPCODE
+/* An exception leaves a frame: 1 if it is one of what suspends. */
+static __always_inline int suspending_raised(struct hit *hit, u64 frame, u64 thread_state)
+{
+    struct pylat_watch_call *call = frames.lookup(&frame);
+    u64 code = 0, at = 0;
+    if (call) {
+        u32 slot = call->slot;
+        struct pylat_watched *of = watched.lookup(&slot);
+        if (!of || !of->suspends)
+            return 0;
+        int raised = pylat_raised(thread_state, 1, hit->config->generator_exit_type);
+        finish_suspending(hit, frame, call, OWN_HALF_TRAPS / 2, raised);
+        return 1;
+    }
+    if (pylat_frame_code(frame, &code))
+        return 0;
+    for (u32 i = 0; i < PYLAT_WATCHED; i++) {
+        u32 index = i;
+        struct pylat_watched *of = watched.lookup(&index);
+        if (!of || !of->suspends || of->code != code)
+            continue;
+        if (!pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) && at + 1 >= of->entry)
+            hit->count->began_before++;
+        return 1;
+    }
+    return 0;
+}
+#endif
+
 /* 3.11: an exception leaves a frame. To 3.10 (PyTraceBack_Here): an exception has reached a frame, so it has left the
  * one that this frame had called. */
 int pylat_watch_raise(struct pt_regs *ctx)
@@ -297,6 +445,10 @@ int pylat_watch_raise(struct pt_regs *ctx)
     if (!prepare(&hit) || !hit.config->enabled)
         return 0;
     hit.count->hits++;
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_OPCODE
+    if (suspending_raised(&hit, frame, PYLAT_REGISTER(ctx, PYLAT_RAISE_TSTATE)))
+        return 0;
+#endif
     hit.thread = threads.lookup(&tid);
     if (!hit.thread || hit.thread->calls.depth == 0)
         return 0;

@@ -8,15 +8,25 @@
 
 /* Functions that are watched at most: x86-64 has four debug registers, and a function takes two. */
 #define PYLAT_WATCHED 4
+/* Units that return, of a function whose ends are not told by its reference count. */
+#define PYLAT_WATCH_RETURNS 3
+/* Stretches of the interpreter's code that fetch units. */
+#define PYLAT_WATCH_PARTS 4
+/* Instructions that fetch a unit once more under a tracer (3.11). */
+#define PYLAT_WATCH_AGAIN 8
 
 /* One function, at the place of its statistics; `code` is 0 where there is none, or no longer one. */
 struct pylat_watched {
-    u64 code;       /* address of the PyCodeObject */
-    u64 count;      /* watched: address of its reference count */
-    u64 entry;      /* watched: address of the oparg byte of its first unit */
-    u64 units;      /* where its units begin */
-    u32 last_count; /* the reference count after the last hit */
-    u32 made;       /* how often the count rose since the last entry: a frame was made */
+    u64 code;                         /* address of the PyCodeObject */
+    u64 count;                        /* watched: address of its reference count; 0 where units tell its ends */
+    u64 entry;                        /* watched: address of the oparg byte of its first unit */
+    u64 units;                        /* where its units begin */
+    u64 returns[PYLAT_WATCH_RETURNS]; /* watched: of the oparg bytes of its units that return; 0 for none */
+    u64 raises;                       /* watched: of the unit that each exception runs which leaves it; 0 for none */
+    u32 last_count;                   /* the reference count after the last hit */
+    u32 made;                         /* how often the count rose since the last entry: a frame was made */
+    u32 exception;                    /* where a frame has the exception then: bytes from its beginning */
+    u32 suspends;                     /* 1: a generator, coroutine or asynchronous generator */
 };
 
 /* What an open call has beside its struct pylat_open; found by its frame. */
@@ -32,12 +42,16 @@ struct pylat_watch_call {
 struct pylat_watch_thread {
     struct pylat_thread calls;
     u64 traps; /* watchpoint hits on this thread */
+    u64 ended; /* the frame whose last unit it fetched last */
 };
 
 struct pylat_watch_config {
     u64 leave_low; /* 3.12 and later: where the function that releases a frame begins and ends */
     u64 leave_high;
-    u64 trap_ns; /* what one hit takes */
+    u64 generator_exit_type;          /* of the class GeneratorExit */
+    u64 trap_ns;                      /* what one hit takes */
+    u64 parts[2 * PYLAT_WATCH_PARTS]; /* 3.11 and later: begin and end of each; 0 for none */
+    u64 again[PYLAT_WATCH_AGAIN];     /* 3.11: behind each instruction of these; 0 for none */
     u32 enabled;
     u32 padding;
 };

@@ -7,26 +7,36 @@
             to 3.10:        when the frame object dies, which an exception's traceback delays; so exceptions are seen
                             by a probe on PyTraceBack_Here, which is called for the caller next
 
+What suspends (3.11 and later) keeps its reference until it is freed. So each of its units is watched that ends a call:
+
+    return:    the oparg byte of each unit that returns
+    exception: 3.12 and later: of the unit that each exception runs which leaves the call; 3.11: the same probe
+    closed, or freed, while suspended: no unit need run; but nothing else is then unseen
+
 Source: Python/ceval.c and Objects/frameobject.c of 3.6 to 3.10; Python/ceval.c and Python/frame.c from 3.11 on.
 ``watch_sites.py`` finds what a build needs for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from latency.cpython import jit
 from latency.cpython.functions import LiveFunction
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import SitePlan
-from latency.errors import UnsupportedBuild, UsageError
+from latency.cpython.watch_units import UNIT_BYTES, read_units
+from latency.errors import ReadFault, UnsupportedBuild, UsageError
+from latency.target.build import Build
 from latency.target.process import Process
 
 ENGINE = "watch"
+REGISTERS = 4  # x86-64: DR0 to DR3
 COUNT_BYTES = 4  # the lower half of ob_refcnt, which is all of the count from 3.12 on
 _IMMORTAL = 1 << 31  # Include/refcount.h: negative as an int32, 3.12 and later
-UNIT_BYTES = 2
 _POINTER_BYTES = 8
+_ALIVE = ("FRAME_EXECUTING", "FRAME_SUSPENDED")  # FRAME_SUSPENDED_YIELD_FROM and the like too
 
 
 @dataclass(frozen=True)
@@ -39,12 +49,16 @@ class WatchPlan(SitePlan):
         lasti_bytes: what one step of ``f_lasti`` stands for (to 3.10).
         fresh: 3.11 and later: an entry's frame stands less than this before the oparg byte. To 3.10: the highest
             ``f_lasti`` of a frame that has not begun.
+        parts: the stretches of the file's code that fetch units (addresses of their begins and ends), from 3.11.
+        again: behind each instruction that fetches a unit once more under a tracer (3.11).
     """
 
     leave: tuple[int, int] = (0, 0)
     returns: tuple[int, ...] = ()
     lasti_bytes: int = 0
     fresh: int = 0
+    parts: tuple[tuple[int, int], ...] = ()
+    again: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,14 +68,34 @@ class WatchPoints:
     Attributes:
         live: the function.
         units: where its units begin.
+        end: where they end, if it suspends.
         entry: the byte that each entry reads.
-        count: its reference count, ``COUNT_BYTES`` long.
+        count: its reference count, ``COUNT_BYTES`` long; 0 where units tell its ends.
+        returns: the byte of each unit that returns.
+        raises: the byte of the unit that each exception runs which leaves it; 0 for none.
+        exception: where a frame has that exception then: bytes from its beginning.
+        yields: how many units yield or await.
     """
 
     live: LiveFunction
     units: int
     entry: int
-    count: int
+    count: int = 0
+    returns: tuple[int, ...] = ()
+    raises: int = 0
+    exception: int = 0
+    yields: int = 0
+    end: int = 0
+
+    @property
+    def suspends(self) -> bool:
+        """A generator, coroutine or asynchronous generator."""
+        return self.live.function.kind != "function"
+
+    @property
+    def addresses(self) -> frozenset[int]:
+        """All that is watched."""
+        return frozenset({self.entry, self.count, *self.returns, self.raises}) - {0}
 
 
 def watch_points(process: Process, offsets: Offsets, live: LiveFunction) -> WatchPoints:
@@ -72,12 +106,9 @@ def watch_points(process: Process, offsets: Offsets, live: LiveFunction) -> Watc
         UnsupportedBuild: the code object is not as this version's are.
         ReadFault, TargetGone
     """
-    name, kind = live.function.qualname, live.function.kind
-    if kind != "function":
-        raise UsageError(
-            f"{name} is a {kind.replace('_', ' ')}: the watch engine measures plain functions only",
-            "take another --engine",
-        )
+    name = live.function.qualname
+    if live.function.kind != "function":
+        return _units_of_suspending(process, offsets, live)
     count = live.address + offsets["object.refcnt"]
     if _immortal(process, count, offsets):
         raise UsageError(
@@ -94,13 +125,78 @@ def watch_points(process: Process, offsets: Offsets, live: LiveFunction) -> Watc
         raise UnsupportedBuild(f"the code object of {name} begins at unit {first:,}", "report this build to pylat")
     entry = units + UNIT_BYTES * first + 1
     process.read(entry, 1)
-    return WatchPoints(live, units, entry, count)
+    return WatchPoints(live, units, entry, count=count)
+
+
+def _units_of_suspending(process: Process, offsets: Offsets, live: LiveFunction) -> WatchPoints:
+    name, kind = live.function.qualname, live.function.kind.replace("_", " ")
+    if "code.code_adaptive" not in offsets:
+        raise UsageError(f"{name} is a {kind}: up to CPython 3.10 nothing that can be watched tells how it ends")
+    try:
+        found = read_units(process, offsets, live.address)
+    except UnsupportedBuild as error:
+        raise UsageError(f"{name} {error}", error.hint) from None
+    units = live.address + offsets["code.code_adaptive"]
+    raises = 0 if found.raises is None else units + UNIT_BYTES * found.raises + 1
+    if not raises and not offsets.version == "3.11":
+        raise UsageError(f"{name} is a {kind} from which exceptions may come in several ways")
+    made = WatchPoints(
+        live,
+        units,
+        entry=units + UNIT_BYTES * found.entry + 1,
+        returns=tuple(units + UNIT_BYTES * index + 1 for index in found.returns),
+        raises=raises,
+        exception=found.exception,
+        yields=found.yields,
+        end=units + UNIT_BYTES * found.number,
+    )
+    if len(made.addresses) > REGISTERS:
+        raise UsageError(
+            f"{name} is a {kind} that returns in {len(made.returns)} places: "
+            f"with its entry{' and its exceptions' if raises else ''} that is {len(made.addresses)} watchpoints, "
+            f"and the processor has {REGISTERS}"
+        )
+    return made
+
+
+def unwatchable(
+    process: Process, build: Build, offsets: Offsets, lives: Sequence[LiveFunction], *, children: bool = False
+) -> str:
+    """Why these functions cannot be watched, in one line; ``""`` if they can. Reads memory only; nothing is attached.
+
+    Whether the registers are free is not known before they are taken, nor whether the build has a ``WatchPlan``.
+
+    Args:
+        lives: all that match, as ``functions.live_functions`` found them.
+        children: whether the target's children are to be followed.
+
+    Raises:
+        TargetGone, NoPrivilege
+    """
+    if children:
+        return "the watch engine follows no children"
+    if jit.blind_spots(process, build):
+        return "the target's JIT is on: what it compiles does not fetch the units that the watch engine watches"
+    if not lives:
+        return "no function matches"
+    found: list[WatchPoints] = []
+    for live in lives[: REGISTERS + 1]:  # more never fit
+        try:
+            found.append(watch_points(process, offsets, live))
+        except (UsageError, UnsupportedBuild, ReadFault) as error:
+            return str(error)
+    if registers_needed(found) > REGISTERS:
+        names = sorted({each.function.qualname for each in lives})
+        listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        needed = f"need {registers_needed(found)} watchpoints" if len(lives) <= REGISTERS else "match"
+        return f"{len(lives):,} functions {needed} ({listed}), and the processor has {REGISTERS} watchpoints"
+    return ""
 
 
 def has_ended(process: Process, offsets: Offsets, plan: WatchPlan, frame: int, code: int) -> bool:
     """Whether a frame that was seen to begin runs no longer, though its end was not seen: somebody keeps it.
 
-    From 3.12 on every end is seen.
+    From 3.12 on every end of a plain call is seen.
 
     Raises:
         TargetGone, NoPrivilege
@@ -117,9 +213,32 @@ def has_ended(process: Process, offsets: Offsets, plan: WatchPlan, frame: int, c
     return process.read_some(unit, 1) in [bytes([opcode]) for opcode in plan.returns]
 
 
+def is_alive(process: Process, offsets: Offsets, points: WatchPoints, frame: int) -> bool:
+    """Whether a call of what suspends (3.11 and later) still runs, or is suspended; else it was closed, or freed.
+
+    Raises:
+        TargetGone, NoPrivilege
+    """
+    generator = frame - offsets["gen.iframe"]
+
+    def member(start: int, meaning: str) -> int:
+        field = offsets.fields[meaning]
+        return int.from_bytes(process.read_some(start + field.offset, field.size), "little", signed=True)
+
+    # Of a freed one some words stay as they were: so ask for all.
+    states = {value for name, value in offsets.constants.items() if name.startswith(_ALIVE)}
+    return (
+        member(frame, "frame.code") & offsets.stackref_mask == points.live.address
+        and member(generator, "object.refcnt") & 0xFFFF_FFFF != 0
+        and member(generator, "gen.frame_state") in states
+        and member(frame, "frame.owner") == offsets.constants["FRAME_OWNED_BY_GENERATOR"]
+        and points.entry - 1 <= member(frame, "frame.instr") < points.end
+    )
+
+
 def registers_needed(points: Iterable[WatchPoints]) -> int:
     """How many debug registers these functions take. Functions may share their units (to 3.10)."""
-    return len({address for each in points for address in (each.entry, each.count)})
+    return len({address for each in points for address in each.addresses})
 
 
 def _immortal(process: Process, count: int, offsets: Offsets) -> bool:

@@ -6,13 +6,16 @@ from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Role, Site
 from latency.cpython.sites.choose import plan_for
 from latency.cpython.sites.code import Code, copies, first_emulated
+from latency.cpython.sites.handlers import interpreter_parts, tracing_fetches
 from latency.cpython.sites.opcodes import opcodes
-from latency.cpython.watch_points import ENGINE, UNIT_BYTES, WatchPlan
+from latency.cpython.watch_points import ENGINE, WatchPlan
+from latency.cpython.watch_units import UNIT_BYTES
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 
 _TRACEBACK = "PyTraceBack_Here"  # exported by every version
 _RETURN = ("RETURN_VALUE", "RETURN_CONST", "INSTRUMENTED_RETURN_VALUE", "INSTRUMENTED_RETURN_CONST")
+_MOST_PARTS, _MOST_AGAIN = 4, 8  # PYLAT_WATCH_PARTS, PYLAT_WATCH_AGAIN
 _RETURN_VALUE, _END_FINALLY = 83, 88  # Include/opcode.h of 3.6 to 3.10
 _BLIND_SPOTS = ("functions that are defined after the start are not seen",)
 _OUTLIVING = "calls whose frame is kept when they return (a stored sys._getframe()) are counted as lost, not measured"
@@ -57,6 +60,8 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
         returns=returns,
         lasti_bytes=UNIT_BYTES if version >= (3, 10, 0) else 1,
         fresh=_fresh(version),
+        parts=_parts(image, version),
+        again=_fetched_again(image, version, offsets),
     )
 
 
@@ -67,6 +72,24 @@ def _returns(version: tuple[int, int, int]) -> tuple[int, ...]:
         return (_RETURN_VALUE,)
     numbers = opcodes(version[:2])
     return tuple(numbers[name] for name in _RETURN if name in numbers)
+
+
+def _parts(image: Image, version: tuple[int, int, int]) -> tuple[tuple[int, int], ...]:
+    if version < (3, 11, 0):
+        return ()
+    found = interpreter_parts(image, version[:2])
+    if len(found) > _MOST_PARTS:
+        raise UnsupportedBuild(f"{image.name} has opcode handlers in {len(found)} functions", "try another --engine")
+    return found
+
+
+def _fetched_again(image: Image, version: tuple[int, int, int], offsets: Offsets) -> tuple[int, ...]:
+    if version[:2] != (3, 11):
+        return ()
+    found = tracing_fetches(image, version[:2], offsets)
+    if not 0 < len(found) <= _MOST_AGAIN:
+        raise UnsupportedBuild(f"{image.name} fetches units for tracers in {len(found)} places", "try another --engine")
+    return found
 
 
 def _fresh(version: tuple[int, int, int]) -> int:

@@ -12,18 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from types import TracebackType
 
-from latency.cpython import jit
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nearest
-from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, registers_needed, watch_points
+from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_alive, unwatchable, watch_points
 from latency.errors import AttachError, NoFunctionMatches, UsageError
 from latency.recording import Function, Losses, Options, Overhead, Recording
 from latency.tracing import wire
 from latency.tracing.opencalls import OpenCalls
 from latency.tracing.reading import Counted, Reading, Slices
 from latency.tracing.results import latencies
-from latency.tracing.watch_events import REGISTERS
 from latency.tracing.watch_program import WatchProgram, compile_watch
 
 
@@ -44,8 +42,6 @@ class WatchSession:
         assert isinstance(target.plan, WatchPlan)
         if not options.func:
             raise UsageError("the watch engine measures single functions", "name them with --func")
-        if options.children:
-            raise UsageError("the watch engine follows no children", "take another --engine")
         self.target = target
         self.options = options
         self.strangers: list[int] = []  # nobody is followed
@@ -56,8 +52,8 @@ class WatchSession:
         self._first: Reading | None = None
         self._last: Reading | None = None
         self._trap_ns = 0.0
+        self._closed = 0  # calls that were found to be abandoned when the measurement ended
         self._started_at = datetime.now(timezone.utc)
-        _require_no_jit(target)
         # The compiler is another process: search the heap meanwhile.
         with ThreadPoolExecutor(1) as pool:
             compiling = pool.submit(compile_watch, target.offsets, self._plan)
@@ -78,6 +74,8 @@ class WatchSession:
             program.config["trap_ns"] = round(self._trap_ns)
         with target.stopwatch.step("attach"):
             target.process.check()
+            exit_type = target.build.address("PyExc_GeneratorExit")
+            program.config["generator_exit_type"] = target.process.u64(exit_type)
             program.attach(target.process, f"/proc/self/fd/{target.build.fd}", target.build.bias, self.functions)
             for points in self.functions:
                 now = describe(target.process, target.build, target.offsets, points.live.address)
@@ -108,6 +106,7 @@ class WatchSession:
         self.program.config["enabled"] = 0
         ended_ns = time.monotonic_ns()
         opens, unseen = self._open_calls()
+        self._count_closed(opens)
         self.program.detach()
         return self._recording(self._read(ended_ns), self._first, opens, self._slices, unseen=unseen)
 
@@ -130,16 +129,10 @@ class WatchSession:
         wanted = [live for live in lives if matcher.matches(live)]
         if not wanted:
             raise _nothing_matches(matcher, lives)
-        found = [watch_points(target.process, target.offsets, live) for live in wanted]
-        needed = registers_needed(found)
-        if needed > REGISTERS:
-            names = sorted({each.live.function.qualname for each in found})
-            listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            raise UsageError(
-                f"{len(found):,} functions match ({listed}), and the processor's {REGISTERS} watchpoints hold 2",
-                "name fewer, or take another --engine",
-            )
-        return found
+        why = unwatchable(target.process, target.build, target.offsets, wanted, children=self.options.children)
+        if why:
+            raise UsageError(why, "take another --engine, or name other functions")
+        return [watch_points(target.process, target.offsets, live) for live in wanted]
 
     def _read(self, at_ns: int) -> Reading:
         statistics = self.program.statistics
@@ -170,6 +163,21 @@ class WatchSession:
                     opens.setdefault(slot, OpenCalls()).add(int(call["start_ns"]))
         return opens, unseen
 
+    def _count_closed(self, opens: dict[int, OpenCalls]) -> None:
+        """Adds the calls of what suspends to the open ones; those that were closed or freed unseen are abandoned."""
+        target = self.target
+        there = not self.poll()
+        for key, value in self.program.frames.items():
+            slot, frame = int(value[0]["slot"]), int(key[0])
+            points = self.functions[slot]
+            if not points.suspends:
+                continue
+            if there and not is_alive(target.process, target.offsets, points, frame):
+                self.program.statistics["abandoned"][slot] += 1
+                self._closed += 1
+            else:
+                opens.setdefault(slot, OpenCalls()).add(int(value[0]["start_ns"]))
+
     def _recording(
         self,
         reading: Reading,
@@ -183,6 +191,7 @@ class WatchSession:
         counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
         losses = {name: counters.pop(name) for name in wire.LOSSES}
         losses["unmatched_entry"] += unseen
+        counters["abandoned"] += self._closed
         duration_s = (reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9
         return Recording(
             target=self._info,
@@ -190,12 +199,16 @@ class WatchSession:
             functions=latencies(reading, opens=opens, slices=slices, earlier=earlier),
             options=self.options,
             losses=Losses.from_dict({**losses, "unnamed": 0}),
-            blind_spots=(*self._plan.blind_spots, self._resolution()),
+            blind_spots=(*self._plan.blind_spots, *self._of_suspending(), self._resolution()),
             overhead=self._overhead(counters["hits"], duration_s),
             began_before=counters.pop("began_before"),
             events=counters,
             started_at=self._started_at,
         )
+
+    def _of_suspending(self) -> list[str]:
+        names = ", ".join(sorted({each.live.function.qualname for each in self.functions if each.suspends}))
+        return [f"of {names}: how often they are suspended, and the time that they run"] if names else []
 
     def _resolution(self) -> str:
         return (
@@ -207,14 +220,6 @@ class WatchSession:
         if not hits or duration_s <= 0:
             return None
         return Overhead(hits=hits, ns_per_hit=self._trap_ns, share_of_cpu=hits * self._trap_ns / 1e9 / duration_s)
-
-
-def _require_no_jit(target: Target) -> None:
-    if jit.blind_spots(target.process, target.build):
-        raise UsageError(
-            "the target's JIT is on: what it compiles does not fetch the units that the watch engine watches",
-            "start it with PYTHON_JIT=0, or take another --engine",
-        )
 
 
 def _nothing_matches(matcher: Matcher, lives: Sequence[LiveFunction]) -> NoFunctionMatches:

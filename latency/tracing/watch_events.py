@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from latency.cpython.watch_points import REGISTERS
 from latency.errors import AttachError, KernelTooOld
 from latency.tracing import kernel
 
-REGISTERS = 4  # x86-64: DR0 to DR3
 READ_WRITE, WRITE = 3, 2  # HW_BREAKPOINT_RW, HW_BREAKPOINT_W
 _SPARE_DESCRIPTORS = 64
 _ATTEMPTS = 10

@@ -36,7 +36,7 @@ _MOST_RETURNS = 4
 _OPEN_CALLS = 65_536
 _SPARE_THREADS = 64
 _CALIBRATION_READS, _CALIBRATION_RUNS = 100, 12
-_U32 = np.dtype("<u4")
+_U32, _U64 = np.dtype("<u4"), np.dtype("<u8")
 
 
 def watch_flags(offsets: Offsets, plan: WatchPlan) -> list[str]:
@@ -116,6 +116,7 @@ class WatchProgram:
             raise _explained(error) from error
         self._watchpoints = Watchpoints(self._functions[_WATCH])
         self.threads = Map(self._maps["threads"], _U32, watching.WATCH_THREAD)
+        self.frames = Map(self._maps["frames"], _U64, watching.WATCH_CALL)
         self._counters = Map(self._maps["counters"], _U32, wire.COUNTERS)
         self._config_memory = self._mapped("config", watching.WATCH_CONFIG, 1)
         self._watched_memory = self._mapped("watched", watching.WATCHED, watching.WATCHED_FUNCTIONS)
@@ -161,23 +162,30 @@ class WatchProgram:
         config = self.config
         low, high = self._plan.leave
         config["leave_low"], config["leave_high"] = low + bias, high + bias
+        for number, address in enumerate(self._plan.again):
+            config["again"][0, number] = address + bias
+        for number, (begin, end) in enumerate(self._plan.parts):
+            config["parts"][0, 2 * number : 2 * number + 2] = begin + bias, end + bias
         for slot, points in enumerate(functions):
-            code = points.live.address
-            self.statistics["code"][slot] = code
-            self.watched[slot] = (code, points.count, points.entry, points.units, 0, 0)
-        counts = [Watchpoint(each.count, COUNT_BYTES, WRITE) for each in functions]
-        entries = [Watchpoint(address, 1, READ_WRITE) for address in dict.fromkeys(each.entry for each in functions)]
+            self.statistics["code"][slot] = points.live.address
+            self.watched[slot] = _record(points)
+        counts = [Watchpoint(each.count, COUNT_BYTES, WRITE) for each in functions if each.count]
+        ends = [address for each in functions for address in (*each.returns, each.raises) if address]
+        units = [*ends, *(each.entry for each in functions)]
+        fetched = [Watchpoint(address, 1, READ_WRITE) for address in dict.fromkeys(units)]
         try:
             self._exit_link = kernel.attach_raw_tracepoint(self._functions[_THREAD_EXIT], "sched_process_exit")
             for site in self._plan.of(Role.RAISE):
                 self._links.append(kernel.attach_uprobe(self._functions[_RAISE], path, site.offset, 0, process.pid))
-            self._watchpoints.place([*counts, *entries], process.threads)
+            self._watchpoints.place([*counts, *fetched], process.threads)
         except OSError as error:
             self.detach()
             raise AttachError(
                 f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
             ) from error
         for slot, points in enumerate(functions):
+            if not points.count:
+                continue
             self.watched["last_count"][slot] = int.from_bytes(process.read(points.count, COUNT_BYTES), "little")
 
     def trap_ns(self) -> float:
@@ -240,6 +248,23 @@ class WatchProgram:
     def _close(descriptors: list[int]) -> None:
         while descriptors:
             os.close(descriptors.pop())
+
+
+def _record(points: WatchPoints) -> tuple[object, ...]:
+    """As ``watch_wire.WATCHED``."""
+    returns = [*points.returns, *[0] * watching.MOST_RETURNS][: watching.MOST_RETURNS]
+    return (
+        points.live.address,
+        points.count,
+        points.entry,
+        points.units,
+        returns,
+        points.raises,
+        0,
+        0,
+        points.exception,
+        int(points.suspends),
+    )
 
 
 def _functions(plan: WatchPlan) -> list[str]:

@@ -9,12 +9,16 @@ import numpy as np
 from latency.tracing.wire import THREAD
 
 WATCHED_FUNCTIONS = 4  # PYLAT_WATCHED
+MOST_RETURNS = 3  # PYLAT_WATCH_RETURNS
+MOST_PARTS = 4  # PYLAT_WATCH_PARTS
+MOST_AGAIN = 8  # PYLAT_WATCH_AGAIN
 
 WATCHED = np.dtype(
     [
         *((name, "<u8") for name in ("code", "count", "entry", "units")),
-        ("last_count", "<u4"),
-        ("made", "<u4"),
+        ("returns", "<u8", (MOST_RETURNS,)),
+        ("raises", "<u8"),
+        *((name, "<u4") for name in ("last_count", "made", "exception", "suspends")),
     ]
 )
 WATCH_CALL = np.dtype(
@@ -24,10 +28,12 @@ WATCH_CALL = np.dtype(
         ("padding", "<u4"),
     ]
 )
-WATCH_THREAD = np.dtype([("calls", THREAD), ("traps", "<u8")])
+WATCH_THREAD = np.dtype([("calls", THREAD), ("traps", "<u8"), ("ended", "<u8")])
 WATCH_CONFIG = np.dtype(
     [
-        *((name, "<u8") for name in ("leave_low", "leave_high", "trap_ns")),
+        *((name, "<u8") for name in ("leave_low", "leave_high", "generator_exit_type", "trap_ns")),
+        ("parts", "<u8", (2 * MOST_PARTS,)),
+        ("again", "<u8", (MOST_AGAIN,)),
         ("enabled", "<u4"),
         ("padding", "<u4"),
     ]

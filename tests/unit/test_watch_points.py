@@ -12,7 +12,8 @@ import pytest
 
 from latency.cpython.functions import LiveFunction
 from latency.cpython.offsets import Offsets, load
-from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, has_ended, registers_needed, watch_points
+from latency.cpython.sites.opcodes import caches, opcodes
+from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, has_ended, is_alive, registers_needed, watch_points
 from latency.errors import UnsupportedBuild, UsageError
 from latency.recording import Function
 from latency.target.process import Process
@@ -91,10 +92,74 @@ def test_the_entry_of_a_function_of_this_process_is_a_resume_unit() -> None:
 
 
 @pytest.mark.parametrize("kind", ["generator", "coroutine", "async_generator"])
-def test_what_suspends_is_refused_by_its_name(kind: str) -> None:
-    offsets = load((3, 12))
-    with pytest.raises(UsageError, match=rf"f is a {kind.replace('_', ' ')}"):
+def test_to_3_10_what_suspends_is_refused_by_its_name(kind: str) -> None:
+    offsets = load((3, 10))
+    with pytest.raises(UsageError, match=rf"f is a {kind.replace('_', ' ')}: up to CPython 3.10"):
         watch_points(memory(offsets), offsets, live(kind=kind))
+
+
+def resume_cache(minor: int) -> int:
+    return caches((3, minor)).get("RESUME", 0)  # 3.15: one unit
+
+
+def suspending(minor: int, returns: int) -> tuple[Memory, Offsets]:
+    """Memory with a generator that returns in so many places, behind RETURN_GENERATOR, POP_TOP, RESUME 0."""
+    offsets, numbers = load((3, minor)), opcodes((3, minor))
+    names = ["RETURN_GENERATOR", "POP_TOP", "RESUME", *["NOP"] * (1 - resume_cache(minor))]
+    units = b"".join(bytes([numbers[name], 0]) for name in names)
+    units += bytes(2 * resume_cache(minor)) + bytes([numbers["RETURN_VALUE"], 0]) * returns
+    units += bytes([numbers["CALL_INTRINSIC_1"], 3, numbers["RERAISE"], 1]) if minor > 11 else b""
+    made = memory(offsets)
+    made.put(CODE + offsets["var.size"], len(units) // 2)
+    made.put(CODE + offsets["code.code_adaptive"], int.from_bytes(units, "little"), len(units))
+    made.put(CODE + offsets["code.exceptiontable"], UNITS)
+    table = bytes([0x80 | 2, returns + 2, returns + 4, 1])
+    made.put(UNITS + offsets["var.size"], len(table))
+    made.put(UNITS + offsets["bytes.data"], int.from_bytes(table, "little"), len(table))
+    made.put(CODE + offsets["code.nlocalsplus"], 5, 4)
+    return made, offsets
+
+
+@pytest.mark.parametrize("minor", range(11, 16))
+def test_what_suspends_is_watched_by_its_units(minor: int) -> None:
+    made, offsets = suspending(minor, 2)
+    points = watch_points(made, offsets, live(kind="generator"))
+    assert (points.entry, points.count) == (points.units + 2 * 2 + 1, 0)
+    assert points.returns == (points.units + 2 * 4 + 1, points.units + 2 * 5 + 1)
+    assert points.raises == (points.units + 2 * 6 + 1 if minor > 11 else 0)
+    if minor > 11:  # behind five slots of local variables and the index of the unit that raised
+        assert points.exception == offsets["frame.localsplus"] + 8 * (5 + 1)
+    assert registers_needed([points]) == (4 if minor > 11 else 3)
+
+
+@pytest.mark.parametrize("minor", range(11, 16))
+def test_more_returns_than_registers_are_refused(minor: int) -> None:
+    made, offsets = suspending(minor, 4)
+    with pytest.raises(UsageError, match=r"f is a coroutine that returns in 4 places.*the processor has 4"):
+        watch_points(made, offsets, live(kind="coroutine"))
+
+
+@pytest.mark.parametrize("minor", range(11, 16))
+def test_a_suspended_call_is_alive_only_if_all_of_its_memory_says_so(minor: int) -> None:
+    made, offsets = suspending(minor, 1)
+    points = watch_points(made, offsets, live(kind="generator"))
+    generator = FRAME - offsets["gen.iframe"]
+    words = {
+        FRAME + offsets["frame.code"]: (CODE, 8),
+        FRAME + offsets["frame.instr"]: (points.entry + 1, 8),
+        FRAME + offsets["frame.owner"]: (offsets.constants["FRAME_OWNED_BY_GENERATOR"], 1),
+        generator + offsets["gen.frame_state"]: (offsets.constants["FRAME_SUSPENDED"] & 0xFF, 1),
+        generator + offsets["object.refcnt"]: (1, 4),
+    }
+    for address, (value, size) in words.items():
+        made.put(address, value, size)
+    assert is_alive(made, offsets, points, FRAME)
+    for address, (value, size) in words.items():
+        made.put(address, 0x77, size)
+        if size == 4:
+            made.put(address, 0, size)
+        assert not is_alive(made, offsets, points, FRAME)
+        made.put(address, value, size)
 
 
 @pytest.mark.parametrize(("minor", "count"), [(12, 0xFFFF_FFFF), (13, 0xFFFF_FFFF), (14, 0xC000_0000)])

@@ -22,6 +22,7 @@ from latency.cpython.sites.code import (
     emulated,
     first_emulated,
     is_branch,
+    is_jump,
     memory,
     register,
     target,
@@ -35,6 +36,8 @@ from latency.target.elf import Image
 ENTRY_OPCODES = ("RESUME", "RESUME_QUICK", "RESUME_CHECK", "RESUME_CHECK_JIT", "INSTRUMENTED_RESUME")
 YIELD_OPCODES = ("YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE")
 CLEAR = ("_PyEval_FrameClearAndPop", "_PyEvalFrameClearAndPop")  # exported from 3.13; local in 3.12
+
+_TRACING_LIMIT = 400  # instructions of DO_TRACING
 
 # Bits of RESUME's oparg that say where it stands: all to 3.12, RESUME_OPARG_LOCATION_MASK after (3.13: 3, 3.15: 7).
 RESUME_MASKS = {(3, 11): 0xFF, (3, 12): 0xFF, (3, 13): 0x3, (3, 14): 0x3, (3, 15): 0x7}
@@ -91,11 +94,7 @@ def opcode_handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> H
     table, targets = find_table(image, numbers)
     code = Code(image)
     by_name = {name: targets[number] for name, number in numbers.items()}
-    # All parts of the interpreter's function, wherever the compiler put them: gcc 16 puts every handler into ``.cold``.
-    parts = {image.code_range(address) for address in set(targets)}
-    if None in parts:
-        raise _refused(image, "has opcode handlers outside the unwinder's table")
-    sweep = code.sweep(sorted(part for part in parts if part))
+    sweep = code.sweep(_parts(image, targets))
     frame = next_instr = stack_pointer = ""
     for step in code.straight(by_name["RETURN_VALUE"], limit=40):
         stored, loaded = memory(step, 0), memory(step, 1)
@@ -108,6 +107,53 @@ def opcode_handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> H
     if not frame or not stack_pointer or frame in ("rsp", "rip"):
         raise _refused(image, "has a RETURN_VALUE handler that shows no frame register")
     return Handlers(code, sweep, numbers, by_name, table, frame, next_instr, stack_pointer, offsets["frame.instr"])
+
+
+def interpreter_parts(image: Image, minor: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """The stretches of code (begin and end addresses) that hold the opcode handlers, which fetch the units.
+
+    Raises:
+        UnsupportedBuild: there is no table of handlers, or they lie outside the unwinder's table.
+    """
+    _, targets = find_table(image, opcodes(minor))
+    return tuple(_parts(image, targets))
+
+
+def tracing_fetches(image: Image, minor: tuple[int, int], offsets: Offsets) -> tuple[int, ...]:
+    """3.11: the addresses behind the instructions by which DO_TRACING fetches a unit that was fetched already.
+
+    Every unit is dispatched to that handler while a tracer is on. On each way through it the first load from
+    ``next_instr`` is the one.
+
+    Raises:
+        UnsupportedBuild: the handlers are not as this version's are.
+    """
+    found = opcode_handlers(image, minor, offsets)
+    ways, seen, fetches = [found.by_name["DO_TRACING"]], set[int](), set[int]()
+    while ways and len(seen) < _TRACING_LIMIT:
+        step = found.code.at(ways.pop())
+        if step.address in seen:
+            continue
+        seen.add(step.address)
+        after = step.address + step.size
+        if memory(step, 1) == (found.next_instr, 0):
+            fetches.add(after)
+            continue
+        goal = target(step)
+        if goal is not None and (is_branch(step) or is_jump(step)):
+            ways.append(goal)
+        if not (is_jump(step) or step.mnemonic.startswith("ret")):
+            ways.append(after)
+    return tuple(sorted(fetches))
+
+
+def _parts(image: Image, targets: Iterable[int]) -> list[tuple[int, int]]:
+    """All parts of the interpreter's function, wherever the compiler put them: gcc 16 puts every handler into
+    ``.cold``."""
+    parts = {image.code_range(address) for address in set(targets)}
+    if None in parts:
+        raise _refused(image, "has opcode handlers outside the unwinder's table")
+    return sorted(part for part in parts if part)
 
 
 def _entry_site(found: Handlers, name: str) -> Site:

@@ -29,8 +29,21 @@ def opcodes(version: tuple[int, int], *, directory: Path | None = None) -> Mappi
     Raises:
         UnsupportedBuild: the version is not known.
     """
-    folder = directory or resources.directory("offsets")
-    table = json.loads((folder / "opcodes.json").read_text())
+    return _of_version("opcodes.json", version, directory)
+
+
+@lru_cache(maxsize=8)
+def caches(version: tuple[int, int], *, directory: Path | None = None) -> Mapping[str, int]:
+    """Opcode name to the units of inline cache that follow it, where there are any (``offsets/opcode_caches.json``).
+
+    Raises:
+        UnsupportedBuild: the version is not known.
+    """
+    return _of_version("opcode_caches.json", version, directory)
+
+
+def _of_version(name: str, version: tuple[int, int], directory: Path | None) -> Mapping[str, int]:
+    table = json.loads(((directory or resources.directory("offsets")) / name).read_text())
     minor = f"{version[0]}.{version[1]}"
     if minor not in table:
         raise UnsupportedBuild(
