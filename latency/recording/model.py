@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from uuid import uuid4
 
 from latency.histogram import Floats, Histogram, slice_intervals
+from latency.recording.split import Split
 
 PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 """The quantiles that a recording and a report state."""
@@ -121,6 +122,8 @@ class Options:
     engine: str = "auto"
     children: bool = False
     max_overhead_pct: float | None = None
+    offcpu: bool = False
+    self_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,9 @@ class FunctionLatency:
         active: of a generator or coroutine, the time that it really ran; otherwise None.
         slices: ``wall`` in equal, consecutive parts of the measurement, for error bars; or ().
         oldest_open_ns: how long the oldest open call had been running; 0 without one.
+        split: where ``wall`` went; None where it was not asked for.
+        self_time: of each call the active time outside of the other measured calls of its thread; fewer than ``calls``
+            where that is not known of all (greenlets, recursion beyond the table). None where it was not asked for.
     """
 
     function: Function
@@ -148,6 +154,8 @@ class FunctionLatency:
     suspensions: int = 0
     slices: tuple[Histogram, ...] = ()
     oldest_open_ns: int = 0
+    split: Split | None = None
+    self_time: Histogram | None = None
 
     @property
     def calls(self) -> int:
