@@ -35,6 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
         interval_s=arguments.interval,
         engine=arguments.engine,
         children=arguments.children,
+        offcpu=arguments.offcpu,
+        self_time=arguments.self_time,
     )
     if arguments.append and not arguments.output:
         raise UsageError("--append adds to a file, and there is none", "give -o FILE")
@@ -87,6 +89,8 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
 
 def _session(target: Target, options: Options, arguments: argparse.Namespace) -> Session | WatchSession:
     if options.engine == WATCH:
+        if options.offcpu or options.self_time:
+            raise UsageError("the engine watch does not see where a call's time goes", "take --engine auto")
         return WatchSession(target, options)
     return Session(target, options, attachment=arguments.attach)
 

@@ -29,6 +29,7 @@ from latency.tracing.program import Program, needed, sizes_agree
 from latency.tracing.reading import Reading, Slices
 from latency.tracing.results import latencies
 from latency.tracing.spaces import Space, Spaces
+from latency.tracing.splitting import Splitting
 from latency.tracing.table import FunctionTable
 
 __all__ = ["Session", "Stopwatch", "Target"]
@@ -79,6 +80,12 @@ class Session:
         self._info = target.info()  # now, while it lives
         if options.children:
             require_first_pid_namespace()
+        self._splitting = Splitting(options.offcpu, options.self_time)
+        if options.offcpu:
+            from latency.cpython.sites.collector import gc_sites  # it imports the disassembler
+
+            sites = gc_sites(target.build.image, target.build.markers)
+            target.plan = replace(target.plan, sites=(*target.plan.sites, *sites))
         matcher = Matcher.parse(options.func, regex=options.regex) if options.func else None
         self._names = matcher.bare_names if matcher else None
         self.table = FunctionTable(self.spaces, target.build, target.offsets, matcher)
@@ -99,7 +106,14 @@ class Session:
         with target.stopwatch.step("load"):
             slots, names = min(wire.NO_SLOT, capacity.slots), max(capacity.names, len(self._names or ()))
             capacity = replace(capacity, slots=slots, names=names)
-            self.program = Program(made, target.plan, capacity, children=options.children, attachment=attachment)
+            self.program = Program(
+                made,
+                target.plan,
+                capacity,
+                children=options.children,
+                splitting=self._splitting,
+                attachment=attachment,
+            )
         try:
             with target.stopwatch.step("fill tables"):
                 self.table.fill(self.program)
@@ -275,9 +289,11 @@ class Session:
                 children=options.children,
                 by_name=self._names is not None,
                 task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
+                further=self._splitting.flags(),
             )
-            made = kept_or_compiled(flags, needed(target.plan, children=options.children), Cache())
-        if not sizes_agree(made):
+            names = needed(target.plan, children=options.children, splitting=self._splitting)
+            made = kept_or_compiled(flags, names, Cache())
+        if not sizes_agree(made, self._splitting):
             raise CompileError("bpf/pylat.h and latency/tracing/wire.py disagree on a struct", "reinstall pylat")
         return made
 
