@@ -144,6 +144,11 @@ class Program:
             if len(record) >= dtype.itemsize:
                 yield kind, np.frombuffer(record, dtype, 1)[0]
 
+    @property
+    def loaded(self) -> Mapping[str, int]:
+        """The descriptor of each BPF function that is loaded."""
+        return self._functions
+
     # -- attaching -------------------------------------------------------------------------------
 
     @property

@@ -29,7 +29,7 @@ from latency.tracing.program import Program, needed, sizes_agree
 from latency.tracing.reading import Reading, Slices
 from latency.tracing.results import latencies
 from latency.tracing.spaces import Space, Spaces
-from latency.tracing.splitting import Splitting
+from latency.tracing.splitting import GREENLETS, Splitting, has_greenlets
 from latency.tracing.table import FunctionTable
 
 __all__ = ["Session", "Stopwatch", "Target"]
@@ -81,6 +81,8 @@ class Session:
         if options.children:
             require_first_pid_namespace()
         self._splitting = Splitting(options.offcpu, options.self_time)
+        if (options.offcpu or options.self_time) and has_greenlets(target.process):
+            self.unseen.append(GREENLETS)
         if options.offcpu:
             from latency.cpython.sites.collector import gc_sites  # it imports the disassembler
 

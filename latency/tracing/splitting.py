@@ -12,6 +12,7 @@ import numpy as np
 from latency.errors import KernelTooOld
 from latency.histogram import Histogram
 from latency.recording import Split
+from latency.target.process import Process
 from latency.tracing import wire
 from latency.tracing.btf import member_offset
 
@@ -21,6 +22,15 @@ BUCKET_MIN = -95
 """The first of ``wire.SPLIT_BUCKETS`` buckets: it holds the histograms' first ones."""
 # The state of a task, the newer name first (Linux 5.14: unsigned int __state; before: long state).
 _STATES = (("__state", 4), ("state", 8))
+
+
+GREENLETS = "which greenlet of a thread runs: a call's parts (--offcpu, --self) hold what others do meanwhile"
+"""What nobody sees of a process with greenlets."""
+
+
+def has_greenlets(process: Process) -> bool:
+    """Whether the package greenlet is loaded (gevent and eventlet are made of it)."""
+    return any("_greenlet." in mapping.path for mapping in process.maps())
 
 
 @dataclass(frozen=True)
