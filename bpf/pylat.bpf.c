@@ -3,6 +3,7 @@
  * matching rule in stack.h, the reading of CPython's structs in cpython.h. */
 #include "cpython.h"
 #include "modules.h"
+#include "split.h"
 #include "stack.h"
 #include "statistics.h"
 
@@ -22,6 +23,12 @@ BPF_ARRAY(empty_thread, struct pylat_thread, 1);
 BPF_TABLE("hash", u32, struct pylat_process, processes, 1); /* by tgid: who is followed */
 BPF_TABLE("hash", pylat_space, pylat_space, ancestors, 1);  /* the address space that each was forked from */
 BPF_RINGBUF_OUTPUT(events, 1);
+#if PYLAT_OFFCPU
+BPF_F_TABLE("array", u32, struct pylat_split, splits, 1, PYLAT_MMAPABLE); /* by the slot of the statistics */
+#endif
+#if PYLAT_SELF
+BPF_F_TABLE("array", u32, struct pylat_statistics, self_times, 1, PYLAT_MMAPABLE); /* of these only the times */
+#endif
 
 /* A call that ended, put together from its stays on the stack. */
 struct ended_call {
@@ -31,7 +38,26 @@ struct ended_call {
     u32 suspensions;
     u16 slot;
     u16 active_slot;
+#if PYLAT_SPLIT
+    struct pylat_share share;
+#endif
 };
+
+#if PYLAT_SPLIT
+static __always_inline void finish_split(u32 slot, const struct ended_call *call)
+{
+#if PYLAT_OFFCPU
+    struct pylat_split *split = splits.lookup(&slot);
+    if (split)
+        pylat_count_split(split, call->end_ns - call->start_ns, call->active_ns, &call->share);
+#endif
+#if PYLAT_SELF
+    struct pylat_statistics *self = self_times.lookup(&slot);
+    if (self && pylat_knows_callees(&call->share, call->active_ns))
+        pylat_count_latency(self, call->active_ns - call->share.callees_ns);
+#endif
+}
+#endif
 
 static __always_inline void finish(struct pylat_counters *count, const struct ended_call *call, int raised)
 {
@@ -55,6 +81,9 @@ static __always_inline void finish(struct pylat_counters *count, const struct en
     __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
     pylat_count_latency(of, call->end_ns - call->start_ns);
     count->matched++;
+#if PYLAT_SPLIT
+    finish_split(slot, call);
+#endif
     if (active_slot == PYLAT_NO_SLOT)
         return;
     of = statistics.lookup(&active_slot);
@@ -286,7 +315,13 @@ int pylat_entry(struct pt_regs *ctx)
         return 0;
     }
     call.start_ns = bpf_ktime_get_ns();
+#if PYLAT_SPLIT
+    pylat_share_begins(&thread->clock, &call);
+#endif
     int pushed = pylat_push(thread, &call, PYLAT_ENTRY_MAY_REPEAT);
+#if PYLAT_SELF
+    pylat_pushed(thread, pushed);
+#endif
     if (pushed == PYLAT_DUPLICATE) {
         count->duplicates++;
         return 0;
@@ -306,6 +341,10 @@ int pylat_entry(struct pt_regs *ctx)
         pylat_run_beyond(thread, kept, call.start_ns);
     else
         count->too_deep++;
+#if PYLAT_SPLIT
+    if (kept)
+        pylat_share_begins_beyond(kept, &call);
+#endif
     return 0;
 }
 
@@ -334,6 +373,12 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     struct pylat_thread *thread = NULL;
     struct pylat_open call = {};
     int popped = PYLAT_NOT_OPEN;
+#if PYLAT_SPLIT
+    struct pylat_leaving leaving = {};
+    thread = threads.lookup(&tid);
+    if (thread)
+        now_ns = pylat_leaves(thread, now_ns, &leaving);
+#endif
 
 #if PYLAT_EVERY_FUNCTION
     /* Nearly every exit is the innermost open call's: try that before asking whose code it is. */
@@ -357,8 +402,15 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         if (function->flags & PYLAT_STRUCK_OUT) {
             if (popped == PYLAT_MATCHED)
                 count->entries--;
+#if PYLAT_SELF
+            if (popped == PYLAT_MATCHED)
+                pylat_callees_unknown(thread);
+#endif
             return;
         }
+#if PYLAT_SELF && !PYLAT_EVERY_FUNCTION
+        leaving.undecided = function->flags & PYLAT_UNDECIDED;
+#endif
         if (popped == PYLAT_NOT_OPEN)
             call.flags = function->flags;
     }
@@ -373,6 +425,10 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         return;
     }
 #endif
+#if PYLAT_SPLIT
+    if (popped == PYLAT_MATCHED)
+        pylat_share_ends(thread, &call, now_ns, &leaving);
+#endif
     if (how == LEFT_UNKNOWN && suspends && pylat_suspended(frame, thread_state))
         how = LEFT_BY_YIELD;
     int raised = how == LEFT_BY_RAISE;
@@ -385,6 +441,10 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     if (suspends && (popped == PYLAT_NOT_OPEN || (call.flags & PYLAT_RESUMED)))
         kept = suspended.lookup(&suspended_key);
     u64 ran_ns = 0;
+#if PYLAT_SPLIT
+    if (kept && popped == PYLAT_NOT_OPEN)
+        pylat_share_ends_beyond(kept, &leaving);
+#endif
     if (kept && popped == PYLAT_NOT_OPEN)
         ran_ns = pylat_ran_beyond(kept, now_ns);
     u32 *closing_slot = NULL;
@@ -402,9 +462,15 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
             kept->running = 0;
         } else if (kept) {
             pylat_suspend(kept, &call, now_ns);
+#if PYLAT_SPLIT
+            pylat_share_add(&kept->share, &call.share);
+#endif
         } else if (popped == PYLAT_MATCHED) {
             struct pylat_suspended fresh = {};
             pylat_suspend(&fresh, &call, now_ns);
+#if PYLAT_SPLIT
+            fresh.share = call.share;
+#endif
             if (suspended.update(&suspended_key, &fresh))
                 count->table_full++;
         }
@@ -435,6 +501,12 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         ended.slot = kept->slot;
         ended.active_slot = kept->active_slot;
     }
+#if PYLAT_SPLIT
+    if (popped == PYLAT_MATCHED)
+        ended.share = call.share;
+    if (kept)
+        pylat_share_add(&ended.share, &kept->share);
+#endif
     finish(count, &ended, raised);
     if (kept)
         suspended.delete(&suspended_key);
@@ -618,3 +690,62 @@ int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
 #endif
     return 0;
 }
+
+#if PYLAT_OFFCPU
+/* sched_switch(preempt, prev, next): the current thread is still prev. Of every thread of the machine, so those that
+ * have no measured call leave after one look-up each. Offsets of task_struct come from the kernel's BTF. */
+int pylat_switch(struct bpf_raw_tracepoint_args *ctx)
+{
+    u64 now_ns = bpf_ktime_get_ns();
+    u32 tid = bpf_get_current_pid_tgid();
+    struct pylat_thread *thread = tid ? threads.lookup(&tid) : NULL; /* 0: the idle thread */
+    if (thread) {
+        u64 state = 0;
+        pylat_read_kernel(&state, PYLAT_TASK_STATE_BYTES, (void *)(ctx->args[1] + PYLAT_TASK_STATE));
+        pylat_switched_out(&thread->clock, now_ns, (ctx->args[0] & 1) || !state);
+    }
+    tid = 0;
+    pylat_read_kernel(&tid, sizeof(tid), (void *)(ctx->args[2] + PYLAT_TASK_PID));
+    thread = tid ? threads.lookup(&tid) : NULL;
+    if (thread)
+        pylat_switched_in(&thread->clock, now_ns);
+    return 0;
+}
+
+/* sched_wakeup(task): it is ready to run. */
+int pylat_wakeup(struct bpf_raw_tracepoint_args *ctx)
+{
+    u64 now_ns = bpf_ktime_get_ns();
+    u32 tid = 0;
+    pylat_read_kernel(&tid, sizeof(tid), (void *)(ctx->args[0] + PYLAT_TASK_PID));
+    struct pylat_thread *thread = threads.lookup(&tid);
+    if (thread)
+        pylat_woken(&thread->clock, now_ns);
+    return 0;
+}
+
+/* The marker gc__start. A collection may call measured functions (__del__), so the thread is noted in any case. */
+int pylat_gc_start(struct pt_regs *ctx)
+{
+    pylat_space space;
+    if (!hit(&space))
+        return 0;
+    struct pylat_thread *thread = this_thread((u32)bpf_get_current_pid_tgid(), space);
+    if (thread)
+        pylat_gc_begins(&thread->clock);
+    return 0;
+}
+
+/* The marker gc__done. */
+int pylat_gc_done(struct pt_regs *ctx)
+{
+    pylat_space space;
+    if (!hit(&space))
+        return 0;
+    u32 tid = bpf_get_current_pid_tgid();
+    struct pylat_thread *thread = threads.lookup(&tid);
+    if (thread)
+        pylat_gc_ends(&thread->clock);
+    return 0;
+}
+#endif

@@ -22,6 +22,16 @@
 #define PYLAT_STRUCK_OUT 32 /* it was measured until user space said that it is not wanted */
 #define PYLAT_RESUMED 4     /* an open call that was suspended before: its beginning is in struct pylat_suspended */
 
+/* The split of a function's wall time: five parts, in each of which 145 buckets, a quarter as fine as histogram.h's
+ * (scale 2: bucket p covers (2^((p-1)/4), 2^(p/4)] seconds, from -95 on). */
+#define PYLAT_RUNNING 0
+#define PYLAT_WAITING 1
+#define PYLAT_RUNNABLE 2
+#define PYLAT_GC 3
+#define PYLAT_SUSPENDED_PART 4
+#define PYLAT_PARTS 5
+#define PYLAT_SPLIT_BUCKETS 145
+
 /* No statistics yet, or none left. Slots fit 16 bits, so that an open call fits 24 bytes. */
 #define PYLAT_NO_SLOT 0xffff
 
@@ -69,6 +79,33 @@ struct pylat_statistics {
     u64 counts[PYLAT_BUCKETS]; /* see histogram.h */
 };
 
+/* What is known of a time beside its length (split.h): of a stay on the stack, of the stays of a suspended call, or of
+ * all of a call. While a call is open, the first three are the thread's own at its start. */
+struct pylat_share {
+    u64 waiting_ns;  /* off the CPU, until it was woken */
+    u64 runnable_ns; /* off the CPU, though ready to run */
+    u64 gc_ns;       /* on the CPU, in garbage collections */
+    u64 callees_ns;  /* PYLAT_UNKNOWN_NS where it is not known */
+};
+
+/* How a thread spends its time, since its first measured call. */
+struct pylat_clock {
+    u64 waiting_ns;
+    u64 runnable_ns;
+    u64 gc_ns;          /* of finished garbage collections */
+    u64 off_since_ns;   /* 0 on the CPU */
+    u64 ready_since_ns; /* 0 on the CPU, and until it is woken */
+    u64 gc_since_ns;    /* by the thread's own clock, which stands still off the CPU */
+    u32 switches;       /* how often it came back */
+    u32 in_gc;
+};
+
+/* Where the wall time of one function's calls went, by the bucket of the call. */
+struct pylat_split {
+    u64 calls;
+    u64 parts_ns[PYLAT_PARTS * PYLAT_SPLIT_BUCKETS];
+};
+
 /* One open call. */
 struct pylat_open {
     u64 frame; /* address of the PyFrameObject or _PyInterpreterFrame: it proves the match */
@@ -76,6 +113,9 @@ struct pylat_open {
     u16 slot;
     u16 active_slot;
     u32 flags;
+#if PYLAT_SPLIT
+    struct pylat_share share;
+#endif
 };
 
 /* The open calls of one thread. */
@@ -85,6 +125,9 @@ struct pylat_thread {
     u32 disordered;  /* not 0 once a call ended that was not the innermost: an exit was missed, or greenlets */
     u32 last_beyond; /* of the frame that was pushed beyond the table last: bits 3 to 34 of its address */
     pylat_space space;
+#if PYLAT_SPLIT
+    struct pylat_clock clock;
+#endif
     struct pylat_open open[PYLAT_DEPTH];
 };
 
@@ -103,6 +146,9 @@ struct pylat_suspended {
     u32 suspensions;
     u32 running; /* 1 while it runs */
     u32 padding;
+#if PYLAT_SPLIT
+    struct pylat_share share;
+#endif
 };
 
 /* The bare name of a function, zero-padded; longer names are cut. */

@@ -104,6 +104,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     _probing(command("probes", "the places in an interpreter that can be probed, and what is there now"))
     showing = command("demo", "start a small server workload and measure its handle_request")
     showing.add_argument("-d", "--duration", type=_seconds, default=8.0, metavar="SECONDS", help="how long (8)")
+    _apart(showing)
     _look(showing)
     return parser, list(commands.choices)
 
@@ -163,8 +164,19 @@ def _what(parser: argparse.ArgumentParser) -> None:
     """Options of every command that makes one recording."""
     _patterns(parser)
     _markers(parser)
+    _apart(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="save the recording")
     parser.add_argument("--append", action="store_true", help="add the run to those in FILE")
+
+
+def _apart(parser: argparse.ArgumentParser) -> None:
+    """What is told apart of each call's time."""
+    parser.add_argument(
+        "--offcpu", action="store_true", help="tell running from waiting and from garbage collection, for each function"
+    )
+    parser.add_argument(
+        "--self", dest="self_time", action="store_true", help="and the time outside of other measured calls"
+    )
 
 
 def _patterns(parser: argparse.ArgumentParser) -> None:

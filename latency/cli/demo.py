@@ -25,8 +25,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Start the workload, measure its ``handle_request``, and end it."""
     with workload() as pid:
         say(f"a small HTTP server runs as pid {pid}: {_PYTHON} {_WORKLOAD.name}")
-        say(f"$ pylat -p {pid} --func {_FUNCTION} -d {arguments.duration:g}")
-        options = Options(func=(_FUNCTION,), duration_s=arguments.duration)
+        further = f"{' --offcpu' * arguments.offcpu}{' --self' * arguments.self_time}"
+        say(f"$ pylat -p {pid} --func {_FUNCTION} -d {arguments.duration:g}{further}")
+        options = Options(
+            func=(_FUNCTION,),
+            duration_s=arguments.duration,
+            offcpu=arguments.offcpu,
+            self_time=arguments.self_time,
+        )
         arguments.attach = "auto"
         outcome = record([pid], options, arguments)
     output.show(outcome.recording, arguments)

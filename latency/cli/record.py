@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
         engine=arguments.engine,
         children=arguments.children,
         markers=tuple(arguments.markers),
+        offcpu=arguments.offcpu,
+        self_time=arguments.self_time,
     )
     if arguments.append and not arguments.output:
         raise UsageError("--append adds to a file, and there is none", "give -o FILE")
@@ -91,6 +93,8 @@ def _session(target: Target, options: Options, arguments: argparse.Namespace) ->
     if options.markers:
         return MarkerSession(target, options, attachment=arguments.attach)
     if options.engine == WATCH:
+        if options.offcpu or options.self_time:
+            raise UsageError("the engine watch does not see where a call's time goes", "take --engine auto")
         return WatchSession(target, options)
     return Session(target, options, attachment=arguments.attach)
 

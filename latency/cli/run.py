@@ -30,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
         engine=arguments.engine,
         children=arguments.children,
         markers=tuple(arguments.markers),
+        offcpu=arguments.offcpu,
+        self_time=arguments.self_time,
     )
     outcome, status = run_measured(command, options, user=arguments.user)
     if outcome is None:

@@ -22,9 +22,11 @@ from latency.recording.model import (
     TargetInfo,
     percentile_name,
 )
+from latency.recording.split import PARTS, Split
 
 __all__ = [
     "KINDS",
+    "PARTS",
     "PERCENTILES",
     "REMEDY",
     "SCHEMA",
@@ -35,6 +37,7 @@ __all__ = [
     "Overhead",
     "ProcessCalls",
     "Recording",
+    "Split",
     "TargetInfo",
     "append",
     "combined",

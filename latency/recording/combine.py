@@ -67,4 +67,8 @@ def _together(one: FunctionLatency, other: FunctionLatency) -> FunctionLatency:
         suspensions=one.suspensions + other.suspensions,
         slices=slices if len(one.slices) == len(other.slices) else (),
         oldest_open_ns=max(one.oldest_open_ns, other.oldest_open_ns),
+        split=one.split + other.split if one.split and other.split else one.split or other.split,
+        self_time=one.self_time + other.self_time
+        if one.self_time and other.self_time
+        else one.self_time or other.self_time,
     )

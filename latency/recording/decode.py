@@ -25,6 +25,7 @@ from latency.recording.model import (
     TargetInfo,
 )
 from latency.recording.parts import Parts
+from latency.recording.split import PARTS, Split
 
 MAX_BUCKETS = 4096
 MAX_SCALE = 8
@@ -82,6 +83,8 @@ def _options(value: object) -> Options:
         children=_get(options, "children", _bool, False),
         max_overhead_pct=_get(options, "max_overhead_pct", _optional(_amount), None),
         markers=_get(options, "markers", _list_of(_text), ()),
+        offcpu=_get(options, "offcpu", _bool, False),
+        self_time=_get(options, "self_time", _bool, False),
     )
 
 
@@ -125,10 +128,39 @@ def _function(value: object) -> FunctionLatency:
         suspensions=_get(entry, "suspensions", _count),
         slices=_get(entry, "slices", lambda slices: _slices(slices, wall), ()),
         oldest_open_ns=_get(entry, "oldest_open_ns", _count, 0),
+        split=_get(entry, "split", _split, None),
+        self_time=_get(entry, "self", _histogram, None),
     )
     if _get(entry, "calls", _count) != latency.calls:
         raise Invalid("calls: not returned + raised")
     return latency
+
+
+def _split(value: object) -> Split:
+    split = _dict(value)
+    if _get(split, "unit", _text) != "s":
+        raise Invalid('unit: not "s"')
+    scale = _get(split, "scale", _count)
+    if scale > MAX_SCALE:
+        raise Invalid(f"scale: more than {MAX_SCALE}")
+    offset = split.get("offset")
+    rows = {part: _get(split, part, lambda sums: _sums(sums, offset, scale)) for part in PARTS if part != "gc"}
+    gc = _get(split, "gc", _optional(lambda sums: _sums(sums, offset, scale)))
+    rows["gc"] = [0] * len(rows["running"]) if gc is None else gc
+    if len(set(map(len, rows.values()))) > 1:
+        raise Invalid("sums_ns: not as many in each part")
+    if sum(map(sum, rows.values())) >= _END:
+        raise Invalid("sums_ns: more than 2^63 - 1 in all")
+    parts_ns = np.array([rows[part] for part in PARTS], np.int64)
+    return Split(_get(split, "calls", _count), scale, offset, parts_ns, gc is not None)  # type: ignore[arg-type]
+
+
+def _sums(value: object, offset: object, scale: int) -> list[int]:
+    part = _dict(value)
+    _, sums_ns = _buckets(offset, part.get("sums_ns"), scale)
+    if _get(part, "sum_ns", _count) != sum(sums_ns):
+        raise Invalid("sum_ns: not the sum of sums_ns")
+    return sums_ns
 
 
 def _histogram(value: object) -> Histogram:

@@ -10,6 +10,7 @@ from typing import Any
 from latency.histogram import Histogram
 from latency.recording.model import PERCENTILES, FunctionLatency, Recording, percentile_name
 from latency.recording.parts import Parts
+from latency.recording.split import PARTS, Split
 
 SCHEMA = "pylat/1"
 
@@ -60,7 +61,18 @@ def _function(latency: FunctionLatency) -> Json:
         encoded["intervals_ns"] = {name: [round(end, 1) for end in ends] for name, ends in intervals if ends}
         parts = latency.slices
         encoded["slices"] = (parts if isinstance(parts, Parts) else Parts.of(parts, latency.wall)).rows()
+    if latency.split is not None:
+        encoded["split"] = _split(latency.split)
+    if latency.self_time is not None:
+        encoded["self"] = _histogram(latency.self_time)
     return encoded
+
+
+def _split(split: Split) -> Json:
+    encoded: Json = {"calls": split.calls, "unit": "s", "scale": split.scale, "offset": split.offset}
+    for part, sums_ns in zip(PARTS, split.parts_ns.tolist(), strict=True):
+        encoded[part] = {"sum_ns": sum(sums_ns), "sums_ns": sums_ns}
+    return encoded if split.gc_known else {**encoded, "gc": None}
 
 
 def _histogram(histogram: Histogram) -> Json:

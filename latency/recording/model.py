@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from latency.histogram import Floats, Histogram
 from latency.recording.parts import intervals_ns
+from latency.recording.split import Split
 
 PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 """The quantiles that a recording and a report state."""
@@ -124,6 +125,8 @@ class Options:
     children: bool = False
     max_overhead_pct: float | None = None
     markers: tuple[str, ...] = ()
+    offcpu: bool = False
+    self_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,9 @@ class FunctionLatency:
             kind that were nested in it, where that was asked for; otherwise None.
         slices: ``wall`` in equal, consecutive parts of the measurement, for error bars (``Parts``); or ().
         oldest_open_ns: how long the oldest open call had been running; 0 without one.
+        split: where ``wall`` went; None where it was not asked for.
+        self_time: of each call the active time outside of the other measured calls of its thread; fewer than ``calls``
+            where that is not known of all (greenlets, recursion beyond the table). None where it was not asked for.
     """
 
     function: Function
@@ -152,6 +158,8 @@ class FunctionLatency:
     suspensions: int = 0
     slices: Sequence[Histogram] = ()
     oldest_open_ns: int = 0
+    split: Split | None = None
+    self_time: Histogram | None = None
 
     @property
     def calls(self) -> int:

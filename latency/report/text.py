@@ -10,6 +10,7 @@ from latency.report.distribution import log2_rows, percentiles, percentiles_with
 from latency.report.layout import Line, flow, to_text, wrap
 from latency.report.markers import event_line, full_ones, is_event, is_marker, tables
 from latency.report.names import escape
+from latency.report.split import divided, table_of_parts
 from latency.report.summary import by_time, place, summary
 from latency.report.units import count, duration, number, percent, plural
 
@@ -74,6 +75,7 @@ def _lines(recording: Recording, unit: str | None, width: int, top: int, timesta
             yield from wrap(
                 "total: time inside, callees included, waits of generators and coroutines not", width, style="dim"
             )
+            yield from table_of_parts(functions, unit, width, top)
         yield from _in_full(functions, recording, unit, width, top, full)
     yield Line("")
     yield from _footer(recording, width)
@@ -132,6 +134,7 @@ def _function(latency: FunctionLatency, duration_s: float, unit: str | None, wid
         yield from percentiles_with_errors(latency, unit, width)
         yield Line("active, the time that it ran in between")
         yield from percentiles(active, unit, width)
+    yield from divided(latency, unit, width)
     yield Line("")
     yield from log2_rows(wall, unit, width)
 

@@ -156,7 +156,10 @@ def _compile(source: Path, flags: Sequence[str], programs: Sequence[str]) -> Obj
     shapes: list[MapShape] = []
     numbers: dict[int, int] = {}
     for name in _declared(source):
-        fd = bpf[name].map_fd
+        try:
+            fd = bpf[name].map_fd
+        except KeyError:  # under an #if that is not so
+            continue
         numbers[fd] = len(shapes)
         shapes.append(_shape(name, fd))
     return Object(tuple(shapes), {name: _replace_maps(bpf.dump_func(name), numbers) for name in programs})

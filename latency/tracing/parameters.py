@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from latency.cpython.offsets import Offsets
@@ -63,6 +64,8 @@ class Capacity:
             "wanted_names": self.names,
             "closing": self.closing,
             "events": self.event_bytes,
+            "splits": self.slots,
+            "self_times": self.slots,
         }
 
 
@@ -75,6 +78,7 @@ def cflags(
     by_name: bool = False,
     by_module: bool = False,
     task_tgid: int = 0,
+    further: Mapping[str, int] | None = None,
 ) -> list[str]:
     """The compiler flags for ``bpf/pylat.bpf.c``, sorted.
 
@@ -84,6 +88,7 @@ def cflags(
         by_name: code objects that are met while running are first asked for their bare name, in the kernel.
         by_module: of each of these the module is asked too, in the kernel.
         task_tgid: offset of ``tgid`` in the kernel's ``task_struct``; needed for ``children``.
+        further: of what is only there when it is asked for (``splitting.Splitting.flags``).
 
     Raises:
         UnsupportedBuild: the offsets lack a member that the plan needs.
@@ -148,6 +153,7 @@ def cflags(
         "CO_SUSPENDS": _CO_SUSPENDS,
         "GENERATOR_FRAME": offsets["gen.frame"] if generator_frame is None else generator_frame,
         "GENERATOR_FRAME_IS_POINTER": int(generator_frame is None),
+        **(further or {}),
     }
     flags = [f"-DPYLAT_{name}={value}" for name, value in values.items()]
     flags.append(f"-DPYLAT_FRAME_CODE_MASK={offsets.stackref_mask & _POINTER_MASK:#x}ULL")

@@ -25,6 +25,7 @@ from latency.tracing.compiler import Object
 from latency.tracing.kernel import Map
 from latency.tracing.parameters import Capacity, programs
 from latency.tracing.ringbuf import RingBuffer
+from latency.tracing.splitting import NOTHING, Splits, Splitting
 
 # BPF function -> the raw tracepoint that it hangs on
 _THREADS = {"pylat_thread_exit": "sched_process_exit"}
@@ -33,13 +34,13 @@ _EVENT_TYPES = {wire.EVENT_CODE: wire.CODE_EVENT, wire.EVENT_MODULE: wire.MODULE
 _U32 = np.dtype("<u4")
 
 
-def needed(plan: SitePlan, *, children: bool) -> list[str]:
+def needed(plan: SitePlan, *, children: bool, splitting: Splitting = NOTHING) -> list[str]:
     """The names of the BPF functions that a plan needs; ``children``: to follow forks, too."""
-    return [*programs(plan).values(), *_tracepoints(children=children)]
+    return [*programs(plan).values(), *_tracepoints(children=children, splitting=splitting)]
 
 
-def _tracepoints(*, children: bool) -> dict[str, str]:
-    return {**_THREADS, **_PROCESSES} if children else _THREADS
+def _tracepoints(*, children: bool, splitting: Splitting) -> dict[str, str]:
+    return {**_THREADS, **(_PROCESSES if children else {}), **splitting.tracepoints()}
 
 
 class Program:
@@ -50,6 +51,7 @@ class Program:
         plan: whose sites are going to be probed.
         capacity: how much the maps hold.
         children: follow forks; then ``follow`` says whose.
+        splitting: what of the calls' times is told apart; ``splits`` reads it.
         attachment: ``"multi"`` (one uprobe-multi link for each role), ``"perf"`` (a perf event for each site), or
             ``"auto"``: the first where the kernel has it.
 
@@ -60,14 +62,21 @@ class Program:
     """
 
     def __init__(
-        self, made: Object, plan: SitePlan, capacity: Capacity, *, children: bool = False, attachment: str = "auto"
+        self,
+        made: Object,
+        plan: SitePlan,
+        capacity: Capacity,
+        *,
+        children: bool = False,
+        splitting: Splitting = NOTHING,
+        attachment: str = "auto",
     ) -> None:
         self.capacity = capacity
         self._plan = plan
         self._object = made
         self._descriptors: list[int] = []
         self._links: list[int] = []
-        self._tracepoints = _tracepoints(children=children)
+        self._tracepoints = _tracepoints(children=children, splitting=splitting)
         self._tracepoint_links: list[int] = []
         self._multi = attachment != "perf"
         self._may_fall_back = attachment == "auto"
@@ -78,14 +87,19 @@ class Program:
             self._close(self._descriptors)
             raise
         self.functions = Map(self._maps["functions"], wire.FUNCTION_KEY, wire.FUNCTION)
-        self.threads = Map(self._maps["threads"], _U32, wire.THREAD)
-        self.suspended = Map(self._maps["suspended"], wire.FRAME_KEY, wire.SUSPENDED)
+        self.threads = Map(self._maps["threads"], _U32, splitting.structs["pylat_thread"])
+        self.suspended = Map(self._maps["suspended"], wire.FRAME_KEY, splitting.structs["pylat_suspended"])
         self.processes = Map(self._maps["processes"], _U32, wire.PROCESS)
         self._counters = Map(self._maps["counters"], _U32, wire.COUNTERS)
         self._free_slots = Map(self._maps["free_slots"], _U32, _U32)
         self._events = RingBuffer(self._maps["events"], capacity.event_bytes)
         self._config_memory = self._mapped("config", wire.CONFIG, 1)
         self._statistics_memory = self._mapped("statistics", wire.STATISTICS, capacity.slots)
+        self.splits = Splits(
+            self._mapped("splits", wire.SPLIT, capacity.slots) if splitting.offcpu else None,
+            self._mapped("self_times", wire.STATISTICS, capacity.slots) if splitting.self_time else None,
+            gc_known=any(plan.of(Role.GC_START)),
+        )
 
     # -- the maps --------------------------------------------------------------------------------
 
@@ -130,6 +144,11 @@ class Program:
             dtype = _EVENT_TYPES.get(kind, wire.PROCESS_EVENT)
             if len(record) >= dtype.itemsize:
                 yield kind, np.frombuffer(record, dtype, 1)[0]
+
+    @property
+    def loaded(self) -> Mapping[str, int]:
+        """The descriptor of each BPF function that is loaded."""
+        return self._functions
 
     # -- attaching -------------------------------------------------------------------------------
 
@@ -274,16 +293,19 @@ class Program:
         descriptors.clear()
 
 
-def sizes_agree(made: Object) -> bool:
+def sizes_agree(made: Object, splitting: Splitting = NOTHING) -> bool:
     """Whether what the compiler made of ``bpf/pylat.h`` has the sizes of ``wire.py``."""
+    structs = splitting.structs
     sizes = {shape.name: (shape.key_size, shape.value_size) for shape in made.maps}
     expected: Sequence[tuple[str, int, int]] = (
         ("config", _U32.itemsize, wire.CONFIG.itemsize),
         ("statistics", _U32.itemsize, wire.STATISTICS.itemsize),
         ("counters", _U32.itemsize, wire.COUNTERS.itemsize),
         ("functions", wire.FUNCTION_KEY.itemsize, wire.FUNCTION.itemsize),
-        ("threads", _U32.itemsize, wire.THREAD.itemsize),
-        ("suspended", wire.FRAME_KEY.itemsize, wire.SUSPENDED.itemsize),
+        ("threads", _U32.itemsize, structs["pylat_thread"].itemsize),
+        ("suspended", wire.FRAME_KEY.itemsize, structs["pylat_suspended"].itemsize),
+        *([("splits", _U32.itemsize, wire.SPLIT.itemsize)] if splitting.offcpu else []),
+        *([("self_times", _U32.itemsize, wire.STATISTICS.itemsize)] if splitting.self_time else []),
     )
     return all(sizes.get(name) == (key, value) for name, key, value in expected)
 

@@ -13,6 +13,7 @@ from latency.recording import Function
 from latency.recording.parts import Parts
 from latency.tracing import wire
 from latency.tracing.program import Program
+from latency.tracing.splitting import Divided
 from latency.tracing.table import FunctionTable
 
 _ROWS = 256
@@ -51,6 +52,7 @@ class Counted:
     Attributes:
         slots: those that it has at this moment.
         whole: whether these slots hold all of it: nothing of it was in a slot that was given back.
+        divided: where the time of the calls went.
     """
 
     returned: int = 0
@@ -62,6 +64,7 @@ class Counted:
     active: Histogram | None = None
     slots: list[int] = field(default_factory=list)
     whole: bool = True
+    divided: Divided = field(default_factory=Divided)
 
     def add(self, row: np.void) -> None:
         """One record of ``wire.STATISTICS``."""
@@ -134,6 +137,10 @@ class Reading:
                 counted.whole = False
             elif not row.active:
                 counted.slots.append(slot_or_none)
+                counted.divided += program.splits.of(slot_or_none)
+        for function, divided in table.retired_divided.items():
+            if function in functions:
+                functions[function].divided += divided
         return cls(at_ns, functions, unnamed, spaces, program.counters())
 
 

@@ -29,6 +29,7 @@ def latencies(
     found = []
     for function, counted in reading.functions.items():
         before = earlier.functions.get(function, Counted()) if earlier else Counted()
+        divided = counted.divided.since(before.divided)
         of_open = [opens[slot] for slot in counted.slots if slot in opens]
         wall = counted.wall.subtract(before.wall)
         latency = FunctionLatency(
@@ -41,6 +42,8 @@ def latencies(
             abandoned=counted.abandoned - before.abandoned,
             suspensions=counted.suspensions - before.suspensions,
             slices=slices.of(counted, wall) if slices else (),
+            split=divided.split,
+            self_time=divided.self_time,
             oldest_open_ns=max((reading.at_ns - each.oldest_ns for each in of_open), default=0),
         )
         if empty or latency.calls or latency.open or latency.abandoned:

@@ -29,6 +29,7 @@ from latency.tracing.program import Program, needed, sizes_agree
 from latency.tracing.reading import Reading, Slices
 from latency.tracing.results import latencies
 from latency.tracing.spaces import Space, Spaces
+from latency.tracing.splitting import GREENLETS, Splitting, has_greenlets
 from latency.tracing.table import FunctionTable
 
 __all__ = ["Session", "Stopwatch", "Target"]
@@ -80,6 +81,14 @@ class Session:
         self._info = target.info()  # now, while it lives
         if options.children:
             require_first_pid_namespace()
+        self._splitting = Splitting(options.offcpu, options.self_time)
+        if (options.offcpu or options.self_time) and has_greenlets(target.process):
+            self.unseen.append(GREENLETS)
+        if options.offcpu:
+            from latency.cpython.sites.collector import gc_sites  # it imports the disassembler
+
+            sites = gc_sites(target.build.image, target.build.markers)
+            target.plan = replace(target.plan, sites=(*target.plan.sites, *sites))
         matcher = Matcher.parse(options.func, regex=options.regex) if options.func else None
         self._names = matcher.bare_names if matcher else None
         self._by_module = matcher is not None and matcher.by_module
@@ -294,16 +303,25 @@ class Session:
                 by_name=self._names is not None,
                 by_module=self._by_module,
                 task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
+                further=self._splitting.flags(),
             )
-            made = kept_or_compiled(flags, needed(target.plan, children=options.children), Cache())
-        if not sizes_agree(made):
+            names = needed(target.plan, children=options.children, splitting=self._splitting)
+            made = kept_or_compiled(flags, names, Cache())
+        if not sizes_agree(made, self._splitting):
             raise CompileError("bpf/pylat.h and latency/tracing/wire.py disagree on a struct", "reinstall pylat")
         capacity = Capacity(slots=slots)
         if slots >= _MANY_SLOTS:
             capacity = replace(capacity, event_bytes=_MANY_EVENT_BYTES)
         capacity = replace(capacity, names=max(capacity.names, len(self._names or ())))
         with target.stopwatch.step("load"):
-            return Program(made, target.plan, capacity, children=options.children, attachment=self._attachment)
+            return Program(
+                made,
+                target.plan,
+                capacity,
+                children=options.children,
+                splitting=self._splitting,
+                attachment=self._attachment,
+            )
 
     def _recording(
         self,

@@ -17,6 +17,7 @@ from latency.target.build import Build
 from latency.tracing import wire
 from latency.tracing.program import Program
 from latency.tracing.spaces import Space, Spaces
+from latency.tracing.splitting import Divided
 
 _MOST_NAMED = 5
 
@@ -30,6 +31,7 @@ class FunctionTable:
 
     Attributes:
         retired: what was counted in slots that were given back: of code objects that are freed.
+        retired_divided: where the time of these calls went.
     """
 
     def __init__(self, spaces: Spaces, build: Build, offsets: Offsets, matcher: Matcher | None) -> None:
@@ -43,6 +45,7 @@ class FunctionTable:
         self._left_out: set[Function] = set()  # may match, but that could not be told
         self._ripe: set[int] = set()  # slots that were of no more use at the last look
         self.retired: list[tuple[Function | None, np.void]] = []
+        self.retired_divided: dict[Function, Divided] = {}
 
     @property
     def wanted(self) -> list[tuple[Space, LiveFunction]]:
@@ -200,8 +203,12 @@ class FunctionTable:
             function, wanted = self.function_of(slot, int(row["space"]), int(row["code"]), dead=dead)
             if wanted:
                 self._retire(function, row)
+                if function is not None and not row["flags"] & wire.ACTIVE:
+                    known = self.retired_divided.get(function, Divided())
+                    self.retired_divided[function] = known + program.splits.of(slot)
             self._slots.pop(slot, None)
             statistics[slot : slot + 1] = np.zeros(1, wire.STATISTICS)
+        program.splits.clear(ready)
         self._ripe -= ready
         program.give_slots(ready)
         return sorted(ready)

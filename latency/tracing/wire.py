@@ -22,6 +22,8 @@ NO_SLOT = 0xFFFF
 ACTIVE, DEAD = 1, 2
 EVENT_CODE, EVENT_FORK, EVENT_EXEC = 1, 2, 3
 EVENT_MODULE = 16
+RUNNING, WAITING, RUNNABLE, GC, SUSPENDED_PART = range(5)
+PARTS, SPLIT_BUCKETS = 5, 145
 
 FUNCTION_KEY = np.dtype([("code", "<u8"), ("space", "<u8")])
 FUNCTION = np.dtype([("slot", "<u2"), ("active_slot", "<u2"), ("flags", "<u4")])
@@ -57,6 +59,15 @@ SUSPENDED = np.dtype(
         *((name, "<u4") for name in ("suspensions", "running", "padding")),
     ]
 )
+SHARE = np.dtype([(name, "<u8") for name in ("waiting_ns", "runnable_ns", "gc_ns", "callees_ns")])
+CLOCK = np.dtype(
+    [
+        *((f"{name}_ns", "<u8") for name in ("waiting", "runnable", "gc", "off_since", "ready_since", "gc_since")),
+        ("switches", "<u4"),
+        ("in_gc", "<u4"),
+    ]
+)
+SPLIT = np.dtype([("calls", "<u8"), ("parts_ns", "<u8", (PARTS * SPLIT_BUCKETS,))])
 CONFIG = np.dtype([("code_type", "<u8"), ("generator_exit_type", "<u8"), ("enabled", "<u4"), ("padding", "<u4")])
 NAME = np.dtype([("text", "u1", (BARE_NAME_BYTES,))])
 PROCESS = np.dtype([("space", "<u8"), ("parent", "<u8")])
@@ -107,6 +118,20 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "pylat_process_event": PROCESS_EVENT,
     "pylat_code_event": CODE_EVENT,
     "pylat_module_event": MODULE_EVENT,
+    "pylat_share": SHARE,
+    "pylat_clock": CLOCK,
+    "pylat_split": SPLIT,
+}
+
+# The same with PYLAT_SPLIT: what a program that splits times keeps of each open and each suspended call.
+SPLIT_OPEN = np.dtype([*OPEN.descr, ("share", SHARE)])
+SPLIT_THREAD = np.dtype([*THREAD.descr[:-1], ("clock", CLOCK), ("open", SPLIT_OPEN, (DEPTH,))])
+SPLIT_SUSPENDED = np.dtype([*SUSPENDED.descr, ("share", SHARE)])
+SPLIT_STRUCTS: dict[str, np.dtype[Any]] = {
+    **STRUCTS,
+    "pylat_open": SPLIT_OPEN,
+    "pylat_thread": SPLIT_THREAD,
+    "pylat_suspended": SPLIT_SUSPENDED,
 }
 
 

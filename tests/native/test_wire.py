@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,15 @@ import pytest
 from latency.histogram import BUCKETS
 from latency.tracing import wire
 
-
-def members() -> list[tuple[str, str]]:
-    return [(struct, name) for struct, dtype in wire.STRUCTS.items() for name in dtype.names or ()]
+Structs = Mapping[str, np.dtype[Any]]
 
 
-def source() -> str:
-    layout = [f"{{ offsetof(struct {s}, {m}), sizeof(((struct {s} *)0)->{m}) }}" for s, m in members()]
+def members(structs: Structs = wire.STRUCTS) -> list[tuple[str, str]]:
+    return [(struct, name) for struct, dtype in structs.items() for name in dtype.names or ()]
+
+
+def source(structs: Structs = wire.STRUCTS) -> str:
+    layout = [f"{{ offsetof(struct {s}, {m}), sizeof(((struct {s} *)0)->{m}) }}" for s, m in members(structs)]
     return "\n".join(
         [
             '#include <stddef.h>\n#include "pylat.h"',
@@ -35,6 +38,22 @@ def source() -> str:
 def header(compile_bpf: Callable[..., ctypes.CDLL]) -> ctypes.CDLL:
     """The header, compiled: a member that only ``wire`` has does not compile."""
     return compile_bpf(source())
+
+
+def test_what_a_program_that_splits_times_keeps_lies_where_the_header_puts_it(
+    compile_bpf: Callable[..., ctypes.CDLL],
+) -> None:
+    library = compile_bpf(source(wire.SPLIT_STRUCTS), "-DPYLAT_SPLIT=1")
+    flat = ints(library, "layout", 2 * len(members(wire.SPLIT_STRUCTS)))
+    mirrored = [
+        number
+        for dtype in wire.SPLIT_STRUCTS.values()
+        for member, offset, *_ in (dtype.fields or {}).values()
+        for number in (offset, member.itemsize)
+    ]
+    assert mirrored == flat
+    sizes = [dtype.itemsize for dtype in wire.SPLIT_STRUCTS.values()]
+    assert sizes == ints(library, "sizes", len(wire.SPLIT_STRUCTS))
 
 
 def ints(library: ctypes.CDLL, name: str, count: int) -> list[int]:

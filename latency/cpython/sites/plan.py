@@ -23,6 +23,8 @@ class Role(str, Enum):
     YIELD = "yield"  # suspension only
     GENERATOR_DEALLOC = "generator_dealloc"  # a generator or coroutine is freed
     CODE_DEALLOC = "code_dealloc"  # a code object is freed
+    GC_DONE = "gc_done"  # a garbage collection ends; these two only where times are split
+    GC_START = "gc_start"  # one begins
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,135 @@
+"""What ``--offcpu`` and ``--self`` add: to the programs at a call, and to every switch of threads on the machine.
+
+    python benchmarks/dividing.py
+
+Two processes on one CPU hand a byte to each other, and one of them calls a function for each. The kernel itself says
+how often each program ran and how long that took (BPF_ENABLE_STATS, Linux 5.8; its two looks at the clock are in it):
+the program of the switches with neither of the two measured, and those of the calls with each option.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.cost import worker
+from latency.cpython.interpreter import Target
+from latency.recording import Options
+from latency.tracing.session import Session
+from tests.lab import Interpreter
+
+PYTHON = Interpreter("", "/usr/bin/python3", None, "own")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "--self": {"self_time": True},
+    "--offcpu": {"offcpu": True},
+    "both": {"offcpu": True, "self_time": True},
+}
+_SYS_BPF, _BPF_ENABLE_STATS, _ATTRIBUTE_BYTES = 321, 32, 128  # x86-64; linux/bpf.h
+
+# Answers each byte with a byte, until there are no more.
+_PONG = """
+import os, sys
+os.sched_setaffinity(0, {0})
+def answer():
+    pass
+print("ready", flush=True)
+read, write = map(int, sys.argv[1:])
+while os.read(read, 1):
+    answer()
+    os.write(write, b"x")
+"""
+
+
+class Pong:
+    """The other process. ``turns``: hand over so often, and wait for each answer."""
+
+    def __init__(self) -> None:
+        to_read, self._write = os.pipe()
+        self._read, back_write = os.pipe()
+        command = [PYTHON.path, "-c", _PONG, str(to_read), str(back_write)]
+        self.process = subprocess.Popen(command, pass_fds=(to_read, back_write), stdout=subprocess.PIPE, text=True)
+        os.close(to_read)
+        os.close(back_write)
+        assert self.process.stdout
+        self.process.stdout.readline()
+
+    def turns(self, count: int) -> None:
+        for _ in range(count):
+            os.write(self._write, b"x")
+            os.read(self._read, 1)
+
+
+@contextmanager
+def pong() -> Iterator[Pong]:
+    """The other process, on the CPU of this thread."""
+    other, before = Pong(), os.sched_getaffinity(0)
+    os.sched_setaffinity(threading.get_native_id(), {0})
+    try:
+        yield other
+    finally:
+        os.sched_setaffinity(threading.get_native_id(), before)
+        other.process.kill()
+        other.process.communicate()
+
+
+@contextmanager
+def statistics() -> Iterator[None]:
+    """The kernel counts runs and their time of all BPF programs."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(_SYS_BPF, _BPF_ENABLE_STATS, ctypes.create_string_buffer(_ATTRIBUTE_BYTES), _ATTRIBUTE_BYTES)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "the kernel keeps no statistics of BPF programs")
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def counted(fd: int) -> tuple[int, int]:
+    """(nanoseconds, runs) of a program until now."""
+    info = dict(line.split(":\t", 1) for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines())
+    return int(info["run_time_ns"]), int(info["run_cnt"])
+
+
+def run_ns(pid: int, func: str, other: Pong, turns: int, **options: Any) -> dict[str, float]:
+    """Nanoseconds of one run of each program of a measurement, while the two hand over."""
+    with Session(Target(pid), Options(func=(func,), **options)) as session:
+        session.start()
+        other.turns(turns // 10)
+        before = {name: counted(fd) for name, fd in session.program.loaded.items()}
+        other.turns(turns)
+        found = {}
+        for name, fd in session.program.loaded.items():
+            spent_ns, runs = (now - then for now, then in zip(counted(fd), before[name], strict=True))
+            if runs >= turns:
+                found[name] = spent_ns / runs
+        return found
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--turns", type=int, default=40_000)
+    turns = parser.parse_args().turns
+    with statistics(), worker(PYTHON) as idle, pong() as other:
+        ways = {f"measured, {name}": (other.process.pid, "answer", options) for name, options in OPTIONS.items()}
+        ways["another process measured, --offcpu"] = (idle.process.pid, "wanted", OPTIONS["--offcpu"])
+        for way, (pid, func, options) in ways.items():
+            found = run_ns(pid, func, other, turns, **options)
+            print(f"{way:36}", "  ".join(f"{name.removeprefix('pylat_')} {ns:.0f} ns" for name, ns in found.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
