@@ -20,6 +20,7 @@ from latency.recording.model import (
     ProcessCalls,
     Recording,
     TargetInfo,
+    Watched,
     percentile_name,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "ProcessCalls",
     "Recording",
     "TargetInfo",
+    "Watched",
     "append",
     "combined",
     "dump",
