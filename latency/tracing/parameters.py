@@ -70,6 +70,7 @@ def cflags(
     every_function: bool,
     children: bool = False,
     by_name: bool = False,
+    slices: bool = False,
     task_tgid: int = 0,
 ) -> list[str]:
     """The compiler flags for ``bpf/pylat.bpf.c``, sorted.
@@ -78,6 +79,7 @@ def cflags(
         every_function: nearly every call is wanted, so exits look at the open calls before the table of functions.
         children: follow forks, with probes in every process that maps the file and a filter in BPF.
         by_name: code objects that are met while running are first asked for their bare name, in the kernel.
+        slices: the probes may be away for part of the time.
         task_tgid: offset of ``tgid`` in the kernel's ``task_struct``; needed for ``children``.
 
     Raises:
@@ -114,6 +116,7 @@ def cflags(
         "CODE_NAME": offsets["code.qualname" if "code.qualname" in offsets else "code.name"],
         "CODE_FILENAME": offsets["code.filename"],
         "BY_NAME": int(by_name),
+        "SLICES": int(slices),
         "CODE_BARE_NAME": offsets["code.name"],
         "UNICODE_LENGTH": offsets["unicode.length"],
         "UNICODE_STATE": offsets["unicode.state"],
