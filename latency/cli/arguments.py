@@ -115,6 +115,13 @@ def _measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-loss", type=_percentage, default=0.1, metavar="PCT", help="exit with 4 if more was lost (0.1)"
     )
+    parser.add_argument(
+        "--max-overhead",
+        type=_limit,
+        metavar="PCT",
+        help="of one CPU and for each PID: beyond it the probes are away for part of the time, and the report says for "
+        "how much; none for no limit (5 with --engine auto)",
+    )
     parser.add_argument("--attach", choices=("auto", "multi", "perf"), default="auto", help=argparse.SUPPRESS)
     parser.add_argument("--ebpf", action="store_true", help=argparse.SUPPRESS)
     _look(parser)
@@ -227,6 +234,15 @@ def _percentage(text: str) -> float:
     value = _number(text)
     if not 0 <= value <= 100:
         raise argparse.ArgumentTypeError(f"{text!r} is no percentage")
+    return value
+
+
+def _limit(text: str) -> float:
+    if text == "none":
+        return math.inf
+    value = _number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} leaves nothing to measure with: give a percentage, or none")
     return value
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import latency
 from latency.cli import output
-from latency.cli.record import record
+from latency.cli.record import DEFAULT_LIMIT_PCT, record
 from latency.cli.terminal import say
 from latency.errors import TargetError
 from latency.recording import Options
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     with workload() as pid:
         say(f"a small HTTP server runs as pid {pid}: {_PYTHON} {_WORKLOAD.name}")
         say(f"$ pylat -p {pid} --func {_FUNCTION} -d {arguments.duration:g}")
-        options = Options(func=(_FUNCTION,), duration_s=arguments.duration)
+        options = Options(func=(_FUNCTION,), duration_s=arguments.duration, max_overhead_pct=DEFAULT_LIMIT_PCT)
         arguments.attach = "auto"
         outcome = record([pid], options, arguments)
     output.show(outcome.recording, arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from latency.cpython.watch_points import ENGINE as WATCH
 from latency.errors import UsageError
 from latency.recording import Options
 from latency.report.names import escape
+from latency.tracing.auto import Auto
 from latency.tracing.host import require
 from latency.tracing.loop import Outcome, measure
 from latency.tracing.parameters import cflags
@@ -24,6 +26,8 @@ from latency.tracing.session import Session, Target
 from latency.tracing.watch import WatchSession
 
 _LONGEST_NAME = 60
+AUTO = "auto"
+DEFAULT_LIMIT_PCT = 5.0
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         interval_s=arguments.interval,
         engine=arguments.engine,
         children=arguments.children,
+        max_overhead_pct=_limit(arguments),
     )
     if arguments.append and not arguments.output:
         raise UsageError("--append adds to a file, and there is none", "give -o FILE")
@@ -62,22 +67,24 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
     stop = threading.Event()
     with ExitStack() as stack:
         targets = [Target(pid, engine=options.engine) for pid in dict.fromkeys(pids)]
-        sessions: list[Session | WatchSession] = []
+        begun = []
         for target in targets:
-            sessions.append(_session(target, options, arguments))
-            stack.callback(sessions[-1].close)
+            begun.append(_begun(target, options, arguments))
+            stack.callback(begun[-1].close)
         # From here on Ctrl-C ends the measurement, and nothing ends the clean-up.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        for session in sessions:
-            session.start()
+        for each in begun:
+            each.start()
+        sessions = [each.session if isinstance(each, Auto) else each for each in begun]
+        looked_s = max(each.looked_s if isinstance(each, Auto) else 0.0 for each in begun)
         if arguments.verbose:
             _explain(sessions, time.perf_counter() - begin)
         say(_banner(sessions, options))
         outcome = measure(
             sessions,
             stop,
-            duration_s=options.duration_s,
+            duration_s=None if options.duration_s is None else max(options.duration_s - looked_s, 0.0),
             interval_s=options.interval_s,
             on_interval=lambda recording: output.show_interval(recording, arguments),
         )
@@ -85,10 +92,19 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
     return outcome
 
 
-def _session(target: Target, options: Options, arguments: argparse.Namespace) -> Session | WatchSession:
+def _begun(target: Target, options: Options, arguments: argparse.Namespace) -> Session | WatchSession | Auto:
     if options.engine == WATCH:
         return WatchSession(target, options)
+    if options.engine == AUTO:
+        return Auto(target, options, attachment=arguments.attach)
     return Session(target, options, attachment=arguments.attach)
+
+
+def _limit(arguments: argparse.Namespace) -> float | None:
+    """``--max-overhead``; without it ``auto`` is careful, and who names an engine knows why."""
+    if arguments.max_overhead is None:
+        return DEFAULT_LIMIT_PCT if arguments.engine == AUTO else None
+    return None if arguments.max_overhead == math.inf else float(arguments.max_overhead)
 
 
 def _banner(sessions: Sequence[Session | WatchSession], options: Options) -> str:
@@ -105,6 +121,8 @@ def _explain(sessions: Sequence[Session | WatchSession], total_s: float) -> None
         say(
             f"pid {target.process.pid}: {target.build.file} CPython {target.build.version_text} {target.build.build_id}"
         )
+        if target.choice:
+            say(f"  {target.choice}")
         for note in target.plan.notes:
             say(f"  {note}")
         for site in target.plan.sites:

@@ -187,12 +187,12 @@ class WatchProgram:
             AttachError, KernelTooOld: as for ``attach``.
         """
         byte = ctypes.c_ubyte()
-        bare_ns = _reading_ns(byte)
+        bare_ns = reading_ns(byte)
         watchpoints = Watchpoints(self._functions[_WATCH])
         thread = threading.get_native_id()
         watchpoints.place([Watchpoint(ctypes.addressof(byte), 1, READ_WRITE)], lambda: [thread])
         try:
-            return max(0.0, _reading_ns(byte) - bare_ns)
+            return max(0.0, reading_ns(byte) - bare_ns)
         finally:
             watchpoints.close()
             self.threads.delete(np.array([thread], _U32))
@@ -246,8 +246,8 @@ def _functions(plan: WatchPlan) -> list[str]:
     return [_WATCH, _THREAD_EXIT, *([_RAISE] if any(plan.of(Role.RAISE)) else [])]
 
 
-def _reading_ns(byte: ctypes.c_ubyte) -> float:
-    """Of one read of the byte: the mean of the fastest run."""
+def reading_ns(byte: ctypes.c_ubyte) -> float:
+    """What one read of the byte takes from here, nanoseconds: the mean of the fastest run."""
     best = float("inf")
     for _ in range(_CALIBRATION_RUNS):
         begin = time.perf_counter_ns()
