@@ -36,6 +36,8 @@ exit status: 0 done; 1 a regression; 2 wrong use, or it could not attach; 3 noth
 """
 
 
+DEFAULT_LIMIT_PCT = 5.0
+"""Of one CPU, with ``--engine auto``."""
 _COMPARISONS = ("text", "json", "markdown", "github", "benchmark")
 
 
@@ -99,6 +101,11 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     _comparing(command("compare", "compare two recordings: the verdict for CI"))
     checking = command("check", "can pylat work here, on this process?")
     checking.add_argument("-p", "--pid", type=_pid, metavar="PID", help="the process that you want to measure")
+    checking.add_argument(
+        "--cost", action="store_true", help="what it would cost: places the probes for 0.15 s at most"
+    )
+    checking.add_argument("--func", action="append", default=[], metavar="PATTERN", help="the cost of measuring these")
+    checking.add_argument("-r", "--regex", action="store_true", help="--func is a regular expression on the qualname")
     checking.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help=argparse.SUPPRESS)
     _probing(command("probes", "the places in an interpreter that can be probed, and what is there now"))
     showing = command("demo", "start a small server workload and measure its handle_request")

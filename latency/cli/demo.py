@@ -11,7 +11,8 @@ from pathlib import Path
 
 import latency
 from latency.cli import output
-from latency.cli.record import DEFAULT_LIMIT_PCT, record
+from latency.cli.arguments import DEFAULT_LIMIT_PCT
+from latency.cli.record import record
 from latency.cli.terminal import say
 from latency.errors import TargetError
 from latency.recording import Options

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 from latency import resources
 from latency.cli import output
+from latency.cli.arguments import DEFAULT_LIMIT_PCT
 from latency.cli.terminal import say
 from latency.cpython.watch_points import ENGINE as WATCH
 from latency.errors import UsageError
@@ -27,7 +28,6 @@ from latency.tracing.watch import WatchSession
 
 _LONGEST_NAME = 60
 AUTO = "auto"
-DEFAULT_LIMIT_PCT = 5.0
 
 
 def run(arguments: argparse.Namespace) -> int:

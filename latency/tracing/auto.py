@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Target
 from latency.cpython.watch_points import unwatchable
-from latency.errors import PylatError, TargetError
+from latency.errors import HostError, PylatError
 from latency.recording import Options
 from latency.tracing import kernel
 from latency.tracing.choice import Choice, Look, choose
@@ -68,6 +68,26 @@ def looked(session: Session, *, clock: Callable[[], float] = time.monotonic, sle
         none_yet = look.hits and not look.wall.count
         if enough or passed_s >= (LONGEST_LOOK_S if none_yet else LOOK_S):
             return look
+
+
+def foreseen(target: Target, options: Options) -> tuple[Look, Choice]:
+    """What a measurement would cost, without a limit. The probes are in place for the look, and are gone afterwards.
+
+    Raises:
+        HostError, TargetError, NoFunctionMatches: as ``Session`` does; or the cost of a hit cannot be measured here.
+    """
+    engine = target.plan.engine
+    with Session(target, options) as session:
+        why_not = cannot_watch(target, options, session.functions) if options.engine == "auto" else "it was asked for"
+        hit = session.calibrate()
+        if hit is None:
+            raise HostError("the cost of a hit cannot be measured here", "run pylat check to see what is missing")
+        trap = 0.0 if why_not else trap_ns()
+        session.start()
+        look = looked(session, sleep=time.sleep)
+    if why_not:
+        return look, Choice(False, f"{engine}: {why_not}", look.probes_share(hit))
+    return look, choose(look, hit, trap, engine)
 
 
 class Auto:
@@ -129,10 +149,9 @@ class Auto:
                 target.plan = target.watch_plan()
             self.session = WatchSession(target, self._options)
             self.session.start()
-        except TargetError:
-            raise
         except PylatError as error:
             self.session.close()
+            self._target.process.check()
             self._target.choice = f"{self._target.plan.engine}: watch was cheaper, but {error}"
             self.session = Session(self._target, self._options, attachment=self._attachment)
             self.session.start()
