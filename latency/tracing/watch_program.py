@@ -37,6 +37,7 @@ _OPEN_CALLS = 65_536
 _SPARE_THREADS = 64
 _CALIBRATION_READS, _CALIBRATION_RUNS = 100, 12
 _U32 = np.dtype("<u4")
+_FRAME = np.dtype("<u8")
 
 
 def watch_flags(offsets: Offsets, plan: WatchPlan) -> list[str]:
@@ -196,6 +197,22 @@ class WatchProgram:
         finally:
             watchpoints.close()
             self.threads.delete(np.array([thread], _U32))
+
+    def open_frames(self) -> list[tuple[int, int, int]]:
+        """The calls that have begun and not ended: (address of the frame, slot, CLOCK_MONOTONIC of the start)."""
+        calls = Map(self._maps["frames"], _FRAME, watching.WATCH_CALL).items()
+        return [(int(frame[0]), int(call["slot"][0]), int(call["start_ns"][0])) for frame, call in calls]
+
+    def forget_calls(self) -> None:
+        """Empty the tables of open calls: their ends will not be seen. Nothing may be attached."""
+        for table in (self.threads, Map(self._maps["frames"], _FRAME, watching.WATCH_CALL)):
+            for key in list(table.keys()):
+                table.delete(key)
+
+    @property
+    def map_bytes(self) -> int:
+        """Memory of the maps, in the kernel."""
+        return sum(map(kernel.map_bytes, self._maps.values()))
 
     def detach(self) -> None:
         """Take watchpoints and probes away. The maps stay readable."""

@@ -15,11 +15,13 @@ from latency.target.process import Process
 from latency.tracing.calibration import HitCost
 from latency.tracing.loop import measure
 from latency.tracing.session import Session, Target
+from latency.tracing.watch import WatchSession
 from tests.lab import Interpreter
 from tests.pylat_command import Tracing, pylat
 from tests.target_program import TargetProgram
 
 Start = Callable[..., TargetProgram]
+CUT = ("short", "held")
 _BREAKPOINT = b"\xcc"
 
 
@@ -70,6 +72,28 @@ def test_what_a_slice_cuts_is_counted_exactly_and_nothing_is_lost(
     held = of(recording, "held")
     assert held.ages is not None
     assert held.ages.count == 4
+    assert recording.watched is not None
+    assert recording.watched.slices == 2
+    assert 0 < recording.watched.share < 1
+
+
+def test_the_watch_engine_keeps_a_limit_too(interpreter: Interpreter, start_target: Start) -> None:
+    program = start_target(interpreter, "cutting.py")
+    with WatchSession(Target(program.pid, engine="watch"), Options(func=("short", "held"))) as session:
+        session.start()
+        for command in ("run 40", "hold 3"):
+            tell(program, command)
+        session.limit.pause()
+        for command in ("run 50", "hold 2"):
+            tell(program, command)
+        session.limit.resume()
+        for command in ("run 7", "release", "hold 1"):
+            tell(program, command)
+        recording = session.stop()
+        tell(program, "release")
+    seen = {name: (of(recording, name).calls, of(recording, name).cut, of(recording, name).open) for name in CUT}
+    assert seen == {"short": (40 + 7 + 5, 0, 0), "held": (0, 3, 1)}
+    assert not recording.losses.total
     assert recording.watched is not None
     assert recording.watched.slices == 2
     assert 0 < recording.watched.share < 1
