@@ -355,6 +355,18 @@ static __always_inline u64 generator_exit_type(int suspends)
     return now ? now->generator_exit_type : 0;
 }
 
+/* Whether calls may have begun unseen, between two slices, in the middle of a thread's calls (greenlets). */
+static __always_inline int probes_were_away(void)
+{
+#if PYLAT_SLICES
+    u32 zero = 0;
+    struct pylat_config *now = config.lookup(&zero);
+    return now && now->sliced;
+#else
+    return 0;
+#endif
+}
+
 #define LEFT_BY_RETURN 0
 #define LEFT_BY_RAISE 1
 #define LEFT_BY_YIELD 2
@@ -483,7 +495,7 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         }
         if (pylat_never_started(frame, key.code))
             return;
-        if (suspends || !thread || thread->depth == 0)
+        if (suspends || !thread || thread->depth == 0 || probes_were_away())
             count->began_before++;
         else
             count->unmatched_return++;

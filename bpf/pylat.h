@@ -161,7 +161,7 @@ struct pylat_config {
     u64 code_type;           /* address of PyCode_Type in the target and its forks */
     u64 generator_exit_type; /* of the class GeneratorExit */
     u32 enabled;
-    u32 padding;
+    u32 sliced; /* the probes have been away for a time (PYLAT_SLICES) */
 };
 
 /* Counters, one set for each CPU. Every event of a wanted function ends as matched or in one of the losses. */

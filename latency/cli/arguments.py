@@ -37,6 +37,8 @@ exit status: 0 done; 1 a regression; 2 wrong use, or it could not attach; 3 noth
 """
 
 
+DEFAULT_LIMIT_PCT = 5.0
+"""Of one CPU, with ``--engine auto``."""
 _COMPARISONS = ("text", "json", "markdown", "github", "benchmark")
 
 
@@ -100,6 +102,11 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     _comparing(command("compare", "compare two recordings: the verdict for CI"))
     checking = command("check", "can pylat work here, on this process?")
     checking.add_argument("-p", "--pid", type=_pid, metavar="PID", help="the process that you want to measure")
+    checking.add_argument(
+        "--cost", action="store_true", help="what it would cost: places the probes for 0.15 s at most"
+    )
+    checking.add_argument("--func", action="append", default=[], metavar="PATTERN", help="the cost of measuring these")
+    checking.add_argument("-r", "--regex", action="store_true", help="--func is a regular expression on the qualname")
     checking.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help=argparse.SUPPRESS)
     _probing(command("probes", "the places in an interpreter that can be probed, and what is there now"))
     showing = command("demo", "start a small server workload and measure its handle_request")
@@ -116,6 +123,13 @@ def _measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", "--interval", type=_seconds, metavar="SECONDS", help="a report each so many seconds")
     parser.add_argument(
         "--max-loss", type=_percentage, default=0.1, metavar="PCT", help="exit with 4 if more was lost (0.1)"
+    )
+    parser.add_argument(
+        "--max-overhead",
+        type=_limit,
+        metavar="PCT",
+        help="of one CPU and for each PID: beyond it the probes are away for part of the time, and the report says for "
+        "how much; none for no limit (5 with --engine auto)",
     )
     parser.add_argument("--attach", choices=("auto", "multi", "perf"), default="auto", help=argparse.SUPPRESS)
     parser.add_argument("--ebpf", action="store_true", help=argparse.SUPPRESS)
@@ -277,6 +291,15 @@ def _percentage(text: str) -> float:
     value = _number(text)
     if not 0 <= value <= 100:
         raise argparse.ArgumentTypeError(f"{text!r} is no percentage")
+    return value
+
+
+def _limit(text: str) -> float:
+    if text == "none":
+        return math.inf
+    value = _number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} leaves nothing to measure with: give a percentage, or none")
     return value
 
 

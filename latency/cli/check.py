@@ -1,14 +1,18 @@
-"""``pylat check``: can pylat work here, on this process? Nothing is attached."""
+"""``pylat check``: can pylat work here, on this process? Nothing is attached, but for ``--cost``."""
 
 from __future__ import annotations
 
 import argparse
 
+from latency.cli.arguments import DEFAULT_LIMIT_PCT
 from latency.cli.output import DONE
 from latency.cpython.functions import live_functions
 from latency.cpython.sites.choose import offered
-from latency.errors import PylatError
+from latency.errors import PylatError, UsageError
+from latency.recording import Options
 from latency.report.names import escape
+from latency.report.units import number, percent
+from latency.tracing.auto import foreseen
 from latency.tracing.host import checks
 from latency.tracing.session import Target
 
@@ -23,8 +27,13 @@ def run(arguments: argparse.Namespace) -> int:
         if check.error:
             met = False
             print(f"{'':14}do: {check.error.hint}")
-    if arguments.pid is not None:
+    if arguments.pid is None:
+        if arguments.cost or arguments.func:
+            raise UsageError("the cost is that of a process", "give -p PID, too")
+    else:
         met = _target(arguments.pid, arguments.engine) and met
+        if arguments.cost or arguments.func:
+            met = met and _cost(arguments)
     return DONE if met else _FAILED
 
 
@@ -33,10 +42,7 @@ def _target(pid: int, engine: str) -> bool:
         target = Target(pid, engine=engine)
         functions = len(live_functions(target.process, target.build, target.offsets))
     except PylatError as error:
-        _line("target", escape(str(error)), met=False)
-        if error.hint:
-            print(f"{'':14}do: {escape(error.hint)}")
-        return False
+        return _failed("target", error)
     build, plan = target.build, target.plan
     _line("target", escape(f"pid {pid}, CPython {build.version_text} in {build.file}"))
     _line("build", f"{build.build_id or 'no build id'}  {' '.join(sorted(build.flags))}".rstrip())
@@ -50,6 +56,31 @@ def _target(pid: int, engine: str) -> bool:
     for spot in plan.blind_spots or ("none known",):
         _line("blind spots", spot)
     return True
+
+
+def _cost(arguments: argparse.Namespace) -> bool:
+    """A short look with the probes in place."""
+    options = Options(func=tuple(arguments.func), regex=arguments.regex, engine=arguments.engine)
+    try:
+        look, choice = foreseen(Target(arguments.pid, engine=arguments.engine), options)
+    except PylatError as error:
+        return _failed("cost", error)
+    wanted = f", {number(look.wanted_per_s)}/s of them wanted" if options.func else ""
+    _line("cost", f"about {percent(choice.share)} of one CPU: {number(look.calls_per_s)} Python calls/s{wanted}")
+    _line("cost", f"seen in {look.seconds:.2f} s with probes in place; they are gone again")
+    _line("cost", escape(choice.why, 400))
+    limit = DEFAULT_LIMIT_PCT / 100
+    if choice.share > limit:
+        print(f"{'':14}do: nothing: to stay under {percent(limit)} pylat will watch {percent(limit / choice.share)}")
+        print(f"{'':14}    of the time; --max-overhead sets another limit, or none")
+    return True
+
+
+def _failed(name: str, error: PylatError) -> bool:
+    _line(name, escape(str(error)), met=False)
+    if error.hint:
+        print(f"{'':14}do: {escape(error.hint)}")
+    return False
 
 
 def _line(name: str, found: str, *, met: bool = True) -> None:

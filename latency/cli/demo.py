@@ -11,6 +11,7 @@ from pathlib import Path
 
 import latency
 from latency.cli import output
+from latency.cli.arguments import DEFAULT_LIMIT_PCT
 from latency.cli.record import record
 from latency.cli.terminal import say
 from latency.errors import TargetError
@@ -32,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
             duration_s=arguments.duration,
             offcpu=arguments.offcpu,
             self_time=arguments.self_time,
+            max_overhead_pct=DEFAULT_LIMIT_PCT,
         )
         arguments.attach = "auto"
         outcome = record([pid], options, arguments)

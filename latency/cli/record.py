@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 import threading
@@ -12,11 +13,13 @@ from contextlib import ExitStack
 
 from latency import resources
 from latency.cli import output
+from latency.cli.arguments import DEFAULT_LIMIT_PCT
 from latency.cli.terminal import say
 from latency.cpython.watch_points import ENGINE as WATCH
 from latency.errors import UsageError
 from latency.recording import Options
 from latency.report.names import escape
+from latency.tracing.auto import Auto
 from latency.tracing.host import require
 from latency.tracing.loop import Outcome, measure
 from latency.tracing.markers import MarkerSession
@@ -25,6 +28,7 @@ from latency.tracing.session import Session, Target
 from latency.tracing.watch import WatchSession
 
 _LONGEST_NAME = 60
+AUTO = "auto"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         markers=tuple(arguments.markers),
         offcpu=arguments.offcpu,
         self_time=arguments.self_time,
+        max_overhead_pct=_limit(arguments),
     )
     if arguments.append and not arguments.output:
         raise UsageError("--append adds to a file, and there is none", "give -o FILE")
@@ -66,22 +71,24 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
     stop = threading.Event()
     with ExitStack() as stack:
         targets = [Target(pid, engine=options.engine) for pid in dict.fromkeys(pids)]
-        sessions: list[Session | WatchSession | MarkerSession] = []
+        begun = []
         for target in targets:
-            sessions.append(_session(target, options, arguments))
-            stack.callback(sessions[-1].close)
+            begun.append(_begun(target, options, arguments))
+            stack.callback(begun[-1].close)
         # From here on Ctrl-C ends the measurement, and nothing ends the clean-up.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        for session in sessions:
-            session.start()
+        for each in begun:
+            each.start()
+        sessions = [each.session if isinstance(each, Auto) else each for each in begun]
+        looked_s = max(each.looked_s if isinstance(each, Auto) else 0.0 for each in begun)
         if arguments.verbose:
             _explain(sessions, time.perf_counter() - begin)
         say(_banner(sessions, options))
         outcome = measure(
             sessions,
             stop,
-            duration_s=options.duration_s,
+            duration_s=None if options.duration_s is None else max(options.duration_s - looked_s, 0.0),
             interval_s=options.interval_s,
             on_interval=lambda recording: output.show_interval(recording, arguments),
         )
@@ -89,14 +96,25 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
     return outcome
 
 
-def _session(target: Target, options: Options, arguments: argparse.Namespace) -> Session | WatchSession | MarkerSession:
+def _begun(
+    target: Target, options: Options, arguments: argparse.Namespace
+) -> Session | WatchSession | MarkerSession | Auto:
     if options.markers:
         return MarkerSession(target, options, attachment=arguments.attach)
     if options.engine == WATCH:
         if options.offcpu or options.self_time:
             raise UsageError("the engine watch does not see where a call's time goes", "take --engine auto")
         return WatchSession(target, options)
+    if options.engine == AUTO:
+        return Auto(target, options, attachment=arguments.attach)
     return Session(target, options, attachment=arguments.attach)
+
+
+def _limit(arguments: argparse.Namespace) -> float | None:
+    """``--max-overhead``; without it ``auto`` is careful, and who names an engine knows why."""
+    if arguments.max_overhead is None:
+        return DEFAULT_LIMIT_PCT if arguments.engine == AUTO else None
+    return None if arguments.max_overhead == math.inf else float(arguments.max_overhead)
 
 
 def _banner(sessions: Sequence[Session | WatchSession | MarkerSession], options: Options) -> str:
@@ -119,6 +137,8 @@ def _explain(sessions: Sequence[Session | WatchSession | MarkerSession], total_s
             for line in session.explain():
                 say(f"  {escape(line)}")
             continue
+        if target.choice:
+            say(f"  {target.choice}")
         for note in target.plan.notes:
             say(f"  {note}")
         for site in target.plan.sites:

@@ -43,6 +43,9 @@ class Target:
         engine: one of ``sites.ENGINES``, ``"watch"`` (for ``tracing.watch``), or ``"auto"``.
         cache: where site plans are kept between runs.
 
+    Attributes:
+        choice: why this engine, once somebody has chosen between several.
+
     Raises:
         TargetError: no such process, not CPython, or a build that pylat cannot measure.
         UsageError: the engine does not exist for this version.
@@ -52,6 +55,7 @@ class Target:
         self, pid: int, *, engine: str = "auto", stopwatch: Stopwatch | None = None, cache: Cache | None = None
     ) -> None:
         self.stopwatch = stopwatch or Stopwatch()
+        self.choice = ""
         with self.stopwatch.step("identify"):
             self.process = Process(pid)
             self.build: Build = identify(self.process)
@@ -61,11 +65,15 @@ class Target:
 
     def _plan(self, engine: str, cache: Cache) -> SitePlan:
         if engine == "watch":
-            from latency.cpython.watch_sites import watch_plan  # it imports the disassembler
-
-            return watch_plan(self.build.image, self.build.version, self.offsets)
+            return self.watch_plan()
         plan = kept_or_found(self.build, self.offsets, engine=engine, cache=cache)
         return replace(plan, blind_spots=(*plan.blind_spots, *jit.blind_spots(self.process, self.build)))
+
+    def watch_plan(self) -> SitePlan:
+        """The plan of the watch engine. Raises UnsupportedBuild."""
+        from latency.cpython.watch_sites import watch_plan  # it imports the disassembler
+
+        return watch_plan(self.build.image, self.build.version, self.offsets)
 
     def info(self) -> TargetInfo:
         """As a recording states it."""
@@ -80,6 +88,7 @@ class Target:
             kernel=platform.release(),
             machine=platform.machine(),
             cpus=os.cpu_count() or 1,
+            choice=self.choice,
         )
 
 

@@ -20,6 +20,7 @@ from latency.recording.model import (
     ProcessCalls,
     Recording,
     TargetInfo,
+    Watched,
     percentile_name,
 )
 from latency.recording.split import PARTS, Split
@@ -39,6 +40,7 @@ __all__ = [
     "Recording",
     "Split",
     "TargetInfo",
+    "Watched",
     "append",
     "combined",
     "dump",

@@ -6,14 +6,23 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from latency.recording.model import Function, FunctionLatency, Losses, ProcessCalls, Recording
+from latency.histogram import Histogram
+from latency.recording.model import (
+    Function,
+    FunctionLatency,
+    Losses,
+    Overhead,
+    ProcessCalls,
+    Recording,
+    Watched,
+)
 
 
 def combined(recordings: Sequence[Recording]) -> Recording:
     """All calls of these processes together; one recording is returned as it is.
 
     Functions are the same if name, file, line and kind are. The first recording says what the target is, with the PIDs
-    of all; the duration is the longest.
+    of all; the duration is the longest. What it cost is added up; the share watched is the mean of their times.
     """
     first = recordings[0]
     if len(recordings) == 1:
@@ -31,9 +40,38 @@ def combined(recordings: Sequence[Recording]) -> Recording:
         losses=sum((recording.losses for recording in recordings), Losses()),
         blind_spots=tuple(dict.fromkeys(spot for recording in recordings for spot in recording.blind_spots)),
         processes=_processes(recordings),
+        overhead=_overhead(recordings),
+        watched=_watched(recordings),
         began_before=sum(recording.began_before for recording in recordings),
         events=dict(sum((Counter(recording.events) for recording in recordings), Counter())),
     )
+
+
+def _overhead(recordings: Sequence[Recording]) -> Overhead | None:
+    known = [(each.overhead, each.duration_s) for each in recordings if each.overhead is not None]
+    if not known:
+        return None
+    hits = sum(overhead.hits for overhead, _ in known)
+    longest_s = max(recording.duration_s for recording in recordings)
+    cpu_s = sum(overhead.share_of_cpu * duration_s for overhead, duration_s in known)
+    total_ns = sum(overhead.hits * overhead.ns_per_hit for overhead, _ in known)
+    return Overhead(
+        hits=hits,
+        ns_per_hit=total_ns / hits if hits else 0.0,
+        share_of_cpu=cpu_s / longest_s if longest_s else 0.0,
+        # One pylat measures them all, and has maps for each.
+        memory_bytes=max(overhead.memory_bytes for overhead, _ in known),
+        map_bytes=sum(overhead.map_bytes for overhead, _ in known),
+    )
+
+
+def _watched(recordings: Sequence[Recording]) -> Watched | None:
+    in_slices = [each.watched for each in recordings if each.watched is not None]
+    total_s = sum(each.duration_s for each in recordings)
+    if not in_slices or not total_s:
+        return in_slices[0] if in_slices else None
+    watched_s = sum(each.duration_s * (each.watched.share if each.watched else 1.0) for each in recordings)
+    return Watched(share=min(watched_s / total_s, 1.0), slices=sum(each.slices for each in in_slices))
 
 
 def _processes(recordings: Sequence[Recording]) -> tuple[ProcessCalls, ...]:
@@ -71,4 +109,12 @@ def _together(one: FunctionLatency, other: FunctionLatency) -> FunctionLatency:
         self_time=one.self_time + other.self_time
         if one.self_time and other.self_time
         else one.self_time or other.self_time,
+        cut=one.cut + other.cut,
+        ages=_ages(one.ages, other.ages),
     )
+
+
+def _ages(one: Histogram | None, other: Histogram | None) -> Histogram | None:
+    if one is None or other is None:
+        return one or other
+    return one + other

@@ -23,6 +23,7 @@ from latency.recording.model import (
     ProcessCalls,
     Recording,
     TargetInfo,
+    Watched,
 )
 from latency.recording.parts import Parts
 from latency.recording.split import PARTS, Split
@@ -62,6 +63,7 @@ def run_from_json(value: object) -> Recording:
         began_before=_get(run, "began_before", _count, 0),
         events=_get(run, "events", _counters, {}),
         processes=_get(run, "processes", _list_of(_process), ()),
+        watched=_get(run, "watched", _optional(_watched), None),
     )
 
 
@@ -69,6 +71,7 @@ def _target(value: object) -> TargetInfo:
     target = _dict(value)
     names = ("command", "python", "build_id", "executable", "engine", "offsets", "kernel", "machine")
     texts = {name: _get(target, name, _text) for name in names}
+    texts["choice"] = _get(target, "choice", _text, "")
     return TargetInfo(pids=_get(target, "pids", _list_of(_count)), cpus=_get(target, "cpus", _count), **texts)
 
 
@@ -98,7 +101,17 @@ def _overhead(value: object) -> Overhead:
         hits=_get(overhead, "hits", _count),
         ns_per_hit=_get(overhead, "ns_per_hit", _amount),
         share_of_cpu=_get(overhead, "share_of_cpu", _amount),
+        memory_bytes=_get(overhead, "memory_bytes", _count, 0),
+        map_bytes=_get(overhead, "map_bytes", _count, 0),
     )
+
+
+def _watched(value: object) -> Watched:
+    watched = _dict(value)
+    share = _get(watched, "share", _amount)
+    if share > 1:
+        raise Invalid("share: more than 1")
+    return Watched(share=share, slices=_get(watched, "slices", _count))
 
 
 def _process(value: object) -> ProcessCalls:
@@ -130,7 +143,12 @@ def _function(value: object) -> FunctionLatency:
         oldest_open_ns=_get(entry, "oldest_open_ns", _count, 0),
         split=_get(entry, "split", _split, None),
         self_time=_get(entry, "self", _histogram, None),
+        cut=_get(entry, "cut", _count, 0),
+        ages=_get(entry, "ages", _optional(_histogram), None),
     )
+    aged = latency.ages.count if latency.ages else 0
+    if not latency.cut <= aged <= latency.cut + latency.open:
+        raise Invalid("ages: not those of the cut calls and of open ones")
     if _get(entry, "calls", _count) != latency.calls:
         raise Invalid("calls: not returned + raised")
     return latency

@@ -32,6 +32,7 @@ def to_json(recording: Recording) -> Json:
         "overhead": None if overhead is None else asdict(overhead),
         "began_before": recording.began_before,
         "events": dict(recording.events),
+        "watched": None if recording.watched is None else asdict(recording.watched),
         "processes": [{**asdict(each), "calls": each.calls} for each in recording.processes],
     }
 
@@ -56,6 +57,11 @@ def _function(latency: FunctionLatency) -> Json:
         # JSON has no nan: no calls, no percentiles.
         "percentiles_ns": {name: round(value, 1) for name, value in percentiles if isfinite(value)},
     }
+    if latency.ages is not None:
+        bounds = zip(names, latency.at_least_ns().tolist(), strict=True)
+        encoded["at_least_ns"] = {name: round(value, 1) for name, value in bounds if isfinite(value)}
+        encoded["cut"] = latency.cut
+        encoded["ages"] = _histogram(latency.ages)
     if latency.slices:
         intervals = zip(names, latency.intervals_ns(), strict=True)
         encoded["intervals_ns"] = {name: [round(end, 1) for end in ends] for name, ends in intervals if ends}

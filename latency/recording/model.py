@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from uuid import uuid4
 
 from latency.histogram import Floats, Histogram
+from latency.recording import censored
 from latency.recording.parts import intervals_ns
 from latency.recording.split import Split
 
@@ -99,7 +100,7 @@ REMEDY: dict[str, str] = {
 
 @dataclass(frozen=True)
 class TargetInfo:
-    """Whom pylat looked at, on which machine, and by what means."""
+    """Whom pylat looked at, on which machine, and by what means. ``choice``: why by this engine; or ""."""
 
     pids: tuple[int, ...]
     command: str
@@ -111,11 +112,15 @@ class TargetInfo:
     kernel: str
     machine: str
     cpus: int
+    choice: str = ""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. Durations in seconds; None is until interrupted, or never."""
+    """What was asked for. Durations in seconds; None is until interrupted, or never.
+
+    ``max_overhead_pct``: of one CPU; beyond it the probes are away for part of the time. None is without a limit.
+    """
 
     func: tuple[str, ...] = ()
     regex: bool = False
@@ -146,6 +151,8 @@ class FunctionLatency:
         split: where ``wall`` went; None where it was not asked for.
         self_time: of each call the active time outside of the other measured calls of its thread; fewer than ``calls``
             where that is not known of all (greenlets, recursion beyond the table). None where it was not asked for.
+        cut: calls that were running when the probes were taken away for a time. They have no latency.
+        ages: in a measurement in slices, how long the cut calls had run, and the open ones; else None.
     """
 
     function: Function
@@ -160,18 +167,35 @@ class FunctionLatency:
     oldest_open_ns: int = 0
     split: Split | None = None
     self_time: Histogram | None = None
+    cut: int = 0
+    ages: Histogram | None = None
 
     @property
     def calls(self) -> int:
         """Calls that began and ended while pylat watched."""
         return self.returned + self.raised
 
+    @property
+    def longest_ns(self) -> int:
+        """The longest call, or what it took at least where that one was cut; 0 without calls."""
+        return max(self.wall.max_ns, self.ages.max_ns if self.ages else 0)
+
     def percentiles_ns(self, qs: Sequence[float] = PERCENTILES) -> Floats:
-        """Quantiles of ``wall``, nanoseconds; nan without calls."""
-        return self.wall.quantiles(qs)
+        """Quantiles of the latency, nanoseconds; nan without calls, and where too many were cut to tell it."""
+        return self.wall.quantiles(qs) if self.ages is None else censored.quantiles(self.wall, self.ages, qs)[0]
+
+    def at_least_ns(self, qs: Sequence[float] = PERCENTILES) -> Floats:
+        """Where ``percentiles_ns`` cannot tell a quantile for cut calls: what it is at least; else nan."""
+        ages = Histogram.empty() if self.ages is None else self.ages
+        return censored.quantiles(self.wall, ages, qs)[1]
 
     def intervals_ns(self, qs: Sequence[float] = PERCENTILES) -> list[tuple[float, float] | None]:
-        """The 95 % interval of each quantile, or None where it is not known; see ``recording.parts.intervals_ns``."""
+        """The 95 % interval of each quantile, or None where it is not known; see ``recording.parts.intervals_ns``.
+
+        In a measurement in slices they are not known.
+        """
+        if self.ages is not None:
+            return [None] * len(qs)
         return intervals_ns(self.slices, self.wall, qs) or [None] * len(qs)
 
 
@@ -183,11 +207,28 @@ class Overhead:
         hits: how often a probe fired.
         ns_per_hit: measured cost of one, nanoseconds.
         share_of_cpu: of one CPU, over the measurement; 0.002 is 0.2 %.
+        memory_bytes: resident memory of pylat itself; 0 where not known.
+        map_bytes: memory of its BPF maps, in the kernel; 0 where not known.
     """
 
     hits: int
     ns_per_hit: float
     share_of_cpu: float
+    memory_bytes: int = 0
+    map_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A measurement that was made in slices, so as not to cost more than it may.
+
+    Attributes:
+        share: of the time in which the probes were in place, 0 .. 1.
+        slices: how many; between them the target ran as without pylat.
+    """
+
+    share: float
+    slices: int
 
 
 @dataclass(frozen=True)
@@ -217,6 +258,7 @@ class Recording:
         processes: of each process, where several were followed.
         began_before: calls that were already running when pylat attached, seen to end; they have no latency.
         events: further counters of the engine by name, for ``-v``.
+        watched: how much of the time; None for all of it.
     """
 
     target: TargetInfo
@@ -229,6 +271,7 @@ class Recording:
     began_before: int = 0
     events: Mapping[str, int] = field(default_factory=dict)
     processes: tuple[ProcessCalls, ...] = ()
+    watched: Watched | None = None
     id: str = field(default_factory=lambda: uuid4().hex)
     started_at: datetime = field(default_factory=_now)
 

@@ -296,5 +296,10 @@ def _gates_of(function: Function, gates: Sequence[Gate]) -> dict[str, Gate]:
 
 def _urgency(compared: Compared) -> tuple[int, float]:
     worst = compared.verdict
-    shifts = [abs(log1p(change.shift)) for change in compared.changes if change.gate and change.verdict is worst]
+    shifts = [
+        # From years to nothing is -1, rounded.
+        abs(log1p(max(change.shift, -1 + 2**-53)))
+        for change in compared.changes
+        if change.gate and change.verdict is worst
+    ]
     return ORDER[worst], -max(shifts, default=0.0)

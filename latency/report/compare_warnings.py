@@ -42,6 +42,12 @@ def warnings(base: Side, head: Side, max_loss: float) -> Iterator[str]:
             "a machine that drifts looks like a change; use pylat bench"
         )
     for name, side in (("base", base), ("head", head)):
+        sliced = sum(run.run.watched is not None for run in side.runs)
+        if sliced:
+            yield (
+                f"{name} was watched in slices in {sliced} of {len(side.runs)} runs, where long calls are seen less "
+                "often than short ones: measure with --max-overhead none"
+            )
         losses = [run.loss_share for run in side.runs]
         if max(losses) > max_loss:
             many = sum(share > max_loss for share in losses)

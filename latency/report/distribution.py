@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import numpy as np
 
 from latency.histogram import Histogram
 from latency.recording import PERCENTILES, FunctionLatency, percentile_name
 from latency.report.layout import Line, table
-from latency.report.units import bar, count, duration, error
+from latency.report.units import bar, count, duration, error, estimate
 
 MARKED = (0.5, 0.9, 0.99)
 """Quantiles named beside their row of the histogram."""
@@ -20,7 +22,7 @@ def percentiles(histogram: Histogram, unit: str | None, width: int) -> list[Line
 
 def percentiles_with_errors(latency: FunctionLatency, unit: str | None, width: int) -> list[Line]:
     """The same of ``wall``, with error bars where the measurement knows them."""
-    rows = [_heads(), _values(latency.wall, unit)]
+    rows = [_heads(), _values(latency.wall, unit) if latency.ages is None else _values_of_cut(latency, unit)]
     intervals = latency.intervals_ns()
     if any(intervals):
         values = latency.percentiles_ns()
@@ -35,6 +37,13 @@ def _heads() -> list[str]:
 def _values(histogram: Histogram, unit: str | None) -> list[str]:
     longest = histogram.max_ns if len(histogram.counts) else float("nan")
     return [duration(value, unit) for value in (*histogram.quantiles(PERCENTILES).tolist(), longest)]
+
+
+def _values_of_cut(latency: FunctionLatency, unit: str | None) -> list[str]:
+    """Where calls were cut: the estimates, and what a percentile is at least."""
+    pairs = zip(latency.percentiles_ns().tolist(), latency.at_least_ns().tolist(), strict=True)
+    longest = float(latency.wall.max_ns) if latency.ages is None or not latency.ages.count else nan
+    return [*(estimate(value, least, unit) for value, least in pairs), estimate(longest, latency.longest_ns, unit)]
 
 
 def log2_rows(histogram: Histogram, unit: str | None, width: int) -> list[Line]:

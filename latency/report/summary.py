@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from latency.recording import FunctionLatency
 from latency.report.layout import Line
 from latency.report.names import escape
-from latency.report.units import count, duration
+from latency.report.units import count, duration, estimate
 
 _HEADS = ("calls", "raised", "mean", "p50", "p90", "p99", "max", "total")
+_SHOWN = (0.5, 0.9, 0.99)
 
 
 def busy_ns(latency: FunctionLatency) -> int:
@@ -57,6 +58,8 @@ def _numbers(cells: Sequence[str], wide: Sequence[int], kept: Sequence[int], sty
 
 
 def _cells(latency: FunctionLatency, unit: str | None) -> list[str]:
-    times = [latency.wall.mean_ns, *latency.percentiles_ns((0.5, 0.9, 0.99)).tolist()]
-    times += [latency.wall.max_ns, busy_ns(latency)] if latency.calls else [float("nan")] * 2
-    return [count(latency.calls), count(latency.raised), *(duration(ns, unit) for ns in times)]
+    longest = [latency.wall.max_ns, busy_ns(latency)] if latency.calls else [float("nan")] * 2
+    values, least = (each(_SHOWN).tolist() for each in (latency.percentiles_ns, latency.at_least_ns))
+    percentiles = [estimate(*pair, unit) for pair in zip(values, least, strict=True)]
+    mean, *ends = (duration(ns, unit) for ns in (latency.wall.mean_ns, *longest))
+    return [count(latency.calls), count(latency.raised), mean, *percentiles, *ends]

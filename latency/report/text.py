@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta, timezone
 
-from latency.recording import REMEDY, FunctionLatency, Recording
+from latency.recording import REMEDY, FunctionLatency, Recording, Watched
 from latency.report.distribution import log2_rows, percentiles, percentiles_with_errors
 from latency.report.layout import Line, flow, to_text, wrap
 from latency.report.markers import event_line, full_ones, is_event, is_marker, tables
@@ -62,7 +62,7 @@ def _lines(recording: Recording, unit: str | None, width: int, top: int, timesta
     if len(functions) == 1 and is_event(functions[0]):
         yield Line(event_line(functions[0], recording.duration_s))
     elif len(functions) == 1:
-        yield from _function(functions[0], recording.duration_s, unit, width)
+        yield from _function(functions[0], _watched_s(recording), unit, width)
     elif functions and all(map(is_marker, functions)):
         yield Line("")
         yield from tables(recording, unit, width, top)
@@ -89,7 +89,7 @@ def _in_full(
         for each in by_time(functions)[:top]:
             yield Line("")
             yield place(each, width)
-            yield from _function(each, recording.duration_s, unit, width)
+            yield from _function(each, _watched_s(recording), unit, width)
 
 
 def _ended(recording: Recording) -> str:
@@ -110,6 +110,10 @@ def _seconds(value: float) -> str:
     return f"{number(value)} s"
 
 
+def _watched_s(recording: Recording) -> float:
+    return recording.duration_s * (recording.watched.share if recording.watched else 1.0)
+
+
 def _calls_in(calls: int, duration_s: float) -> str:
     return f"{plural(calls, 'call')} in {_seconds(duration_s)}"
 
@@ -117,15 +121,26 @@ def _calls_in(calls: int, duration_s: float) -> str:
 def _function(latency: FunctionLatency, duration_s: float, unit: str | None, width: int) -> Iterator[Line]:
     wall, active = latency.wall, latency.active
     if latency.calls:
-        rate = f"({number(latency.calls / duration_s)}/s)" if duration_s > 0 else ""
+        began = latency.calls if latency.ages is None else latency.calls + latency.cut + latency.open
+        rate = f"({number(began / duration_s)}/s)" if duration_s > 0 else ""
         numbers = [f"calls {count(latency.calls)}  {rate}".rstrip(), f"raised {count(latency.raised)}"]
-        numbers += [f"mean {duration(wall.mean_ns, unit)}", f"total {duration(wall.sum_ns, unit)}"]
+        ended = "" if latency.ages is None else " of those that ended"
+        numbers += [f"mean {duration(wall.mean_ns, unit)}{ended}", f"total {duration(wall.sum_ns, unit)}"]
         yield from flow(numbers, width)
     else:
         yield Line(_calls_in(0, duration_s), style="yellow")
     yield from _unfinished(latency, width)
+    if latency.cut:
+        text = f"cut: {plural(latency.cut, 'call')} still running when the probes were taken away for a time"
+        yield from wrap(f"{text}, after up to {duration(latency.ages.max_ns if latency.ages else 0)}", width)
     if not latency.calls:
         return
+    if latency.ages is not None:
+        yield from wrap(
+            f"percentiles by Kaplan-Meier from {count(latency.calls)} complete calls and "
+            f"{count(latency.ages.count)} cut or open ones",
+            width,
+        )
     yield Line("")
     if active is None:
         yield from percentiles_with_errors(latency, unit, width)
@@ -184,13 +199,29 @@ def _footer(recording: Recording, width: int) -> Iterator[Line]:
             yield from wrap(f"lost {count(number_lost)} {escape(reason, 40)}: {remedy}", width, style="red")
     if len(recording.processes) > 1:
         yield from wrap(_by_process(recording), width)
+    if recording.watched is not None:
+        yield from wrap(_share(recording, recording.watched), width)
     if recording.began_before:
-        began = f"{plural(recording.began_before, 'call')} began before pylat attached, so not measured"
+        when = "pylat attached" if recording.watched is None else "a slice began"
+        began = f"{plural(recording.began_before, 'call')} began before {when}, so not measured"
         yield from wrap(began, width)
     for blind_spot in recording.blind_spots:
         yield from wrap(f"not seen: {escape(blind_spot, 400)}", width)
+    if target.choice:
+        yield from wrap(f"chosen: {escape(target.choice, 400)}", width)
     if recording.overhead is not None:
         hits, each = count(recording.overhead.hits), duration(recording.overhead.ns_per_hit)
-        yield from wrap(
-            f"pylat cost: {hits} hits × {each} = {percent(recording.overhead.share_of_cpu)} of one CPU", width
-        )
+        cost = f"pylat cost: {hits} hits × {each} = {percent(recording.overhead.share_of_cpu)} of one CPU"
+        if recording.overhead.memory_bytes:
+            sizes = recording.overhead.memory_bytes, recording.overhead.map_bytes
+            own, maps = (f"{number(size / 1e6)} MB" for size in sizes)
+            cost += f"; pylat's memory {own}, its BPF maps {maps}"
+        yield from wrap(cost, width)
+
+
+def _share(recording: Recording, watched: Watched) -> str:
+    """``watched 23 % of the time, in 12 slices, to stay under 5 % of one CPU: counts are as seen``."""
+    limit = recording.options.max_overhead_pct
+    why = f" to stay under {limit:g} % of one CPU" if limit is not None else ""
+    text = f"watched {percent(watched.share)} of the time, in {plural(watched.slices, 'slice')},{why}"
+    return f"{text}: counts are as seen, rates those of the time watched"

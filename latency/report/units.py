@@ -18,6 +18,11 @@ def duration(ns: float, unit: str | None = None) -> str:
     return f"{number(ns / UNITS_NS[unit])} {_SYMBOLS[unit]}"
 
 
+def estimate(ns: float, at_least_ns: float, unit: str | None = None) -> str:
+    """:func:`duration`, or ``≥ 81.3 ms`` where only what it is at least is known (``ns`` is nan)."""
+    return f"≥ {duration(at_least_ns, unit)}" if not isfinite(ns) and isfinite(at_least_ns) else duration(ns, unit)
+
+
 def number(value: float) -> str:
     """Three significant digits, or all of the whole part: ``0.00123``, ``1.01``, ``30,251``; huge ``3.02e+10``."""
     if value == 0:

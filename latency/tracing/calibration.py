@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class HitCost:
 def hit_cost(program: Program, plan: SitePlan, offsets: Offsets) -> HitCost | None:
     """Measure it; about 10 ms and the time to attach. None where the kernel does not let pylat probe itself.
 
-    The program must be detached from the target and read already: its tables are used, and its counters move.
+    Nothing may be attached to the target. The program's counters move; its tables are afterwards as they were.
     """
     exit_role = Role.EXIT if any(plan.of(Role.EXIT)) else Role.RETURN
     frame = ctypes.create_string_buffer(_STRUCT_BYTES)
@@ -82,6 +83,9 @@ def _measure(program: Program, memory: mmap.mmap, fd: int, sites: dict[Role, int
     bare_ns = timed(run)
     key, function = np.zeros(1, wire.FUNCTION_KEY), np.zeros(1, wire.FUNCTION)
     key["code"] = code
+    slot = program.capacity.slots - 1  # the last that a function would get
+    function["slot"], function["active_slot"] = slot, wire.NO_SLOT
+    kept = program.statistics[slot].copy()
     costs = []
     with program.attached_to_self(f"/proc/self/fd/{fd}", sites):
         program.config["enabled"] = 1
@@ -91,6 +95,9 @@ def _measure(program: Program, memory: mmap.mmap, fd: int, sites: dict[Role, int
             run()
             costs.append((timed(run) - bare_ns) / (2 * CALLS))
         program.config["enabled"] = 0
+    program.functions.delete(key)
+    program.threads.delete(np.array([threading.get_native_id()], "<u4"))
+    program.statistics[slot : slot + 1] = kept
     del run, pointer
     return HitCost(wanted_ns=max(costs[0], 0.0), unwanted_ns=max(costs[1], 0.0))
 

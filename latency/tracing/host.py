@@ -72,6 +72,12 @@ def require_first_pid_namespace(*, proc: Path = Path("/proc")) -> None:
         raise HostError("--children does not work inside a PID namespace (a container)", "run pylat on the host")
 
 
+def resident_bytes(*, proc: Path = Path("/proc")) -> int:
+    """The memory of pylat's own process that is in use now."""
+    pages = int((proc / "self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def _machine(machine: str) -> Check:
     if machine == "x86_64":
         return Check("machine", True, machine)

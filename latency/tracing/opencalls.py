@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -26,15 +26,23 @@ class OpenCall(NamedTuple):
 
 @dataclass
 class OpenCalls:
-    """The open calls of one slot: how many, and when the oldest began (CLOCK_MONOTONIC, nanoseconds)."""
+    """The open calls of one slot: since when each (CLOCK_MONOTONIC, nanoseconds)."""
 
-    count: int = 0
-    oldest_ns: int = 0
+    starts_ns: list[int] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self.starts_ns)
+
+    @property
+    def oldest_ns(self) -> int:
+        """When the oldest began."""
+        return min(self.starts_ns, default=0)
 
     def add(self, start_ns: int) -> None:
         """One more."""
-        self.oldest_ns = min(self.oldest_ns or start_ns, start_ns)
-        self.count += 1
+        self.starts_ns.append(start_ns)
 
 
 def open_calls(program: Program) -> set[OpenCall]:

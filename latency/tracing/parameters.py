@@ -77,6 +77,7 @@ def cflags(
     children: bool = False,
     by_name: bool = False,
     by_module: bool = False,
+    slices: bool = False,
     task_tgid: int = 0,
     further: Mapping[str, int] | None = None,
 ) -> list[str]:
@@ -87,6 +88,7 @@ def cflags(
         children: follow forks, with probes in every process that maps the file and a filter in BPF.
         by_name: code objects that are met while running are first asked for their bare name, in the kernel.
         by_module: of each of these the module is asked too, in the kernel.
+        slices: the probes may be away for part of the time.
         task_tgid: offset of ``tgid`` in the kernel's ``task_struct``; needed for ``children``.
         further: of what is only there when it is asked for (``splitting.Splitting.flags``).
 
@@ -133,6 +135,7 @@ def cflags(
         "CODE_NAME": offsets["code.qualname" if "code.qualname" in offsets else "code.name"],
         "CODE_FILENAME": offsets["code.filename"],
         "BY_NAME": int(by_name),
+        "SLICES": int(slices),
         "CODE_BARE_NAME": offsets["code.name"],
         "UNICODE_LENGTH": offsets["unicode.length"],
         "UNICODE_STATE": offsets["unicode.state"],

@@ -73,9 +73,11 @@ class Program:
     ) -> None:
         self.capacity = capacity
         self._plan = plan
+        self._follows = children
         self._object = made
         self._descriptors: list[int] = []
         self._links: list[int] = []
+        self._lasting: list[int] = []  # of sites that see no calls
         self._tracepoints = _tracepoints(children=children, splitting=splitting)
         self._tracepoint_links: list[int] = []
         self._multi = attachment != "perf"
@@ -90,6 +92,7 @@ class Program:
         self.threads = Map(self._maps["threads"], _U32, splitting.structs["pylat_thread"])
         self.suspended = Map(self._maps["suspended"], wire.FRAME_KEY, splitting.structs["pylat_suspended"])
         self.processes = Map(self._maps["processes"], _U32, wire.PROCESS)
+        self._closing = Map(self._maps["closing"], wire.FRAME_KEY, _U32)
         self._counters = Map(self._maps["counters"], _U32, wire.COUNTERS)
         self._free_slots = Map(self._maps["free_slots"], _U32, _U32)
         self._events = RingBuffer(self._maps["events"], capacity.event_bytes)
@@ -187,19 +190,58 @@ class Program:
         """
         links: list[int] = []
         try:
+            if self._follows:
+                self.follow(os.getpid(), 0)
             for role, offset in sites.items():
-                fd = self._functions[programs(self._plan)[role]]
+                name = programs(self._plan)[role]
                 if self._multi:
-                    links.append(kernel.attach_uprobes(fd, path, [offset], [0], os.getpid()))
-                else:
-                    links.append(kernel.attach_uprobe(fd, path, offset, 0, os.getpid()))
+                    try:
+                        links.append(kernel.attach_uprobes(self._functions[name], path, [offset], [0], os.getpid()))
+                        continue
+                    except OSError:
+                        if not self._may_fall_back or links:
+                            raise
+                    self._without_multi()
+                links.append(kernel.attach_uprobe(self._functions[name], path, offset, 0, os.getpid()))
             yield
         finally:
             self._close(links)
+            if self._follows:
+                self.processes.delete(np.array([os.getpid()], _U32))
 
     def detach(self) -> None:
         """Take the probes away. The maps stay readable."""
+        self._links += self._lasting
+        self._lasting.clear()
         self._close(self._links)
+
+    def pause(self) -> None:
+        """Take away all probes that calls pass, until ``resume``; no program runs any more when this returns.
+
+        The one on the deallocation of code objects stays, so that what is known of the target's functions stays true.
+        """
+        self._close(self._links)
+
+    def resume(self, path: str, pid: int) -> None:
+        """Place them again, as ``attach`` did. Raises AttachError."""
+        try:
+            self._attach_sites(path, pid, [role for role in programs(self._plan) if role is not Role.CODE_DEALLOC])
+        except OSError as error:
+            self.pause()
+            raise AttachError(
+                f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
+            ) from error
+
+    def forget_calls(self) -> None:
+        """Empty the tables of open and suspended calls: their ends will not be seen."""
+        for table in (self.threads, self.suspended, self._closing):
+            for key in list(table.keys()):
+                table.delete(key)
+
+    @property
+    def map_bytes(self) -> int:
+        """Memory of the maps, in the kernel."""
+        return sum(map(kernel.map_bytes, self._maps.values()))
 
     def stop_following(self) -> None:
         """Until now the open calls of a thread that ends were dropped and counted; from now on they stay."""
@@ -260,21 +302,27 @@ class Program:
         except OSError as error:
             raise _explained(error) from error
 
-    def _attach_sites(self, path: str, pid: int) -> None:
-        for role, name in programs(self._plan).items():
+    def _attach_sites(self, path: str, pid: int, roles: Iterable[Role] | None = None) -> None:
+        names = programs(self._plan)
+        for role in names if roles is None else roles:
+            name = names[role]
+            links = self._lasting if role is Role.CODE_DEALLOC else self._links
             if self._multi:
                 try:
-                    self._links.append(self._attach_multi(role, name, path, pid))
+                    links.append(self._attach_multi(role, name, path, pid))
                     continue
                 except OSError:
-                    if not self._may_fall_back or self._links:
+                    if not self._may_fall_back or self._links or self._lasting:
                         raise
-                # Linux before 6.6 loads such a program, but knows no such link.
-                self._multi = False
-                self._functions = self._load()
+                self._without_multi()
             for site in self._plan.of(role):
                 fd = self._functions[name]
-                self._links.append(kernel.attach_uprobe(fd, path, site.offset, site.semaphore_offset, pid))
+                links.append(kernel.attach_uprobe(fd, path, site.offset, site.semaphore_offset, pid))
+
+    def _without_multi(self) -> None:
+        """Linux before 6.6 loads such a program, but knows no such link."""
+        self._multi = False
+        self._functions = self._load()
 
     def _attach_multi(self, role: Role, name: str, path: str, pid: int) -> int:
         sites = list(self._plan.of(role))

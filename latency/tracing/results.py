@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from latency.histogram import Histogram
-from latency.recording import FunctionLatency
+from latency.recording import Function, FunctionLatency
 from latency.tracing.opencalls import OpenCalls
 from latency.tracing.reading import Counted, Reading, Slices
+from latency.tracing.watched import ages
 
 
 def latencies(
@@ -17,6 +18,7 @@ def latencies(
     slices: Slices | None = None,
     earlier: Reading | None = None,
     empty: bool = True,
+    cut: Mapping[Function, Histogram] | None = None,
 ) -> tuple[FunctionLatency, ...]:
     """What was seen of each wanted function, the busiest first.
 
@@ -25,13 +27,18 @@ def latencies(
         slices: for error bars.
         earlier: count only what came after this reading.
         empty: keep functions without a call.
+        cut: in a measurement in slices, the ages of the calls that the slices' ends cut.
     """
     found = []
-    for function, counted in reading.functions.items():
+    # One whose calls were all cut may have nothing in the statistics.
+    everything = {**dict.fromkeys(cut or (), Counted()), **reading.functions}
+    for function, counted in everything.items():
         before = earlier.functions.get(function, Counted()) if earlier else Counted()
         divided = counted.divided.since(before.divided)
         of_open = [opens[slot] for slot in counted.slots if slot in opens]
         wall = counted.wall.subtract(before.wall)
+        cut_ages = Histogram.empty() if cut is None else cut.get(function, Histogram.empty())
+        open_ages = (ages(each.starts_ns, reading.at_ns) for each in of_open)
         latency = FunctionLatency(
             function=function,
             returned=counted.returned - before.returned,
@@ -45,7 +52,9 @@ def latencies(
             split=divided.split,
             self_time=divided.self_time,
             oldest_open_ns=max((reading.at_ns - each.oldest_ns for each in of_open), default=0),
+            cut=cut_ages.count,
+            ages=None if cut is None else cut_ages.merge(*open_ages),
         )
-        if empty or latency.calls or latency.open or latency.abandoned:
+        if empty or latency.calls or latency.open or latency.abandoned or latency.cut:
             found.append(latency)
     return tuple(sorted(found, key=lambda each: each.wall.sum_ns, reverse=True))

@@ -7,6 +7,7 @@ end:     disable; detach; read the tables
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -16,14 +17,16 @@ from latency.cache import Cache
 from latency.cpython.functions import LiveFunction, live_functions
 from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.patterns import Matcher, nearest
-from latency.errors import CompileError, NoFunctionMatches, TargetError
+from latency.errors import AttachError, CompileError, NoFunctionMatches, TargetError
+from latency.histogram import Histogram
 from latency.recording import Losses, Options, Overhead, ProcessCalls, Recording
 from latency.target.process import Process
 from latency.tracing import opencalls, wire
 from latency.tracing.btf import member_offset
 from latency.tracing.calibration import HitCost, hit_cost
+from latency.tracing.choice import Look
 from latency.tracing.compiler import kept_or_compiled
-from latency.tracing.host import require_first_pid_namespace
+from latency.tracing.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.parameters import Capacity, cflags
 from latency.tracing.program import Program, needed, sizes_agree
 from latency.tracing.reading import Reading, Slices
@@ -31,6 +34,8 @@ from latency.tracing.results import latencies
 from latency.tracing.spaces import Space, Spaces
 from latency.tracing.splitting import GREENLETS, Splitting, has_greenlets
 from latency.tracing.table import FunctionTable
+from latency.tracing.throttle import Throttle
+from latency.tracing.watched import SlicesWatched, WatchedUntil
 
 __all__ = ["Session", "Stopwatch", "Target"]
 
@@ -58,6 +63,7 @@ class Session:
 
     Attributes:
         spaces: who is followed.
+        hit_cost: what one hit costs here, once it is known.
         unseen: what this session did not see, one line each, beside the plan's blind spots.
         strangers: PIDs of followed processes that run another program since, which may be a CPython of another build.
 
@@ -76,7 +82,12 @@ class Session:
         self._slices = Slices()
         self._first: Reading | None = None
         self._last: Reading | None = None
-        self._hit_cost: HitCost | None = None
+        self.hit_cost: HitCost | None = None
+        self._memory_bytes = self._map_bytes = 0
+        self._throttle: Throttle | None = None
+        self._watched = SlicesWatched()
+        self._last_watched: WatchedUntil | None = None
+        self._vanished = 0  # calls whose end was missed
         self._started_at = datetime.now(timezone.utc)
         self._info = target.info()  # now, while it lives
         if options.children:
@@ -115,10 +126,11 @@ class Session:
     def start(self) -> None:
         """Place the probes and begin. Raises AttachError, TargetGone."""
         program = self.program
+        if self.options.max_overhead_pct is not None:
+            self.calibrate()
         with self.target.stopwatch.step("attach"):
             self.target.process.check()
-            pid = 0 if self.options.children else self.target.process.pid
-            program.attach(f"/proc/self/fd/{self.target.build.fd}", pid)
+            program.attach(*self._place())
             if self.options.children:
                 for space in self.spaces.values():
                     program.follow(space.pid, space.number)
@@ -133,6 +145,35 @@ class Session:
         config["generator_exit_type"] = self.target.process.u64(self.target.build.address("PyExc_GeneratorExit"))
         self._first = Reading.take(program, self.table, time.monotonic_ns())
         program.config["enabled"] = 1
+        self._watched.begin(time.monotonic_ns())
+        if self.options.max_overhead_pct is not None and self.hit_cost is not None:
+            self._throttle = Throttle(self.options.max_overhead_pct / 100, time.monotonic())
+
+    def calibrate(self) -> HitCost | None:
+        """What a hit costs on this machine; before the session is started. None where it cannot be measured."""
+        if self.hit_cost is None:
+            with self.target.stopwatch.step("calibrate"):
+                self.hit_cost = hit_cost(self.program, self.target.plan, self.target.offsets)
+        return self.hit_cost
+
+    def look(self) -> Look:
+        """What has been counted since the start, for the choice of an engine."""
+        assert self._first is not None
+        now_ns = time.monotonic_ns()
+        reading = Reading.take(self.program, self.table, now_ns)
+        since = self._first.counters
+        counters = {name: count - since[name] for name, count in reading.counters.items()}
+        opens = opencalls.open_calls(self.program)
+        walls = [counted.wall for counted in reading.functions.values()]
+        return Look(
+            seconds=(now_ns - self._first.at_ns) / 1e9,
+            hits=counters["hits"],
+            entries=counters["entries"],
+            wanted_hits=counters["entries"] + counters["matched"],
+            wall=Histogram.empty().merge(*walls),
+            open_ns=tuple(now_ns - call.start_ns for call in opens),
+            functions=len(reading.functions),
+        )
 
     def poll(self) -> str:
         """Take in what has happened since; call it several times a second.
@@ -144,7 +185,11 @@ class Session:
         given = self.table.give_back(self.program, lambda: {call.slot for call in opencalls.open_calls(self.program)})
         self._slices.give_back(given)
         ends = [space.look() for space in self.spaces.values()]
-        return "" if "" in ends else ends[0]
+        if "" not in ends:
+            return ends[0]
+        if self._throttle:
+            self._keep_limit(self._throttle)
+        return ""
 
     def end_slice(self) -> None:
         """One more of the equal parts of the measurement is over: the error bars are made of these."""
@@ -154,21 +199,26 @@ class Session:
         """What came since the last interval. The open calls are not told."""
         reading = Reading.take(self.program, self.table, time.monotonic_ns())
         earlier, self._last = self._last or self._first, reading
-        return self._recording(reading, earlier, {}, 0, slices=None)
+        watched = self._watched.until(reading.at_ns)
+        before, self._last_watched = self._last_watched, watched
+        return self._recording(reading, earlier, {}, 0, watched.since(before) if before else watched, slices=None)
 
     def stop(self) -> Recording:
         """End the measurement: disable, detach, read."""
-        program, target = self.program, self.target
-        stale = opencalls.stale_calls(program, self.spaces, target.offsets)
-        program.config["enabled"] = 0
+        program = self.program
+        stale = opencalls.stale_calls(program, self.spaces, self.target.offsets)
         ended_ns = time.monotonic_ns()
+        program.config["enabled"] = 0
         program.detach()
         self._take_events()
         reading = Reading.take(program, self.table, ended_ns)
         opens = opencalls.by_slot(opencalls.open_calls(program) - stale)
         program.stop_following()
-        self._hit_cost = hit_cost(program, target.plan, target.offsets)
-        return self._recording(reading, self._first, opens, len(stale), slices=self._slices)
+        self._memory_bytes, self._map_bytes = resident_bytes(), program.map_bytes
+        self.calibrate()
+        watched = self._watched.until(ended_ns)
+        self._vanished += len(stale)
+        return self._recording(reading, self._first, opens, self._vanished, watched, slices=self._slices)
 
     def close(self) -> None:
         """Take everything away."""
@@ -179,6 +229,53 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+    # -- within a limit ---------------------------------------------------------------------------
+
+    def _keep_limit(self, throttle: Throttle) -> None:
+        assert self._first is not None
+        counters = self.program.counters()
+        cost_s = self._cost_ns({name: count - self._first.counters[name] for name, count in counters.items()}) / 1e9
+        before, watching = throttle.watching, throttle.step(time.monotonic(), cost_s)
+        if before and not watching:
+            self.pause()
+        elif watching and not before:
+            self.resume()
+
+    def pause(self) -> None:
+        """Take the probes away for a time. The calls that are open are cut: they are counted, with their age."""
+        program = self.program
+        stale = opencalls.stale_calls(program, self.spaces, self.target.offsets)
+        # The time is taken first: what is in the tables afterwards was running then, or had not begun.
+        ended_ns = time.monotonic_ns()
+        program.config["enabled"] = 0
+        program.config["sliced"] = 1
+        program.pause()
+        self._take_events()
+        cut: dict[int, list[int]] = {}
+        for call in opencalls.open_calls(program) - stale:
+            cut.setdefault(call.slot, []).append(call.start_ns)
+        self._vanished += len(stale)
+        program.forget_calls()
+        rows = program.statistics
+        owners = {slot: self.table.owner(slot, rows[slot].copy()) for slot in cut}
+        wanted = [(owners[slot][0], starts_ns) for slot, starts_ns in cut.items() if owners[slot][1]]
+        self._watched.end(ended_ns, wanted)
+
+    def resume(self) -> None:
+        """Place them again, and go on. Raises AttachError, TargetGone."""
+        try:
+            self.program.resume(*self._place())
+        except AttachError:
+            self.target.process.check()  # it may just have ended: the next poll says so
+            raise
+        self.program.config["enabled"] = 1
+        self._watched.begin(time.monotonic_ns())
+
+    def _place(self) -> tuple[str, int]:
+        """The file that is probed, and the process in which; 0 for all."""
+        pid = 0 if self.options.children else self.target.process.pid
+        return f"/proc/self/fd/{self.target.build.fd}", pid
 
     # -- who is followed -------------------------------------------------------------------------
 
@@ -302,6 +399,7 @@ class Session:
                 children=options.children,
                 by_name=self._names is not None,
                 by_module=self._by_module,
+                slices=options.max_overhead_pct is not None,
                 task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
                 further=self._splitting.flags(),
             )
@@ -329,11 +427,20 @@ class Session:
         earlier: Reading | None,
         opens: dict[int, opencalls.OpenCalls],
         vanished: int,
+        watched: WatchedUntil,
         *,
         slices: Slices | None,
     ) -> Recording:
-        functions = latencies(reading, opens=opens, slices=slices, earlier=earlier, empty=bool(self.options.func))
-        unnamed = reading.unnamed - (earlier.unnamed if earlier else 0)
+        sliced = bool(self.program.config["sliced"][0])
+        functions = latencies(
+            reading,
+            opens=opens,
+            slices=slices,
+            earlier=earlier,
+            empty=bool(self.options.func),
+            cut=watched.ages if sliced else None,
+        )
+        unnamed = reading.unnamed - (earlier.unnamed if earlier else 0) + watched.unnamed
         since = earlier.counters if earlier else {}
         counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
         losses = {name: counters.pop(name) for name in wire.LOSSES}
@@ -341,7 +448,7 @@ class Session:
         losses["thread_ended"] += reading.cut - (earlier.cut if earlier else 0)
         duration_s = (reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9
         return Recording(
-            target=self._info,
+            target=replace(self._info, choice=self.target.choice),
             duration_s=duration_s,
             functions=functions,
             options=self.options,
@@ -352,6 +459,7 @@ class Session:
             events=counters,
             started_at=self._started_at,
             processes=self._processes(reading) if self.options.children else (),
+            watched=watched.share(duration_s) if sliced else None,
         )
 
     def _processes(self, reading: Reading) -> tuple[ProcessCalls, ...]:
@@ -371,10 +479,21 @@ class Session:
     def _overhead(self, counters: dict[str, int], duration_s: float) -> Overhead | None:
         """What the probes took from the target, from the number of hits and the cost of one."""
         hits = counters["hits"]
-        if self._hit_cost is None or not hits or duration_s <= 0:
+        if self.hit_cost is None or not hits or duration_s <= 0:
             return None
-        total_ns = self._hit_cost.total_ns(hits, counters["entries"] + counters["matched"])
-        return Overhead(hits=hits, ns_per_hit=total_ns / hits, share_of_cpu=total_ns / 1e9 / duration_s)
+        total_ns = self._cost_ns(counters)
+        return Overhead(
+            hits=hits,
+            ns_per_hit=total_ns / hits,
+            share_of_cpu=total_ns / 1e9 / duration_s,
+            memory_bytes=self._memory_bytes,
+            map_bytes=self._map_bytes,
+        )
+
+    def _cost_ns(self, counters: Mapping[str, int]) -> float:
+        if self.hit_cost is None:
+            return 0.0
+        return self.hit_cost.total_ns(counters["hits"], counters["entries"] + counters["matched"])
 
 
 def _nothing_matches(matcher: Matcher, spaces: Spaces) -> NoFunctionMatches:

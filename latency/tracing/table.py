@@ -148,6 +148,10 @@ class FunctionTable:
             value["flags"] = wire.WANTED | (wire.SUSPENDS if function.kind != "function" else 0)
         self._decide(program, slot, key, value)
 
+    def owner(self, slot: int, row: np.void) -> tuple[Function | None, bool]:
+        """:meth:`function_of`, from the slot's record of ``wire.STATISTICS``."""
+        return self.function_of(slot, int(row["space"]), int(row["code"]), dead=bool(row["flags"] & wire.DEAD))
+
     def function_of(self, slot: int, space: int, code: int, *, dead: bool) -> tuple[Function | None, bool]:
         """(the function of a slot or None if its name is not known, whether it is wanted).
 
@@ -199,8 +203,7 @@ class FunctionTable:
         ready -= in_use()
         for slot in ready:
             row = statistics[slot].copy()
-            dead = bool(row["flags"] & wire.DEAD)
-            function, wanted = self.function_of(slot, int(row["space"]), int(row["code"]), dead=dead)
+            function, wanted = self.owner(slot, row)
             if wanted:
                 self._retire(function, row)
                 if function is not None and not row["flags"] & wire.ACTIVE:

@@ -19,10 +19,13 @@ from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_a
 from latency.errors import AttachError, NoFunctionMatches, UsageError
 from latency.recording import Function, Losses, Options, Overhead, Recording
 from latency.tracing import wire
+from latency.tracing.host import resident_bytes
 from latency.tracing.opencalls import OpenCalls
 from latency.tracing.reading import Counted, Reading, Slices
 from latency.tracing.results import latencies
+from latency.tracing.watch_limit import WatchLimit
 from latency.tracing.watch_program import WatchProgram, compile_watch
+from latency.tracing.watched import WatchedUntil
 
 
 class WatchSession:
@@ -63,6 +66,9 @@ class WatchSession:
                 made = compiling.result()
         with target.stopwatch.step("load"):
             self.program = WatchProgram(made, self._plan, threads=len(target.process.threads()))
+        self.limit = WatchLimit(target, self.program, self.functions)
+        self._last_watched: WatchedUntil | None = None
+        self._memory_bytes = self._map_bytes = 0
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -84,12 +90,17 @@ class WatchSession:
         self._started_at = datetime.now(timezone.utc)
         self._first = self._read(time.monotonic_ns())
         program.config["enabled"] = 1
+        self.limit.begin(self.options.max_overhead_pct)
 
     def poll(self) -> str:
         """``""``, or why the target cannot be measured any longer: ``"exited"`` or ``"exec"``."""
         if not self.target.process.alive():
             return "exited"
-        return "exec" if self.target.process.image_identity() != self._image else ""
+        if self.target.process.image_identity() != self._image:
+            return "exec"
+        if self._first is not None:
+            self.limit.keep((self.program.counters()["hits"] - self._first.counters["hits"]) * self._trap_ns / 1e9)
+        return ""
 
     def end_slice(self) -> None:
         """One more of the equal parts of the measurement is over."""
@@ -99,7 +110,9 @@ class WatchSession:
         """What came since the last interval. The open calls are not told."""
         reading = self._read(time.monotonic_ns())
         earlier, self._last = self._last or self._first, reading
-        return self._recording(reading, earlier, {}, None)
+        watched = self.limit.slices.until(reading.at_ns)
+        before, self._last_watched = self._last_watched, watched
+        return self._recording(reading, earlier, {}, None, watched=watched.since(before) if before else watched)
 
     def stop(self) -> Recording:
         """End the measurement: disable, detach, read."""
@@ -108,7 +121,15 @@ class WatchSession:
         opens, unseen = self._open_calls()
         self._count_closed(opens)
         self.program.detach()
-        return self._recording(self._read(ended_ns), self._first, opens, self._slices, unseen=unseen)
+        self._memory_bytes, self._map_bytes = resident_bytes(), self.program.map_bytes
+        return self._recording(
+            self._read(ended_ns),
+            self._first,
+            opens,
+            self._slices,
+            unseen=unseen + self.limit.vanished,
+            watched=self.limit.slices.until(ended_ns),
+        )
 
     def close(self) -> None:
         """Take everything away."""
@@ -186,6 +207,7 @@ class WatchSession:
         slices: Slices | None,
         *,
         unseen: int = 0,
+        watched: WatchedUntil,
     ) -> Recording:
         since = earlier.counters if earlier else {}
         counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
@@ -196,19 +218,29 @@ class WatchSession:
         return Recording(
             target=self._info,
             duration_s=duration_s,
-            functions=latencies(reading, opens=opens, slices=slices, earlier=earlier),
+            functions=latencies(
+                reading,
+                opens=opens,
+                slices=slices,
+                earlier=earlier,
+                cut=watched.ages if self.limit.sliced else None,
+            ),
             options=self.options,
             losses=Losses.from_dict({**losses, "unnamed": 0}),
-            blind_spots=(*self._plan.blind_spots, *self._of_suspending(), self._resolution()),
+            blind_spots=(*self._plan.blind_spots, *self._of_suspending(), self._resolution(), *self._gone()),
             overhead=self._overhead(counters["hits"], duration_s),
             began_before=counters.pop("began_before"),
             events=counters,
             started_at=self._started_at,
+            watched=watched.share(duration_s) if self.limit.sliced else None,
         )
 
     def _of_suspending(self) -> list[str]:
         names = ", ".join(sorted({each.live.function.qualname for each in self.functions if each.suspends}))
         return [f"of {names}: how often they are suspended, and the time that they run"] if names else []
+
+    def _gone(self) -> list[str]:
+        return [f"{self.limit.gone} was freed between two slices: nothing after that"] if self.limit.gone else []
 
     def _resolution(self) -> str:
         return (
@@ -219,7 +251,13 @@ class WatchSession:
     def _overhead(self, hits: int, duration_s: float) -> Overhead | None:
         if not hits or duration_s <= 0:
             return None
-        return Overhead(hits=hits, ns_per_hit=self._trap_ns, share_of_cpu=hits * self._trap_ns / 1e9 / duration_s)
+        return Overhead(
+            hits=hits,
+            ns_per_hit=self._trap_ns,
+            share_of_cpu=hits * self._trap_ns / 1e9 / duration_s,
+            memory_bytes=self._memory_bytes,
+            map_bytes=self._map_bytes,
+        )
 
 
 def _nothing_matches(matcher: Matcher, lives: Sequence[LiveFunction]) -> NoFunctionMatches:

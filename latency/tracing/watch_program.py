@@ -61,7 +61,7 @@ def watch_flags(offsets: Offsets, plan: WatchPlan) -> list[str]:
         [
             *cflags(offsets, plan, every_function=False),
             *(f"-DPYLAT_WATCH_{name}={value}" for name, value in values.items()),
-            f"-DPYLAT_FRAME_EXECUTING={-1 if executing is None else executing}",
+            f"-DPYLAT_U64_EXECUTING={-1 if executing is None else executing}",
         ]
     )
 
@@ -195,15 +195,31 @@ class WatchProgram:
             AttachError, KernelTooOld: as for ``attach``.
         """
         byte = ctypes.c_ubyte()
-        bare_ns = _reading_ns(byte)
+        bare_ns = reading_ns(byte)
         watchpoints = Watchpoints(self._functions[_WATCH])
         thread = threading.get_native_id()
         watchpoints.place([Watchpoint(ctypes.addressof(byte), 1, READ_WRITE)], lambda: [thread])
         try:
-            return max(0.0, _reading_ns(byte) - bare_ns)
+            return max(0.0, reading_ns(byte) - bare_ns)
         finally:
             watchpoints.close()
             self.threads.delete(np.array([thread], _U32))
+
+    def open_frames(self) -> list[tuple[int, int, int]]:
+        """The calls that have begun and not ended: (address of the frame, slot, CLOCK_MONOTONIC of the start)."""
+        calls = Map(self._maps["frames"], _U64, watching.WATCH_CALL).items()
+        return [(int(frame[0]), int(call["slot"][0]), int(call["start_ns"][0])) for frame, call in calls]
+
+    def forget_calls(self) -> None:
+        """Empty the tables of open calls: their ends will not be seen. Nothing may be attached."""
+        for table in (self.threads, Map(self._maps["frames"], _U64, watching.WATCH_CALL)):
+            for key in list(table.keys()):
+                table.delete(key)
+
+    @property
+    def map_bytes(self) -> int:
+        """Memory of the maps, in the kernel."""
+        return sum(map(kernel.map_bytes, self._maps.values()))
 
     def detach(self) -> None:
         """Take watchpoints and probes away. The maps stay readable."""
@@ -271,8 +287,8 @@ def _functions(plan: WatchPlan) -> list[str]:
     return [_WATCH, _THREAD_EXIT, *([_RAISE] if any(plan.of(Role.RAISE)) else [])]
 
 
-def _reading_ns(byte: ctypes.c_ubyte) -> float:
-    """Of one read of the byte: the mean of the fastest run."""
+def reading_ns(byte: ctypes.c_ubyte) -> float:
+    """What one read of the byte takes from here, nanoseconds: the mean of the fastest run."""
     best = float("inf")
     for _ in range(_CALIBRATION_RUNS):
         begin = time.perf_counter_ns()

@@ -68,7 +68,7 @@ CLOCK = np.dtype(
     ]
 )
 SPLIT = np.dtype([("calls", "<u8"), ("parts_ns", "<u8", (PARTS * SPLIT_BUCKETS,))])
-CONFIG = np.dtype([("code_type", "<u8"), ("generator_exit_type", "<u8"), ("enabled", "<u4"), ("padding", "<u4")])
+CONFIG = np.dtype([("code_type", "<u8"), ("generator_exit_type", "<u8"), ("enabled", "<u4"), ("sliced", "<u4")])
 NAME = np.dtype([("text", "u1", (BARE_NAME_BYTES,))])
 PROCESS = np.dtype([("space", "<u8"), ("parent", "<u8")])
 PROCESS_EVENT = np.dtype([("kind", "<u4"), ("tgid", "<u4"), ("space", "<u8"), ("parent", "<u8")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from latency.recording import (
     Overhead,
     Recording,
     TargetInfo,
+    Watched,
     append,
+    combined,
     dump,
     dumps,
     load,
@@ -80,6 +83,50 @@ def test_slices_come_back_with_their_counts_and_sums() -> None:
     assert [(part.sum_ns, part.count) for part in found.slices] == [(part.sum_ns, part.count) for part in PARTS]
     assert all(np.array_equal(a.dense(), b.dense()) for a, b in zip(found.slices, PARTS, strict=True))
     assert to_json(sliced)["functions"][0]["intervals_ns"]["p50"]
+
+
+def in_slices(cut: int = 3, **changes: Any) -> Recording:
+    ages = Histogram.from_values([10**6] * cut + [10**9] * 2)
+    latency = FunctionLatency(Function("f", "a.py", 1), 100, 0, Histogram.from_values([10**6] * 100), open=2)
+    functions = (replace(latency, cut=cut, ages=ages),)
+    return recording(functions=functions, watched=Watched(0.25, 7), **changes)
+
+
+def test_a_measurement_in_slices_comes_back_with_its_cut_calls() -> None:
+    whole = in_slices(overhead=Overhead(10, 900.0, 0.05, memory_bytes=10**7, map_bytes=10**6))
+    assert loads(dumps([whole])) == [whole]
+    written = to_json(whole)
+    assert written["watched"] == {"share": 0.25, "slices": 7}
+    assert written["functions"][0]["percentiles_ns"].keys() == {"p50", "p90", "p95"}
+    assert written["functions"][0]["at_least_ns"] == {"p99": 1e9, "p99.9": 1e9}
+
+
+@pytest.mark.parametrize("cut", [0, 6, "3", -1])
+def test_cut_calls_that_have_other_ages_than_there_are_calls_are_refused(cut: object) -> None:
+    document = json.loads(dumps([in_slices()]))
+    document["runs"][0]["functions"][0]["cut"] = cut
+    with pytest.raises(RecordingError, match=r"ages|cut"):
+        loads(json.dumps(document))
+
+
+@pytest.mark.parametrize("watched", [{"share": 1.5, "slices": 1}, {"share": 0.5}, [], {"share": "x", "slices": 1}])
+def test_a_share_that_cannot_be_is_refused(watched: object) -> None:
+    with pytest.raises(RecordingError, match="watched"):
+        loads(changed(watched=watched))
+
+
+def test_processes_in_slices_add_up_their_cut_calls_and_costs() -> None:
+    cost = Overhead(100, 1000.0, 0.04, memory_bytes=50, map_bytes=7)
+    both = combined([in_slices(overhead=cost), in_slices(overhead=cost, duration_s=5.0)])
+    (latency,) = both.functions
+    assert (latency.cut, latency.open, latency.ages and latency.ages.count) == (6, 4, 10)
+    assert both.watched == Watched(0.25, 14)
+    assert both.overhead == Overhead(200, 1000.0, pytest.approx(0.06), memory_bytes=50, map_bytes=14)
+
+
+def test_a_process_in_slices_and_one_without_are_watched_for_the_mean_of_their_times() -> None:
+    both = combined([in_slices(), recording(duration_s=10.0)])
+    assert both.watched == Watched(0.625, 7)
 
 
 def test_calls_are_those_that_returned_and_those_that_raised() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,17 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from latency.histogram import Histogram
-from latency.recording import REMEDY, Function, FunctionLatency, Losses, Options, Overhead, Recording, TargetInfo
+from latency.recording import (
+    REMEDY,
+    Function,
+    FunctionLatency,
+    Losses,
+    Options,
+    Overhead,
+    Recording,
+    TargetInfo,
+    Watched,
+)
 from latency.report.text import render
 
 TARGET = TargetInfo((42,), "python3 app.py", "3.12.1", "571d98aa", "/py", "handlers", "table", "6.18", "x86_64", 2)
@@ -41,6 +52,27 @@ def test_one_function_is_shown_in_full() -> None:
     assert re.search(r"977 µs - 1.95 ms +90 +90.00 +90.00  █+ p50 p90", text)
     assert "opcode handlers (CPython 3.12.1, build 571d98…)   0 lost, 0 unmatched" in text
     assert "200 hits × 920 ns = 0.2 % of one CPU" in text
+
+
+def test_a_measurement_in_slices_says_what_share_was_watched_and_which_percentiles_are_estimates() -> None:
+    ages = Histogram.from_values([10**6] * 3 + [3 * 10**8] * 4)
+    cut = latency(ns=[10**6] * 90, cut=6, open=1, ages=ages)
+    options = Options(func=("handle_request",), max_overhead_pct=5.0)
+    text = re.sub(r"\s+", " ", render(recording(cut, watched=Watched(0.23, 12), options=options)))
+    assert "watched 23 % of the time, in 12 slices, to stay under 5 % of one CPU: counts are as seen" in text
+    assert "percentiles by Kaplan-Meier from 90 complete calls and 7 cut or open ones" in text
+    assert "cut: 6 calls still running when the probes were taken away" in text
+    assert "mean 1.00 ms of those that ended" in text
+    assert text.count("≥ 300 ms") == 4  # p95, p99, p99.9 and the longest
+    assert "(42.2/s)" in text  # of those that began, while watched
+
+
+def test_the_memory_and_the_reason_for_the_engine_are_told() -> None:
+    target = replace(TARGET, choice="watch: it is cheaper")
+    cost = Overhead(200, 920, 0.002, memory_bytes=61_000_000, map_bytes=4_000_000)
+    text = render(Recording(target, 10.0, (latency(),), overhead=cost))
+    assert "chosen: watch: it is cheaper" in text
+    assert "pylat's memory 61.0 MB, its BPF maps 4.00 MB" in re.sub(r"\s+", " ", text)
 
 
 def test_each_percentile_is_marked_in_its_row() -> None:

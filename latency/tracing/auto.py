@@ -1,0 +1,159 @@
+"""``--engine auto``: the build's own engine first, for a short look; then the watch engine where that costs less.
+
+The look is the beginning of the measurement, and its calls count, where the first engine stays.
+"""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from latency.cpython.functions import LiveFunction
+from latency.cpython.interpreter import Target
+from latency.cpython.watch_points import unwatchable
+from latency.errors import HostError, PylatError
+from latency.recording import Options
+from latency.tracing import kernel
+from latency.tracing.choice import Choice, Look, choose
+from latency.tracing.session import Session
+from latency.tracing.watch import WatchSession
+from latency.tracing.watch_events import READ_WRITE, Watchpoint, Watchpoints
+from latency.tracing.watch_program import reading_ns
+
+LOOK_S, LONGEST_LOOK_S = 0.1, 0.15
+_GLANCE_S = 0.01
+_ENOUGH_HITS, _ENOUGH_CALLS = 10_000, 50
+_EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
+
+
+def cannot_watch(target: Target, options: Options, functions: Sequence[LiveFunction]) -> str:
+    """Why the watch engine is out of the question for these functions; ``""`` where it is not."""
+    if not options.func:
+        return "all functions are wanted"
+    if options.offcpu or options.self_time:
+        return "watch does not see where a call's time goes"
+    return unwatchable(target.process, target.build, target.offsets, functions, children=options.children)
+
+
+def trap_ns() -> float:
+    """What a watchpoint hit takes on this machine, nanoseconds: on a byte of pylat's own, in about 20 ms.
+
+    Raises:
+        AttachError, KernelTooOld: there are no watchpoints to be had.
+        OSError: the kernel refuses the program.
+    """
+    byte = ctypes.c_ubyte()
+    bare_ns = reading_ns(byte)
+    program = kernel.load_program("pylat_calibrate", kernel.PROG_TYPE_PERF_EVENT, _EMPTY_PROGRAM)
+    watchpoints = Watchpoints(program)
+    try:
+        thread = threading.get_native_id()
+        watchpoints.place([Watchpoint(ctypes.addressof(byte), 1, READ_WRITE)], lambda: [thread])
+        return max(0.0, reading_ns(byte) - bare_ns)
+    finally:
+        watchpoints.close()
+        os.close(program)
+
+
+def looked(session: Session, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None]) -> Look:
+    """At a session that has just been started: ``LOOK_S``, less where that is enough, a little more where it is not."""
+    begin = clock()
+    while True:
+        sleep(_GLANCE_S)
+        look = session.look()
+        passed_s = clock() - begin
+        enough = look.hits >= _ENOUGH_HITS and look.wall.count >= _ENOUGH_CALLS
+        none_yet = look.hits and not look.wall.count
+        if enough or passed_s >= (LONGEST_LOOK_S if none_yet else LOOK_S):
+            return look
+
+
+def foreseen(target: Target, options: Options) -> tuple[Look, Choice]:
+    """What a measurement would cost, without a limit. The probes are in place for the look, and are gone afterwards.
+
+    Raises:
+        HostError, TargetError, NoFunctionMatches: as ``Session`` does; or the cost of a hit cannot be measured here.
+    """
+    engine = target.plan.engine
+    with Session(target, options) as session:
+        why_not = cannot_watch(target, options, session.functions) if options.engine == "auto" else "it was asked for"
+        hit = session.calibrate()
+        if hit is None:
+            raise HostError("the cost of a hit cannot be measured here", "run pylat check to see what is missing")
+        trap = 0.0 if why_not else trap_ns()
+        session.start()
+        look = looked(session, sleep=time.sleep)
+    if why_not:
+        return look, Choice(False, f"{engine}: {why_not}", look.probes_share(hit))
+    return look, choose(look, hit, trap, engine)
+
+
+class Auto:
+    """A ``Session`` of a target that becomes a ``WatchSession`` where that is possible and costs less.
+
+    Args:
+        attachment: as ``Session`` takes it.
+
+    Attributes:
+        session: what measures now.
+        looked_s: how long the look took, which is part of the measurement where the session stayed the same.
+    """
+
+    def __init__(self, target: Target, options: Options, *, attachment: str = "auto") -> None:
+        self.session: Session | WatchSession = Session(target, options, attachment=attachment)
+        self.looked_s = 0.0
+        self._target, self._options, self._attachment = target, options, attachment
+        self._trap_ns = 0.0
+        why_not = cannot_watch(target, options, self.session.functions)
+        target.choice = f"{target.plan.engine}: {why_not}" if why_not else ""
+
+    def start(self) -> None:
+        """Start measuring, and choose. Raises what ``Session.start`` does."""
+        session, target = self.session, self._target
+        assert isinstance(session, Session)
+        hit = None
+        if not target.choice:
+            try:
+                self._trap_ns = trap_ns()
+                hit = session.calibrate()
+            except (PylatError, OSError) as error:
+                target.choice = f"{target.plan.engine}: watch is not possible here: {error}"
+        session.start()
+        if hit is None:
+            target.choice = target.choice or f"{target.plan.engine}: the cost of a hit cannot be measured here"
+            return
+        begin = time.monotonic()
+        with target.stopwatch.step("look"):
+            look = looked(session, sleep=time.sleep)
+        choice = choose(look, hit, self._trap_ns, target.plan.engine)
+        if choice.watch and look.functions > len({live.function for live in session.functions}):
+            choice = Choice(False, f"{target.plan.engine}: functions that match are being defined just now", 0.0)
+        target.choice = choice.why
+        if choice.watch:
+            self._watch(choice)
+        else:
+            self.looked_s = time.monotonic() - begin
+
+    def close(self) -> None:
+        """Take everything away."""
+        self.session.close()
+
+    def _watch(self, choice: Choice) -> None:
+        self.session.close()
+        target = copy.copy(self._target)
+        target.choice = choice.why
+        try:
+            with target.stopwatch.step("find watch sites"):
+                target.plan = target.watch_plan()
+            self.session = WatchSession(target, self._options)
+            self.session.start()
+        except PylatError as error:
+            self.session.close()
+            self._target.process.check()
+            self._target.choice = f"{self._target.plan.engine}: watch was cheaper, but {error}"
+            self.session = Session(self._target, self._options, attachment=self._attachment)
+            self.session.start()

@@ -1,0 +1,91 @@
+"""The watch engine within a limit: the watchpoints are away for part of the time, as the probes of ``Session`` are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from latency.cpython.functions import describe
+from latency.cpython.interpreter import Target
+from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended
+from latency.tracing.throttle import Throttle
+from latency.tracing.watch_program import WatchProgram
+from latency.tracing.watched import SlicesWatched
+
+
+class WatchLimit:
+    """Takes the watchpoints of one measurement away and places them again.
+
+    Attributes:
+        slices: what was watched, and which calls were cut.
+        sliced: whether they have been away.
+        vanished: calls whose end was missed, among those that were open when a slice ended.
+        gone: a function that was freed while nobody watched; the measurement has ended then.
+    """
+
+    def __init__(self, target: Target, program: WatchProgram, functions: Sequence[WatchPoints]) -> None:
+        self.slices = SlicesWatched()
+        self.sliced = False
+        self.vanished = 0
+        self.gone = ""
+        self._target, self._program, self._functions = target, program, functions
+        self._throttle: Throttle | None = None
+
+    def begin(self, limit_pct: float | None) -> None:
+        """The measurement has begun. ``limit_pct``: of one CPU; None for none."""
+        self.slices.begin(time.monotonic_ns())
+        if limit_pct is not None:
+            self._throttle = Throttle(limit_pct / 100, time.monotonic())
+
+    def keep(self, cost_s: float) -> None:
+        """Call it often, with what the hits have cost since the beginning. Raises AttachError, TargetGone."""
+        if self._throttle is None or self.gone:
+            return
+        before, watching = self._throttle.watching, self._throttle.step(time.monotonic(), cost_s)
+        if before and not watching:
+            self.pause()
+        elif watching and not before:
+            self.resume()
+
+    def pause(self) -> None:
+        """End a slice: the calls that are open are cut."""
+        program = self._program
+        stale = self._stale()
+        # The time is taken first: what is in the table afterwards was running then, or had not begun.
+        ended_ns = time.monotonic_ns()
+        program.config["enabled"] = 0
+        program.detach()
+        self.sliced = True
+        cut: dict[int, list[int]] = {}
+        for frame, slot, start_ns in program.open_frames():
+            if frame not in stale:
+                cut.setdefault(slot, []).append(start_ns)
+        self.vanished += len(stale)
+        program.forget_calls()
+        named = [(self._functions[slot].live.function, starts_ns) for slot, starts_ns in cut.items()]
+        self.slices.end(ended_ns, named)
+
+    def resume(self) -> None:
+        """Begin the next slice."""
+        target, program = self._target, self._program
+        target.process.check()
+        program.attach(target.process, f"/proc/self/fd/{target.build.fd}", target.build.bias, self._functions)
+        for points in self._functions:
+            now = describe(target.process, target.build, target.offsets, points.live.address)
+            if now is None or now.function != points.live.function:
+                program.detach()
+                self.gone = points.live.function.qualname
+                return
+        program.config["enabled"] = 1
+        self.slices.begin(time.monotonic_ns())
+
+    def _stale(self) -> set[int]:
+        """Frames of calls whose end was missed: still in the table after they were seen to run no longer."""
+        target, plan = self._target, self._target.plan
+        assert isinstance(plan, WatchPlan)
+        gone = {
+            frame
+            for frame, slot, _ in self._program.open_frames()
+            if has_ended(target.process, target.offsets, plan, frame, self._functions[slot].live.address)
+        }
+        return gone & {frame for frame, _, _ in self._program.open_frames()} if gone else gone

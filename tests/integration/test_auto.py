@@ -1,0 +1,140 @@
+"""``--engine auto``: the cheaper engine is taken, exactly, and where it cannot be the other one is, with the reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from latency.cpython.interpreter import Target
+from latency.recording import Options
+from latency.tracing import kernel
+from latency.tracing.auto import LONGEST_LOOK_S, Auto, trap_ns
+from latency.tracing.session import Session
+from latency.tracing.watch import WatchSession
+from tests.lab import Interpreter
+from tests.pylat_command import Tracing, pylat
+from tests.target_program import TargetProgram
+
+Start = Callable[..., TargetProgram]
+_EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
+
+
+def now_ns() -> int:
+    return time.monotonic_ns()
+
+
+@contextmanager
+def registers_taken(pid: int) -> Iterator[None]:
+    """As a debugger takes them."""
+    program = kernel.load_program("taken", kernel.PROG_TYPE_PERF_EVENT, _EMPTY_PROGRAM)
+    tids = [int(tid.name) for tid in Path(f"/proc/{pid}/task").iterdir()]
+    events = [kernel.attach_watchpoint(program, 4096 + 8 * at, 1, 3, tid) for tid in tids for at in range(4)]
+    yield
+    for fd in (*events, program):
+        os.close(fd)
+
+
+def test_a_rare_function_of_a_busy_process_is_watched_and_its_calls_are_the_targets_own(
+    own_interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(own_interpreter, "serving.py")
+    with Tracing("-p", program.pid, "--func", "handle", "-j", "-v") as tracing:
+        begun_ns = now_ns()
+        time.sleep(1)  # how long is of no matter
+        ending_ns = now_ns()
+        result = tracing.stop()
+    ended_ns = now_ns()
+    program.send("quit")
+    program.readline()
+    calls = json.loads((program.directory / "calls").read_text())
+    within = sum(begun_ns < began and ended < ending_ns for began, ended in calls)
+    touched = sum(began < ended_ns for began, ended in calls)
+    assert result.run["target"]["engine"] == "watch"
+    assert result.run["target"]["choice"].startswith("watch: ")
+    assert any("of one CPU by watch" in line for line in result.err.splitlines())
+    assert within <= result.function("handle")["calls"] <= touched
+    assert not any(result.run["losses"].values())
+
+
+def test_a_function_that_is_nearly_all_calls_is_probed(own_interpreter: Interpreter, start_target: Start) -> None:
+    program = start_target(own_interpreter, "serving.py")
+    with Tracing("-p", program.pid, "--func", "noise", "-d", "0.5", "-j") as tracing:
+        result = tracing.wait()
+    assert result.run["target"]["engine"] == "handlers"
+    assert "calls/s are wanted" in result.run["target"]["choice"]
+    assert result.function("noise")["calls"] > 0
+    assert 0.4 < result.run["duration_s"] < 2
+
+
+def test_an_idle_process_is_probed_and_its_first_calls_are_counted_exactly(
+    interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(interpreter, "requests.py", 100)
+    auto = Auto(Target(program.pid), Options(func=("handle_request",)))
+    try:
+        auto.start()
+        truth = program.run()
+        recording = auto.session.stop()
+    finally:
+        auto.close()
+    assert isinstance(auto.session, Session)
+    assert "no call in" in recording.target.choice
+    assert auto.looked_s < 10 * LONGEST_LOOK_S
+    assert recording.calls == truth["handle_request"]["calls"]
+
+
+def test_registers_that_a_debugger_holds_leave_the_other_engine(
+    own_interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(own_interpreter, "serving.py")
+    with registers_taken(program.pid):
+        auto = Auto(Target(program.pid), Options(func=("handle",)))
+        try:
+            auto.start()
+            assert isinstance(auto.session, Session)
+            recording = auto.session.stop()
+        finally:
+            auto.close()
+    assert "watch was cheaper, but the processor's watchpoints are taken" in recording.target.choice
+    assert recording.target.engine == "handlers"
+
+
+@pytest.mark.parametrize(
+    ("func", "reason"), [((), "all functions are wanted"), (("serve", "now_ns", "main"), "functions match")]
+)
+def test_what_cannot_be_watched_is_probed_without_a_look(
+    own_interpreter: Interpreter, start_target: Start, func: tuple[str, ...], reason: str
+) -> None:
+    program = start_target(own_interpreter, "serving.py")
+    auto = Auto(Target(program.pid), Options(func=func))
+    try:
+        auto.start()
+        assert auto.looked_s == 0
+        assert not isinstance(auto.session, WatchSession)
+        assert reason in auto.session.stop().target.choice
+    finally:
+        auto.close()
+
+
+def test_a_trap_takes_some_time() -> None:
+    assert 50 < trap_ns() < 1_000_000
+
+
+def test_check_says_what_it_will_cost_and_leaves_nothing_behind(
+    own_interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(own_interpreter, "serving.py")
+    result = pylat("check", "-p", program.pid, "--func", "handle")
+    assert result.status == 0, result.out
+    assert "of one CPU" in result.out
+    assert "with probes in place; they are gone again" in result.out
+    target = Target(program.pid)
+    bias = target.build.bias
+    assert all(target.process.read(site.address + bias, 1) != b"\xcc" for site in target.plan.sites)
+    assert "cost" not in pylat("check", "-p", program.pid).out

@@ -1,0 +1,156 @@
+"""Measuring in slices: what the limit cuts is counted, percentiles stay right, and the target is itself in between."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from latency.cpython.sites import Role
+from latency.recording import FunctionLatency, Options, Recording
+from latency.target.process import Process
+from latency.tracing.calibration import HitCost
+from latency.tracing.loop import measure
+from latency.tracing.session import Session, Target
+from latency.tracing.watch import WatchSession
+from tests.lab import Interpreter
+from tests.pylat_command import Tracing, pylat
+from tests.target_program import TargetProgram
+
+Start = Callable[..., TargetProgram]
+CUT = ("short", "held")
+_BREAKPOINT = b"\xcc"
+
+
+def tell(program: TargetProgram, command: str) -> None:
+    program.send(command)
+    assert json.loads(program.readline())["done"]
+
+
+def of(recording: Recording, name: str) -> FunctionLatency:
+    return next(each for each in recording.functions if each.function.qualname == name)
+
+
+def placed(session: Session) -> list[bool]:
+    """Whether there is a breakpoint, at each site that calls pass."""
+    process, bias = Process(session.target.process.pid), session.target.build.bias
+    sites = [site for site in session.target.plan.sites if site.role is not Role.CODE_DEALLOC]
+    return [process.read(site.address + bias, 1) == _BREAKPOINT for site in sites]
+
+
+def test_what_a_slice_cuts_is_counted_exactly_and_nothing_is_lost(
+    interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(interpreter, "cutting.py")
+    names = ("short", "inner", "held", "steps")
+    with Session(Target(program.pid), Options(func=names, max_overhead_pct=100.0)) as session:
+        session.hit_cost = HitCost(0.0, 0.0)  # so the limit never speaks; this test does
+        session.start()
+        for command in ("run 40", "hold 3", "begin"):
+            tell(program, command)
+        assert all(placed(session))
+        session.pause()
+        assert not any(placed(session))
+        # unseen; and these threads' frames lie where others are known to have been
+        for command in ("run 50", "hold 2", "step"):
+            tell(program, command)
+        session.resume()
+        assert all(placed(session))
+        for command in ("run 7", "release", "end", "hold 1"):
+            tell(program, command)
+        recording = session.stop()
+        tell(program, "release")
+    seen = {name: (of(recording, name).calls, of(recording, name).cut, of(recording, name).open) for name in names}
+    assert seen == {"short": (40 + 7 + 5, 0, 0), "inner": (5, 0, 0), "held": (0, 3, 1), "steps": (0, 1, 0)}
+    assert not recording.losses.total
+    assert recording.began_before == 3 + 2 + 1  # held ones that ended in the second slice, and the generator
+    entries, matched = recording.events["entries"], recording.events["matched"]
+    assert entries == matched + sum(each.cut + each.open for each in recording.functions)
+    held = of(recording, "held")
+    assert held.ages is not None
+    assert held.ages.count == 4
+    assert recording.watched is not None
+    assert recording.watched.slices == 2
+    assert 0 < recording.watched.share < 1
+
+
+def test_the_watch_engine_keeps_a_limit_too(interpreter: Interpreter, start_target: Start) -> None:
+    program = start_target(interpreter, "cutting.py")
+    with WatchSession(Target(program.pid, engine="watch"), Options(func=("short", "held"))) as session:
+        session.start()
+        for command in ("run 40", "hold 3"):
+            tell(program, command)
+        session.limit.pause()
+        for command in ("run 50", "hold 2"):
+            tell(program, command)
+        session.limit.resume()
+        for command in ("run 7", "release", "hold 1"):
+            tell(program, command)
+        recording = session.stop()
+        tell(program, "release")
+    seen = {name: (of(recording, name).calls, of(recording, name).cut, of(recording, name).open) for name in CUT}
+    assert seen == {"short": (40 + 7 + 5, 0, 0), "held": (0, 3, 1)}
+    assert not recording.losses.total
+    assert recording.watched is not None
+    assert recording.watched.slices == 2
+    assert 0 < recording.watched.share < 1
+
+
+def test_percentiles_in_slices_are_those_of_all_calls(own_interpreter: Interpreter, start_target: Start) -> None:
+    """Against the target's own log. The complete calls alone would say less than half of its p95."""
+    program = start_target(own_interpreter, "serving.py", 8, 0)
+    with Session(Target(program.pid), Options(func=("handle",), max_overhead_pct=0.06)) as session:
+        session.hit_cost = HitCost(1000.0, 1000.0)
+        session.start()
+        recording = measure([session], threading.Event(), duration_s=7.0).recording
+    program.send("quit")
+    program.readline()
+    log = np.array(json.loads((program.directory / "calls").read_text()))
+    durations_ns = log[:, 1] - log[:, 0]
+    assert recording.watched is not None
+    assert recording.watched.share < 0.8
+    assert recording.watched.slices >= 2
+    assert not recording.losses.total
+    handle = of(recording, "handle")
+    assert handle.cut > 0
+    for q in (0.5, 0.93, 0.96):
+        (seen_ns,) = handle.percentiles_ns((q,))
+        low_ns, high_ns = np.quantile(durations_ns, (q - 0.025, q + 0.025))
+        assert low_ns * 0.95 <= seen_ns <= high_ns * 1.05, f"p{q * 100:g}"
+    # The sums: all that began in a slice and did not end there was cut.
+    assert handle.calls + handle.cut + handle.open == recording.events["entries"]
+
+
+def test_the_limit_holds_and_the_report_says_what_share_was_watched(
+    own_interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(own_interpreter, "serving.py", 1, 100_000)
+    with Tracing("-p", program.pid, "--func", "noise", "--max-overhead", "5", "-d", "5", "-j") as tracing:
+        result = tracing.wait()
+    assert result.status == 0, result.err
+    overhead, watched = result.run["overhead"], result.run["watched"]
+    assert watched["share"] < 0.5
+    # An average over 5 s: the second that it may run ahead, and the last slice, weigh.
+    assert 0 < overhead["share_of_cpu"] <= 0.15
+    assert overhead["memory_bytes"] > 10_000_000
+    assert overhead["map_bytes"] > 1_000_000
+    assert result.run["options"]["max_overhead_pct"] == 5
+    assert not any(result.run["losses"].values())
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "all", "nan"])
+def test_a_limit_that_leaves_nothing_is_refused(limit: str) -> None:
+    result = pylat("-p", "1", f"--max-overhead={limit}")
+    assert result.status == 2
+    assert limit in result.err
+
+
+def test_without_a_limit_all_the_time_is_watched(own_interpreter: Interpreter, start_target: Start) -> None:
+    program = start_target(own_interpreter, "serving.py", 1, 100_000)
+    with Tracing("-p", program.pid, "--func", "noise", "--max-overhead", "none", "-d", "1.5", "-j") as tracing:
+        result = tracing.wait()
+    assert result.run["watched"] is None
+    assert "max_overhead_pct" not in result.run["options"]

@@ -1,0 +1,60 @@
+"""A server that is always busy: each ``handle`` calls ``noise`` many times, and some take 50 to 100 times as long.
+
+serving.py [THREADS [NOISE]]
+
+Handles until ``quit``; then writes what each call noted of itself, ``[[begin, end], ...]`` in nanoseconds of
+CLOCK_MONOTONIC, to the file ``calls`` and says how many there were.
+"""
+
+import json
+import sys
+import threading
+import time
+
+from protocol import say
+
+THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+NOISE = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
+ended = False
+calls = []
+
+
+def now_ns():
+    return int(time.monotonic() * 1e9)
+
+
+def noise():
+    return 1
+
+
+def handle(number):
+    began = now_ns()
+    for _ in range(NOISE):
+        noise()
+    # every tenth is a long one, of 50 to 100 ms
+    time.sleep(0.05 + (number * 7 % 51) / 1000 if number % 10 == 3 else 0.001)
+    calls.append([began, now_ns()])
+
+
+def serve(number):
+    while not ended:
+        handle(number)
+        number += 1
+
+
+def main():
+    global ended
+    threads = [threading.Thread(target=serve, args=(number * 17,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    say({"ready": True})
+    sys.stdin.readline()
+    ended = True
+    for thread in threads:
+        thread.join()
+    with open("calls", "w") as file:
+        json.dump(calls, file)
+    say({"calls": len(calls)})
+
+
+main()

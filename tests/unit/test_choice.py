@@ -1,0 +1,81 @@
+"""Which engine ``auto`` takes, from the rates of a short look and the cost of a hit of each kind."""
+
+from __future__ import annotations
+
+import pytest
+
+from latency.histogram import Histogram
+from latency.tracing.calibration import HitCost
+from latency.tracing.choice import Look, choose
+
+HIT = HitCost(wanted_ns=1200, unwanted_ns=1000)
+TRAP_NS = 15_000
+MS = 10**6
+
+
+def look(*, calls: int, wanted: int, latency_ns: int = 15 * MS, open_ns: tuple[int, ...] = ()) -> Look:
+    ended = wanted - len(open_ns)
+    return Look(
+        seconds=0.1,
+        hits=2 * calls,
+        wanted_hits=wanted + ended,
+        entries=wanted,
+        wall=Histogram.from_values([latency_ns] * ended),
+        open_ns=open_ns,
+        functions=1,
+    )
+
+
+def test_a_rare_function_of_a_busy_process_is_watched() -> None:
+    choice = choose(look(calls=50_000, wanted=10), HIT, TRAP_NS, "handlers")
+    assert choice.watch
+    assert choice.why == (
+        "watch: 100 of 500,000 calls/s are wanted: about 0.6 % of one CPU by watch, 100 % by handlers"
+    )
+    assert choice.share == pytest.approx(0.006)
+
+
+def test_a_function_that_is_most_of_the_calls_is_probed() -> None:
+    choice = choose(look(calls=50_000, wanted=40_000), HIT, TRAP_NS, "handlers")
+    assert not choice.watch
+    assert choice.why.startswith("handlers: 400,000 of 500,000 calls/s are wanted")
+
+
+def test_watch_pays_up_to_the_share_at_which_both_cost_the_same() -> None:
+    calls = 60_000
+    equal = int(calls * 2 * HIT.unwanted_ns / (4 * TRAP_NS))
+    assert choose(look(calls=calls, wanted=equal - 20), HIT, TRAP_NS, "eval").watch
+    assert not choose(look(calls=calls, wanted=equal + 20), HIT, TRAP_NS, "eval").watch
+
+
+def test_a_function_that_watch_cannot_resolve_is_never_given_to_it() -> None:
+    choice = choose(look(calls=500, wanted=2, latency_ns=18_000), HIT, TRAP_NS, "handlers")
+    assert not choice.watch
+    assert "does not resolve calls below 21 µs" in choice.why
+
+
+def test_what_the_probes_may_have_added_to_a_latency_does_not_make_it_long_enough() -> None:
+    seen_ns = 400_000  # of which 380 µs may be 190 probed calls on the way, as far as the look can tell
+    assert not choose(look(calls=100_000, wanted=2, latency_ns=seen_ns), HIT, TRAP_NS, "handlers").watch
+    assert choose(look(calls=300, wanted=2, latency_ns=seen_ns), HIT, TRAP_NS, "handlers").watch
+
+
+def test_a_call_that_has_not_ended_says_how_long_it_takes_at_least() -> None:
+    assert choose(look(calls=50_000, wanted=1, open_ns=(40 * MS,)), HIT, TRAP_NS, "handlers").watch
+    assert not choose(look(calls=50_000, wanted=1, open_ns=(2000,)), HIT, TRAP_NS, "handlers").watch
+
+
+def test_without_a_wanted_call_nothing_says_that_watch_resolves_it() -> None:
+    choice = choose(look(calls=50_000, wanted=0), HIT, TRAP_NS, "handlers")
+    assert not choice.watch
+    assert "no call was seen that says how long they take" in choice.why
+
+
+def test_an_idle_process_keeps_the_exact_engine() -> None:
+    choice = choose(look(calls=0, wanted=0), HIT, TRAP_NS, "handlers")
+    assert not choice.watch
+    assert choice.share == 0
+
+
+def test_where_a_trap_is_as_cheap_as_a_probe_watch_wins_early() -> None:
+    assert choose(look(calls=50_000, wanted=20_000, latency_ns=50_000), HIT, 500, "handlers").watch

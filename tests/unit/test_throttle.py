@@ -1,0 +1,80 @@
+"""The limit on what a measurement costs: kept on average, with slices that are long enough and never in step."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from latency.tracing.throttle import AWAY_S, CREDIT_S, SHORTEST_S, Throttle
+
+POLL_S = 0.05
+
+
+def run(throttle: Throttle, rate: Callable[[float], float], seconds: float) -> tuple[float, list[tuple[bool, float]]]:
+    """(cost in all, (watching, how long) of each stretch) where a second with probes costs ``rate`` of its time."""
+    now, cost, stretches = 0.0, 0.0, [(True, 0.0)]
+    while now < seconds:
+        if throttle.watching:
+            cost += rate(now) * POLL_S
+        now += POLL_S
+        watching, length = stretches[-1]
+        stretches[-1] = watching, length + POLL_S
+        if throttle.step(now, cost) != watching:
+            stretches.append((not watching, 0.0))
+    return cost, stretches
+
+
+def limited(limit: float = 0.05) -> Throttle:
+    return Throttle(limit, 0.0, random=random.Random(3))
+
+
+@pytest.mark.parametrize("rate", [0.06, 0.2, 1.0, 3.0])
+def test_the_average_stays_under_the_limit(rate: float) -> None:
+    cost, _ = run(limited(), lambda _: rate, 300)
+    assert 0.04 * 300 < cost <= 0.05 * (300 + CREDIT_S) + rate * 2 * SHORTEST_S
+
+
+def test_what_costs_less_than_the_limit_is_watched_all_the_time() -> None:
+    throttle = limited()
+    _, stretches = run(throttle, lambda _: 0.049, 100)
+    assert len(stretches) == 1
+    assert not throttle.sliced
+
+
+def test_a_short_burst_at_the_beginning_cuts_nothing() -> None:
+    _, stretches = run(limited(), lambda now: 0.8 if now < POLL_S else 0.0, 10)
+    assert len(stretches) == 1
+
+
+def test_no_stretch_is_too_short_to_matter() -> None:
+    for rate in (0.06, 0.3, 2.0):
+        _, stretches = run(limited(), lambda _, rate=rate: rate, 200)
+        others = stretches[1:-1]
+        assert min(length for watching, length in others if watching) >= 0.8 * SHORTEST_S - POLL_S
+        assert min(length for watching, length in others if not watching) >= 0.75 * AWAY_S - POLL_S
+
+
+def test_slices_begin_at_no_fixed_beat() -> None:
+    _, stretches = run(limited(), lambda _: 1.0, 600)
+    begins = np.cumsum([length for _, length in stretches])[1::2]
+    beats = np.diff(begins)
+    assert len(beats) > 50
+    assert np.std(beats) > 0.1 * np.mean(beats)
+    # against a target that works once a second: no part of its second is left out
+    assert len(np.unique((begins % 1.0 * 10).astype(int))) >= 8
+
+
+def test_a_target_that_grows_quiet_is_watched_all_the_time_again() -> None:
+    _, stretches = run(limited(), lambda now: 1.0 if now < 20 else 0.01, 200)
+    watching, length = stretches[-1]
+    assert watching
+    assert length > 100
+
+
+def test_a_slice_in_which_far_more_happens_than_was_foreseen_ends_early() -> None:
+    throttle = limited()
+    cost, _ = run(throttle, lambda now: 0.06 if now < 60 else 3.0, 60.5)
+    assert cost <= 0.05 * 60.5 + 1.0
