@@ -25,6 +25,7 @@ from latency.tracing.loop import Outcome, measure
 from latency.tracing.markers import MarkerSession
 from latency.tracing.parameters import cflags
 from latency.tracing.session import Session, Target
+from latency.tracing.splitting import Splitting
 from latency.tracing.watch import WatchSession
 
 _LONGEST_NAME = 60
@@ -152,7 +153,8 @@ def _explain(sessions: Sequence[Session | WatchSession | MarkerSession], total_s
 
 def _print_program(pid: int, options: Options) -> int:
     target = Target(pid, engine=options.engine)
-    for flag in cflags(target.offsets, target.plan, every_function=not options.func):
+    further = Splitting(options.offcpu, options.self_time).flags()
+    for flag in cflags(target.offsets, target.plan, every_function=not options.func, further=further):
         name, _, value = flag.removeprefix("-D").partition("=")
         print(f"#define {name} {value}")
     sys.stdout.write((resources.directory("bpf") / "pylat.bpf.c").read_text())

@@ -18,6 +18,8 @@ NAMES = {
 }
 """Of the parts, as they stand in a table."""
 _NO_GC = "gc: not told apart in this build, which has no marker for it; it is in running"
+_RARE = ("gc", "suspended")
+"""Said only where there is some."""
 _AT = (0.5, 0.9, 0.99)
 _SAID = 0.99
 """The quantile that is put into words."""
@@ -46,7 +48,8 @@ def table_of_parts(functions: Sequence[FunctionLatency], unit: str | None, width
     shown = [each for each in by_time(functions)[:top] if each.split is not None or each.self_time is not None]
     if not shown:
         return []
-    parts = [part for part in PARTS if any(each.split and each.split.totals_ns[part] for each in shown)]
+    splits = [each.split for each in shown if each.split is not None]
+    parts = [part for part in PARTS if splits and (part not in _RARE or any(it.totals_ns[part] for it in splits))]
     heads = [NAMES[part] for part in parts]
     heads += ["self"] if any(each.self_time is not None for each in shown) else []
     rows = [[*(_total(each, part, unit) for part in parts), *_self_cell(each, unit, heads)] for each in shown]
@@ -93,7 +96,7 @@ def _rows(latency: FunctionLatency, unit: str | None) -> list[list[str]]:
     totals, wall_ns = split.totals_ns, split.wall_ns
     rows = [["", *(f"at {percentile_name(q)}" for q in _AT), "total", "share"]]
     for part in PARTS:
-        if not totals[part] and (part in ("gc", "suspended")):
+        if not totals[part] and part in _RARE:
             continue
         at = [
             float("nan") if shares is None else shares[part] * value

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from latency.errors import KernelTooOld
 
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
 _HEADER = struct.Struct("<HBBIIIII")  # magic, version, flags, header length, type offset and length, string ones
 _TYPE = struct.Struct("<III")  # name, info, size or type
 _MEMBER = struct.Struct("<III")  # name, type, offset in bits
@@ -17,7 +18,7 @@ _FIXED = {1: 4, 3: 12, 14: 4, 17: 4}  # INT, ARRAY, VAR, DECL_TAG
 _EACH = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}  # STRUCT, UNION, ENUM, FUNC_PROTO, DATASEC, ENUM64
 
 
-def member_offset(struct_name: str, member: str, *, path: Path = Path("/sys/kernel/btf/vmlinux")) -> int:
+def member_offset(struct_name: str, member: str, *, path: Path = VMLINUX) -> int:
     """The offset in bytes of a direct member of a kernel struct.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from latency.histogram import Histogram
 from latency.recording import Split
 from latency.target.process import Process
 from latency.tracing import wire
-from latency.tracing.btf import member_offset
+from latency.tracing.btf import VMLINUX, member_offset
 
 SCALE = 2
 """Of the split: a quarter as fine as the histograms."""
@@ -50,7 +51,7 @@ class Splitting:
         """The structs of ``bpf/pylat.h`` as such a program has them."""
         return wire.SPLIT_STRUCTS if self.offcpu or self.self_time else wire.STRUCTS
 
-    def flags(self) -> dict[str, int]:
+    def flags(self, *, btf: Path = VMLINUX) -> dict[str, int]:
         """``PYLAT_…`` for the compiler; none where nothing is told apart.
 
         Raises:
@@ -59,7 +60,7 @@ class Splitting:
         if not (self.offcpu or self.self_time):
             return {}
         flags = {"SPLIT": 1, "OFFCPU": int(self.offcpu), "SELF": int(self.self_time)}
-        return {**flags, **_task_flags()} if self.offcpu else flags
+        return {**flags, **_task_flags(btf)} if self.offcpu else flags
 
     def tracepoints(self) -> dict[str, str]:
         """BPF function -> the raw tracepoint that it hangs on."""
@@ -69,11 +70,12 @@ class Splitting:
 NOTHING = Splitting()
 
 
-def _task_flags() -> dict[str, int]:
+def _task_flags(btf: Path) -> dict[str, int]:
     for name, size in _STATES:
         try:
-            state = member_offset("task_struct", name)
-            return {"TASK_PID": member_offset("task_struct", "pid"), "TASK_STATE": state, "TASK_STATE_BYTES": size}
+            state = member_offset("task_struct", name, path=btf)
+            pid = member_offset("task_struct", "pid", path=btf)
+            return {"TASK_PID": pid, "TASK_STATE": state, "TASK_STATE_BYTES": size}
         except KernelTooOld:
             continue
     raise KernelTooOld(

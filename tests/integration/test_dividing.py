@@ -52,6 +52,8 @@ def test_times_are_divided_as_the_targets_own_clocks_divide_them(
         watching = watch(target.pid, NAMES, offcpu=True, self_time=True)
         truth = target.run()
         functions = divided(watching.stop(), truth)
+        told = "dtrace" in watching.session.target.build.flags
+        assert {each.split.gc_known for each in functions.values() if each.split} == {told}
         log = json.loads((target.directory / "log").read_text())
         far = {name: away for name, each in functions.items() if (away := beyond(each, log[name]))}
         if not far:

@@ -2,10 +2,14 @@
 
 dividing.py FILE
 
-Each run writes {qualname: {part: [least, most]}} to the file, nanoseconds over all calls. ``running``: by the thread's
-own CPU clock, from inside of the call and from around it. ``off``: what of the wall clock is left. ``waiting``: at
-least the time asked of ``sleep``. ``self``: without the calls of functions that are measured too. ``gc``: by the
-collector's callbacks, least as nearly all of most. ``suspended``: from outside of the stays on the stack.
+Each run writes {qualname: {part: [least, most]}} to the file, nanoseconds over all calls.
+
+running: by the thread's own CPU clock, from inside of the call and from around it.
+off: what of the wall clock is left.
+waiting: at least half of the time asked of ``sleep``: a thread can lose its CPU on the way to sleep, and wake up late.
+self: without the calls of functions that are measured too.
+gc: by the collector's callbacks, most of it at least.
+suspended: from outside of the stays on the stack.
 """
 
 import asyncio
@@ -78,7 +82,7 @@ def around(function, *arguments):
     note(name, "wall", it.wall, wall)
     note(name, "running", it.cpu, cpu)
     note(name, "off", it.wall - it.cpu, wall - cpu)
-    note(name, "waiting", it.waited, wall - cpu)
+    note(name, "waiting", it.waited // 2, wall - cpu)
     note(name, "self", it.wall - it.callees[1], wall - it.callees[0])
     return it.wall, wall
 
@@ -213,7 +217,7 @@ def generators():
                 outside += clock_ns() - left
         note("steps", "running", sum(it.cpu for it in stays), cpu)
         note("steps", "off", sum(it.wall - it.cpu for it in stays), wall - cpu)
-        note("steps", "waiting", sum(it.waited for it in stays), wall - cpu)
+        note("steps", "waiting", sum(it.waited for it in stays) // 2, wall - cpu)
         note("steps", "suspended", outside, after - first - sum(it.wall for it in stays))
 
 
