@@ -116,8 +116,9 @@ def _function(latency: FunctionLatency, duration_s: float, unit: str | None, wid
     wall, active = latency.wall, latency.active
     if latency.calls:
         rate = f"({number(latency.calls / duration_s)}/s)" if duration_s > 0 else ""
-        raised = "failed" if markers.is_marker(latency) else "raised"
-        numbers = [f"calls {count(latency.calls)}  {rate}".rstrip(), f"{raised} {count(latency.raised)}"]
+        numbers = [f"calls {count(latency.calls)}  {rate}".rstrip()]
+        if latency.raised or not markers.is_marker(latency):
+            numbers.append(f"raised {count(latency.raised)}")
         numbers += [f"mean {duration(wall.mean_ns, unit)}", f"total {duration(wall.sum_ns, unit)}"]
         yield from flow(numbers, width)
     else:
