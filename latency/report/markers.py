@@ -14,6 +14,16 @@ _NAME_CELLS = 40
 """Names may be so wide; numbers that then do not fit beside them are left out, the least telling first."""
 _SPARE = ("p50", "mean", "p99", "failed")
 
+REMEDY = {
+    "unmatched_return": "an end whose beginning was not seen; are START and DONE really a pair?",
+    "unmatched_entry": "a beginning whose key began again before it ended; is the key that of one request?",
+    "too_deep": "more pairs were open on one thread than pylat keeps; are START and DONE really a pair?",
+    "table_full": "more names, threads or open pairs than the tables hold",
+    "unnamed": "a name that was not in memory when the marker fired, and not to be found afterwards",
+    "read_fault": "an argument that was not readable at that moment, paged out perhaps; measure again",
+}
+"""What ``recording.REMEDY`` says of functions, where it is otherwise for markers."""
+
 _Cell = Callable[[FunctionLatency], str]
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta, timezone
 
 from latency.recording import REMEDY, FunctionLatency, Recording, Watched
+from latency.report import markers
 from latency.report.distribution import log2_rows, percentiles, percentiles_with_errors
 from latency.report.layout import Line, flow, to_text, wrap
-from latency.report.markers import event_line, full_ones, is_event, is_marker, tables
 from latency.report.names import escape
 from latency.report.split import divided, table_of_parts
 from latency.report.summary import by_time, place, summary
@@ -59,14 +59,14 @@ def _lines(recording: Recording, unit: str | None, width: int, top: int, timesta
     asked = escape(", ".join(recording.options.markers), width // 2) or plural(len(functions), "function")
     subject = place(functions[0], width) if len(functions) == 1 else Line(asked)
     yield from flow([Line("pylat", style="bold"), _whom(recording), subject, _seconds(recording.duration_s)], width)
-    if len(functions) == 1 and is_event(functions[0]):
-        yield Line(event_line(functions[0], recording.duration_s))
+    if len(functions) == 1 and markers.is_event(functions[0]):
+        yield Line(markers.event_line(functions[0], recording.duration_s))
     elif len(functions) == 1:
         yield from _function(functions[0], _watched_s(recording), unit, width)
-    elif functions and all(map(is_marker, functions)):
+    elif functions and all(map(markers.is_marker, functions)):
         yield Line("")
-        yield from tables(recording, unit, width, top)
-        yield from _in_full(full_ones(recording), recording, unit, width, top, full)
+        yield from markers.tables(recording, unit, width, top)
+        yield from _in_full(markers.full_ones(recording), recording, unit, width, top, full)
     else:
         yield Line(_calls_in(recording.calls, recording.duration_s))
         if functions:
@@ -123,7 +123,9 @@ def _function(latency: FunctionLatency, duration_s: float, unit: str | None, wid
     if latency.calls:
         began = latency.calls if latency.ages is None else latency.calls + latency.cut + latency.open
         rate = f"({number(began / duration_s)}/s)" if duration_s > 0 else ""
-        numbers = [f"calls {count(latency.calls)}  {rate}".rstrip(), f"raised {count(latency.raised)}"]
+        numbers = [f"calls {count(latency.calls)}  {rate}".rstrip()]
+        if latency.raised or not markers.is_marker(latency):
+            numbers.append(f"raised {count(latency.raised)}")
         ended = "" if latency.ages is None else " of those that ended"
         numbers += [f"mean {duration(wall.mean_ns, unit)}{ended}", f"total {duration(wall.sum_ns, unit)}"]
         yield from flow(numbers, width)
@@ -195,7 +197,8 @@ def _footer(recording: Recording, width: int) -> Iterator[Line]:
     )
     for reason, number_lost in losses.items():
         if number_lost:
-            remedy = REMEDY.get(reason, "a newer pylat wrote this recording, and knows what it means")
+            remedies = {**REMEDY, **markers.REMEDY} if recording.options.markers else REMEDY
+            remedy = remedies.get(reason, "a newer pylat wrote this recording, and knows what it means")
             yield from wrap(f"lost {count(number_lost)} {escape(reason, 40)}: {remedy}", width, style="red")
     if len(recording.processes) > 1:
         yield from wrap(_by_process(recording), width)

@@ -79,7 +79,13 @@ class MarkerProgram:
         made = compile_markers(cookies=self._multi)
         try:
             self._make_maps(made)
-            self._functions = self._load(made)
+            try:
+                self._functions = self._load(made)
+            except CompileError:
+                if not (self._multi and self._may_fall_back):
+                    raise
+                self._multi = False  # Linux before 5.15 knows no cookies
+                self._functions = self._load(compile_markers(cookies=False))
         except BaseException:
             self._close(self._descriptors)
             raise

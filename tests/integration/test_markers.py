@@ -21,6 +21,7 @@ from tests.lab import Interpreter
 from tests.pylat_command import Tracing, pylat
 from tests.requirements import require
 from tests.target_program import TARGETS, TargetProgram
+from tests.watch import Watch
 
 Start = Callable[..., TargetProgram]
 
@@ -289,6 +290,14 @@ def test_ends_that_never_have_a_beginning_become_a_loss(marked: Marked) -> None:
         recording = session.stop()
     assert recording.began_before == 128
     assert lost(recording) == {"unmatched_return": 2}
+
+
+def test_functions_can_be_measured_at_the_same_time(marked: Marked, watch: Callable[..., Watch]) -> None:
+    watching = watch(marked.program.pid, ["pairs"])
+    truth, recording = marked.measured("run", PAIR, EVENT)
+    assert_pairs(truth, recording)
+    (pairs,) = watching.stop().functions
+    assert pairs.calls == truth["threads"]
 
 
 def test_an_interval_has_what_came_since_the_last(marked: Marked) -> None:

@@ -83,6 +83,7 @@ def run():
     return {
         "pairs": 2 * THREADS * PAIRS,
         "events": THREADS * PAIRS,
+        "threads": THREADS,
         "inside": [sum(inside), max(inside)],
         "around": [sum(around), max(around)],
     }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from latency.histogram import Histogram
-from latency.recording import Function, FunctionLatency, Options, Recording, TargetInfo, dumps, loads
+from latency.recording import Function, FunctionLatency, Losses, Options, Recording, TargetInfo, dumps, loads
 from latency.recording.fast import load_columns
 from latency.report.text import render
 
@@ -89,6 +89,12 @@ def test_a_pair_with_a_long_name_keeps_it() -> None:
     text = render(recording(marker(name, "/memfd:probes", [10**6] * 20)))
     assert f"marker {name}  /memfd:probes" in text
     assert "p50" in text
+
+
+def test_a_loss_says_what_it_means_for_markers() -> None:
+    text = render(recording(event("open", 1), asked=("audit",), losses=Losses(unmatched_return=2)))
+    assert "lost 2 unmatched_return: an end whose beginning was not seen" in text
+    assert "--func" not in text
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
