@@ -168,13 +168,13 @@ def unwatchable(
 
     Args:
         lives: all that match, as ``functions.live_functions`` found them.
-        children: whether the target's children are to be followed.
+        children: whether children are to be measured whatever they run, and not only while they run what they forked.
 
     Raises:
         TargetGone, NoPrivilege
     """
     if children:
-        return "the watch engine follows no children"
+        return "the watch engine follows forks, but not into other programs that they execute"
     if jit.blind_spots(process, build):
         return "the target's JIT is on: what it compiles does not fetch the units that the watch engine watches"
     if not lives:
