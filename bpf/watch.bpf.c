@@ -342,7 +342,16 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
     int raised = PYLAT_NOT_RAISED;
     if (unit + 1 == of->raises)
         raised = raised_by(found, of->exception, hit->config->generator_exit_type);
-    finish_suspending(hit, found, call, OWN_HALF_TRAPS, raised);
+    if (of->suspends) {
+        finish_suspending(hit, found, call, OWN_HALF_TRAPS, raised);
+        return;
+    }
+    struct pylat_open plain = {};
+    u64 half_traps = 2 * (hit->thread->traps - call->traps);
+    if (pylat_pop(&hit->thread->calls, found, &plain) != PYLAT_MATCHED)
+        return;
+    close_call(hit, found);
+    finish(hit, &plain, half_traps, PYLAT_NOT_RAISED);
 }
 #endif
 
@@ -458,8 +467,8 @@ static __always_inline int suspending_raised(struct hit *hit, u64 frame, u64 thr
 }
 #endif
 
-/* 3.11: an exception leaves a frame. To 3.10 (PyTraceBack_Here): an exception has reached a frame, so it has left the
- * one that this frame had called. */
+/* 3.11, and 3.12 for code whose count does not change: an exception leaves a frame. To 3.10 (PyTraceBack_Here): an
+ * exception has reached a frame, so it has left the one that this frame had called. */
 int pylat_watch_raise(struct pt_regs *ctx)
 {
     struct hit hit = {.now_ns = bpf_ktime_get_ns()};
@@ -468,6 +477,10 @@ int pylat_watch_raise(struct pt_regs *ctx)
     if (!prepare(&hit) || !hit.config->enabled)
         return 0;
     hit.count->hits++;
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_PLACE
+    if (!pylat_raised(PYLAT_REGISTER(ctx, PYLAT_RAISE_TSTATE), 0, 0))
+        return 0; /* a return that is instrumented: its unit was fetched */
+#endif
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_OPCODE
     if (suspending_raised(&hit, frame, PYLAT_REGISTER(ctx, PYLAT_RAISE_TSTATE)))
         return 0;

@@ -18,6 +18,7 @@ import numpy as np
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nearest
+from latency.cpython.sites import Role
 from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_alive, unwatchable, watch_points
 from latency.errors import AttachError, NoFunctionMatches, TargetError, UsageError
 from latency.recording import Function, Losses, Options, Overhead, ProcessCalls, Recording
@@ -179,7 +180,10 @@ class WatchSession:
         why = unwatchable(target.process, target.build, target.offsets, wanted)
         if why:
             raise UsageError(why, "take another --engine, or name other functions")
-        return [watch_points(target.process, target.offsets, live) for live in wanted]
+        found = [watch_points(target.process, target.offsets, live) for live in wanted]
+        if any(each.needs_probe for each in found) and not any(self._plan.of(Role.RAISE)):
+            raise UsageError("where this build unwinds a frame is not known", "take another --engine")
+        return found
 
     def _read(self, at_ns: int) -> Reading:
         statistics = self.program.statistics

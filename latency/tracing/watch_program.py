@@ -203,7 +203,7 @@ class WatchProgram:
                 if name in self._functions:
                     self._tracepoints.append(kernel.attach_raw_tracepoint(self._functions[name], tracepoint))
             pid = 0 if self._children else processes[0].pid
-            for site in self._plan.of(Role.RAISE):
+            for site in self._plan.of(Role.RAISE) if _probed(self._plan, functions) else ():
                 self._links.append(kernel.attach_uprobe(self._functions[_RAISE], path, site.offset, 0, pid))
             self._watchpoints.place([*counts, *fetched], lambda: self._threads(processes[0]))
         except OSError as error:
@@ -322,6 +322,11 @@ def _record(points: WatchPoints) -> tuple[object, ...]:
         points.exception,
         int(points.suspends),
     )
+
+
+def _probed(plan: WatchPlan, functions: Sequence[WatchPoints]) -> bool:
+    """Whether exceptions need a probe: to 3.11 always, later for what nothing tells otherwise."""
+    return not plan.leave[1] or any(each.needs_probe for each in functions)
 
 
 def _functions(plan: WatchPlan, *, children: bool) -> list[str]:
