@@ -13,8 +13,8 @@ from tests.target_program import TargetProgram
 Start = Callable[..., TargetProgram]
 
 
-def session(program: TargetProgram, *functions: str, children: bool = True) -> WatchSession:
-    return WatchSession(Target(program.pid, engine="watch"), Options(func=functions, engine="watch", children=children))
+def session(program: TargetProgram, *functions: str) -> WatchSession:
+    return WatchSession(Target(program.pid, engine="watch"), Options(func=functions, engine="watch", children=True))
 
 
 def ends(recording: Recording) -> dict[str, tuple[int, int, int]]:
@@ -27,13 +27,12 @@ def known(truth: dict[str, dict[str, int]], *names: str) -> dict[str, tuple[int,
 
 def test_forks_are_followed_and_exec_ends_it(interpreter: Interpreter, start_target: Start) -> None:
     program = start_target(interpreter, "forking.py")
-    for children, part in (False, "alone"), (True, "forked"):
-        with session(program, "work", "works", children=children) as measuring:
-            measuring.start()
-            truth = program.run()
-            recording = measuring.stop()
-        assert ends(recording) == known(truth[part], "work", "works")
-        assert not any(recording.losses.as_dict().values())
+    with session(program, "work", "works") as measuring:
+        measuring.start()
+        truth = program.run()
+        recording = measuring.stop()
+    assert ends(recording) == known(truth["forked"], "work", "works")
+    assert not any(recording.losses.as_dict().values())
     assert sum(each.calls for each in recording.processes) == recording.calls
     if interpreter.minor >= (3, 11):
         with session(program, "suspends") as measuring:
