@@ -20,7 +20,8 @@ BPF_F_TABLE("array", u32, struct pylat_statistics, statistics, PYLAT_WATCHED, PY
 BPF_F_TABLE("array", u32, struct pylat_watched, watched, PYLAT_WATCHED, PYLAT_MMAPABLE);
 BPF_PERCPU_ARRAY(counters, struct pylat_counters, 1);
 BPF_TABLE("hash", u32, struct pylat_watch_thread, threads, 1);
-BPF_TABLE("hash", u64, struct pylat_watch_call, frames, 1);
+BPF_TABLE("hash", struct pylat_watch_key, struct pylat_watch_call, frames, 1);
+BPF_TABLE("hash", u64, struct pylat_watch_process, processes, 1);
 BPF_ARRAY(empty_thread, struct pylat_watch_thread, 1);
 
 /* struct bpf_perf_event_data (linux/bpf_perf_event.h), of x86-64. */
@@ -30,6 +31,8 @@ struct watch_context {
     u64 address;
 };
 
+#define SLOTS (PYLAT_WATCHED - 1)
+
 /* The general registers, which struct pt_regs begins with, and before them the one that usually holds the frame. */
 #define REGISTERS (1 + PYLAT_WATCH_REGISTERS)
 
@@ -37,10 +40,24 @@ struct hit {
     u64 now_ns;
     u64 registers[REGISTERS];
     u64 place; /* the instruction behind the one that touched the memory */
+    u64 tgid;  /* 0 where only one process is followed */
+    struct pylat_watch_process *process;
     struct pylat_watch_config *config;
     struct pylat_counters *count;
     struct pylat_watch_thread *thread;
 };
+
+static __always_inline struct pylat_watch_call *open_call(const struct hit *hit, u64 frame)
+{
+    struct pylat_watch_key key = {.frame = frame, .process = hit->tgid};
+    return frames.lookup(&key);
+}
+
+static __always_inline void close_call(const struct hit *hit, u64 frame)
+{
+    struct pylat_watch_key key = {.frame = frame, .process = hit->tgid};
+    frames.delete(&key);
+}
 
 /* Whether a frame has not run its first instruction yet. The fetch of that is what an entry is, and it happens in the
  * caller's dispatch, where the frame can be in another register than in all the rest of the interpreter. */
@@ -128,7 +145,7 @@ static __always_inline u64 released_frame(const struct hit *hit, const struct py
     u64 found = 0, latest_ns = 0;
     for (u32 i = 0; i < REGISTERS; i++) {
         u64 frame = hit->registers[i];
-        const struct pylat_watch_call *call = frames.lookup(&frame);
+        const struct pylat_watch_call *call = open_call(hit, frame);
         if (!call || call->slot != slot || call->start_ns <= latest_ns || !is_release(hit, frame, of))
             continue;
         found = frame;
@@ -150,6 +167,7 @@ static __always_inline void finish(struct hit *hit, const struct pylat_open *cal
     }
     u64 ns = hit->now_ns - call->start_ns, traps_ns = half_traps * hit->config->trap_ns / 2;
     __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
+    __sync_fetch_and_add(raised ? &hit->process->raised : &hit->process->returned, 1);
     pylat_count_latency(of, ns > traps_ns ? ns - traps_ns : 0);
     hit->count->matched++;
 }
@@ -164,7 +182,7 @@ static __always_inline void finish_suspending(struct hit *hit, u64 frame, const 
 {
     struct pylat_open whole = {.frame = frame, .start_ns = call->start_ns, .slot = call->slot};
     u32 slot = call->slot;
-    frames.delete(&frame);
+    close_call(hit, frame);
     if (raised != PYLAT_GENERATOR_EXIT) {
         finish(hit, &whole, half_traps, raised);
         return;
@@ -204,8 +222,8 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
 {
     struct pylat_thread *calls = &hit->thread->calls;
     struct pylat_open call = {};
-    struct pylat_watch_call *before = frames.lookup(&frame);
-    if (before && before->slot == slot && of->count && !of->made) {
+    struct pylat_watch_call *before = open_call(hit, frame);
+    if (before && before->slot == slot && of->count && !hit->process->made[slot & SLOTS]) {
         hit->count->duplicates++;
         return;
     }
@@ -215,7 +233,7 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
     }
     if (before)
         replaced(hit, frame, before);
-    of->made = 0;
+    hit->process->made[slot & SLOTS] = 0;
     if (hit->thread->ended == frame)
         hit->thread->ended = 0;
     struct pylat_watch_call more = {.traps = hit->thread->traps, .slot = slot};
@@ -229,35 +247,33 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
     more.start_ns = bpf_ktime_get_ns();
     call = (struct pylat_open){.frame = frame, .start_ns = more.start_ns, .slot = slot};
     call.active_slot = PYLAT_NO_SLOT;
-    if (frames.update(&frame, &more)) {
+    struct pylat_watch_key key = {.frame = frame, .process = hit->tgid};
+    if (frames.update(&key, &more)) {
         hit->count->table_full++;
     } else if (of->suspends) {
         return; /* it may end on another thread: its frame is enough */
     } else if (pylat_push(calls, &call, 0) == PYLAT_OVERFLOW) {
         hit->count->too_deep++;
-        frames.delete(&frame);
+        close_call(hit, frame);
     }
 }
 
-static __always_inline void count_written(struct hit *hit, struct pylat_watched *of, u32 slot)
+static __always_inline void count_written(struct hit *hit, const struct pylat_watched *of, u32 slot)
 {
-    u32 before = of->last_count, now = 0;
+    struct pylat_watch_process *process = hit->process;
+    u32 before = process->last_count[slot & SLOTS], now = 0;
     pylat_read(&now, sizeof(now), (void *)of->count);
-    of->last_count = now;
-    if (now == 0) { /* freed: from here on the memory may be another's */
-        struct pylat_statistics *statistics_of = statistics.lookup(&slot);
-        if (statistics_of)
-            statistics_of->flags |= PYLAT_DEAD;
-        of->code = 0;
-    }
+    process->last_count[slot & SLOTS] = now;
+    if (now == 0)
+        process->freed |= 1 << slot;
     if ((s32)(now - before) > 0) {
-        of->made++;
+        process->made[slot & SLOTS]++;
         return;
     }
     if (!hit->config->enabled)
         return;
     u64 frame = released_frame(hit, of, slot);
-    struct pylat_watch_call *more = frame ? frames.lookup(&frame) : NULL;
+    struct pylat_watch_call *more = frame ? open_call(hit, frame) : NULL;
     struct pylat_open call = {};
     if (!more || pylat_pop(&hit->thread->calls, frame, &call) != PYLAT_MATCHED)
         return;
@@ -269,11 +285,11 @@ static __always_inline void count_written(struct hit *hit, struct pylat_watched 
         pylat_read(&last, sizeof(last), (void *)(more->caller + PYLAT_FRAME_INSTR));
     if (more->caller && (u32)last != more->caller_lasti) {
         hit->count->unmatched_entry++;
-        frames.delete(&frame);
+        close_call(hit, frame);
         return;
     }
 #endif
-    frames.delete(&frame);
+    close_call(hit, frame);
     finish(hit, &call, half_traps, !returns(frame, of));
 }
 
@@ -305,7 +321,7 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
     u64 found = 0;
     for (u32 i = 0; i < REGISTERS; i++) {
         u64 frame = hit->registers[i], code = 0, at = 0;
-        const struct pylat_watch_call *call = frames.lookup(&frame);
+        const struct pylat_watch_call *call = open_call(hit, frame);
         if (!call || call->slot != slot || pylat_frame_code(frame, &code) || code != of->code)
             continue;
         if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) || at == unit)
@@ -313,7 +329,7 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
         found = frame;
         break;
     }
-    struct pylat_watch_call *call = found ? frames.lookup(&found) : NULL;
+    struct pylat_watch_call *call = found ? open_call(hit, found) : NULL;
     if (!call) {
         u64 frame = hit->registers[0], code = 0, at = 0;
         if (frame == hit->thread->ended || pylat_frame_code(frame, &code) || code != of->code)
@@ -326,7 +342,16 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
     int raised = PYLAT_NOT_RAISED;
     if (unit + 1 == of->raises)
         raised = raised_by(found, of->exception, hit->config->generator_exit_type);
-    finish_suspending(hit, found, call, OWN_HALF_TRAPS, raised);
+    if (of->suspends) {
+        finish_suspending(hit, found, call, OWN_HALF_TRAPS, raised);
+        return;
+    }
+    struct pylat_open plain = {};
+    u64 half_traps = 2 * (hit->thread->traps - call->traps);
+    if (pylat_pop(&hit->thread->calls, found, &plain) != PYLAT_MATCHED)
+        return;
+    close_call(hit, found);
+    finish(hit, &plain, half_traps, PYLAT_NOT_RAISED);
 }
 #endif
 
@@ -336,10 +361,14 @@ static __always_inline int prepare(struct hit *hit)
     u32 zero = 0;
     hit->config = config.lookup(&zero);
     hit->count = counters.lookup(&zero);
-    return hit->config && hit->count;
+#if PYLAT_MANY_PROCESSES
+    hit->tgid = bpf_get_current_pid_tgid() >> 32;
+#endif
+    hit->process = processes.lookup(&hit->tgid);
+    return hit->config && hit->count && hit->process;
 }
 
-static __always_inline struct pylat_watch_thread *this_thread(struct pylat_counters *count)
+static __always_inline struct pylat_watch_thread *this_thread(const struct hit *hit)
 {
     u32 tid = bpf_get_current_pid_tgid(), zero = 0;
     struct pylat_watch_thread *thread = threads.lookup(&tid);
@@ -347,10 +376,13 @@ static __always_inline struct pylat_watch_thread *this_thread(struct pylat_count
         return thread;
     struct pylat_watch_thread *empty = empty_thread.lookup(&zero);
     if (!empty || threads.update(&tid, empty)) {
-        count->table_full++;
+        hit->count->table_full++;
         return NULL;
     }
-    return threads.lookup(&tid);
+    thread = threads.lookup(&tid);
+    if (thread)
+        thread->calls.space = hit->tgid;
+    return thread;
 }
 
 /* A watchpoint was hit: the memory has been read or written already. */
@@ -366,7 +398,7 @@ int pylat_watch(struct watch_context *ctx)
     for (u32 i = 1; i < REGISTERS; i++)
         hit.registers[i] = PYLAT_REGISTER(ctx, sizeof(u64) * (i - 1));
     hit.place = PYLAT_REGISTER(ctx, PYLAT_WATCH_PLACE);
-    hit.thread = this_thread(hit.count);
+    hit.thread = this_thread(&hit);
     if (!hit.thread)
         return 0;
     hit.thread->traps++;
@@ -376,7 +408,7 @@ int pylat_watch(struct watch_context *ctx)
     for (u32 i = 0; i < PYLAT_WATCHED; i++) {
         u32 index = i;
         struct pylat_watched *of = watched.lookup(&index);
-        if (!of || !of->code)
+        if (!of || !of->code || (hit.process->freed >> i & 1))
             continue;
         if (address == of->count) {
             counted = of;
@@ -409,7 +441,7 @@ int pylat_watch(struct watch_context *ctx)
 /* An exception leaves a frame: 1 if it is one of what suspends. */
 static __always_inline int suspending_raised(struct hit *hit, u64 frame, u64 thread_state)
 {
-    struct pylat_watch_call *call = frames.lookup(&frame);
+    struct pylat_watch_call *call = open_call(hit, frame);
     u64 code = 0, at = 0;
     if (call) {
         u32 slot = call->slot;
@@ -435,8 +467,8 @@ static __always_inline int suspending_raised(struct hit *hit, u64 frame, u64 thr
 }
 #endif
 
-/* 3.11: an exception leaves a frame. To 3.10 (PyTraceBack_Here): an exception has reached a frame, so it has left the
- * one that this frame had called. */
+/* 3.11, and 3.12 for code whose count does not change: an exception leaves a frame. To 3.10 (PyTraceBack_Here): an
+ * exception has reached a frame, so it has left the one that this frame had called. */
 int pylat_watch_raise(struct pt_regs *ctx)
 {
     struct hit hit = {.now_ns = bpf_ktime_get_ns()};
@@ -445,6 +477,10 @@ int pylat_watch_raise(struct pt_regs *ctx)
     if (!prepare(&hit) || !hit.config->enabled)
         return 0;
     hit.count->hits++;
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_PLACE
+    if (!pylat_raised(PYLAT_REGISTER(ctx, PYLAT_RAISE_TSTATE), 0, 0))
+        return 0; /* a return that is instrumented: its unit was fetched */
+#endif
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_OPCODE
     if (suspending_raised(&hit, frame, PYLAT_REGISTER(ctx, PYLAT_RAISE_TSTATE)))
         return 0;
@@ -457,7 +493,7 @@ int pylat_watch_raise(struct pt_regs *ctx)
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
     u32 top = (calls->depth - 1) & PYLAT_MASK, slot = calls->open[top].slot;
     frame = calls->open[top].frame;
-    struct pylat_watch_call *more = frames.lookup(&frame);
+    struct pylat_watch_call *more = open_call(&hit, frame);
     struct pylat_watched *of = watched.lookup(&slot);
     if (!more || !of || more->caller != PYLAT_REGISTER(ctx, PYLAT_RAISE_FRAME) || is_running(frame))
         return 0;
@@ -465,37 +501,86 @@ int pylat_watch_raise(struct pt_regs *ctx)
         return 0;
     if (last_opcode(frame, of) == PYLAT_WATCH_RETURN_1) {
         hit.count->unmatched_entry++; /* it had returned, and somebody keeps its frame */
-        frames.delete(&frame);
+        close_call(&hit, frame);
         return 0;
     }
 #else
-    struct pylat_watch_call *more = frames.lookup(&frame);
+    struct pylat_watch_call *more = open_call(&hit, frame);
     if (!more || pylat_pop(calls, frame, &call) != PYLAT_MATCHED)
         return 0;
 #endif
     u64 half_traps = 2 * (hit.thread->traps - more->traps) + 1;
-    frames.delete(&frame);
+    close_call(&hit, frame);
     finish(&hit, &call, half_traps, 1);
     return 0;
 }
 #endif
 
-/* A thread ends: its open calls end with it, without a latency. */
-int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
+/* A thread ends, or its program is replaced: its open calls end with it, without a latency. */
+static __always_inline void forget_thread(u32 tid, struct pylat_counters *count)
 {
-    u32 tid = bpf_get_current_pid_tgid(), zero = 0;
     struct pylat_watch_thread *thread = threads.lookup(&tid);
-    struct pylat_counters *count = counters.lookup(&zero);
-    if (!thread || !count)
-        return 0;
+    if (!thread)
+        return;
     count->thread_ended += thread->calls.depth + thread->calls.too_deep;
     u32 depth = thread->calls.depth;
+    struct pylat_watch_key key = {.process = thread->calls.space};
     for (u32 i = 0; i < PYLAT_DEPTH; i++) {
         if (i >= depth)
             break;
-        u64 frame = thread->calls.open[i & PYLAT_MASK].frame;
-        frames.delete(&frame);
+        key.frame = thread->calls.open[i & PYLAT_MASK].frame;
+        frames.delete(&key);
     }
     threads.delete(&tid);
+}
+
+int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+    u64 pid_tgid = bpf_get_current_pid_tgid();
+    u32 tid = pid_tgid, zero = 0;
+    struct pylat_counters *count = counters.lookup(&zero);
+    if (count)
+        forget_thread(tid, count);
+#if PYLAT_MANY_PROCESSES
+    u64 tgid = pid_tgid >> 32;
+    struct pylat_watch_process *process = tid == tgid ? processes.lookup(&tgid) : NULL;
+    if (process && !process->ended)
+        process->ended = 1;
+#endif
     return 0;
 }
+
+#if PYLAT_MANY_PROCESSES
+/* sched_process_fork(parent, child): before the child runs. It has its parent's watchpoints, and its memory as it is.
+ */
+int pylat_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+    u64 tgid = bpf_get_current_pid_tgid() >> 32, child_tgid = 0;
+    struct pylat_watch_process *process = processes.lookup(&tgid);
+    u32 zero = 0;
+    struct pylat_counters *count = counters.lookup(&zero);
+    if (!process || !count || process->ended ||
+        pylat_read_kernel(&child_tgid, sizeof(u32), (void *)(ctx->args[1] + PYLAT_TASK_TGID)) || child_tgid == tgid)
+        return 0; /* not followed, or a thread */
+    struct pylat_watch_process child = *process;
+    child.returned = child.raised = 0;
+    if (processes.update(&child_tgid, &child))
+        count->table_full++;
+    return 0;
+}
+
+/* sched_process_exec: the kernel has taken the watchpoints away. */
+int pylat_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+    u64 tgid = bpf_get_current_pid_tgid() >> 32;
+    struct pylat_watch_process *process = processes.lookup(&tgid);
+    u32 zero = 0;
+    struct pylat_counters *count = counters.lookup(&zero);
+    if (!process || !count)
+        return 0;
+    process->ended = 2;
+    forget_thread(tgid, count);
+    forget_thread((u32)ctx->args[1], count); /* its tid until now, if a thread that was not the first called exec */
+    return 0;
+}
+#endif

@@ -23,10 +23,24 @@ struct pylat_watched {
     u64 units;                        /* where its units begin */
     u64 returns[PYLAT_WATCH_RETURNS]; /* watched: of the oparg bytes of its units that return; 0 for none */
     u64 raises;                       /* watched: of the unit that each exception runs which leaves it; 0 for none */
-    u32 last_count;                   /* the reference count after the last hit */
-    u32 made;                         /* how often the count rose since the last entry: a frame was made */
     u32 exception;                    /* where a frame has the exception then: bytes from its beginning */
     u32 suspends;                     /* 1: a generator, coroutine or asynchronous generator */
+};
+
+/* A process that is followed; found by its tgid, or by 0 where only one is. */
+struct pylat_watch_process {
+    u64 returned;
+    u64 raised;
+    u32 last_count[PYLAT_WATCHED]; /* the reference counts after the last hit */
+    u32 made[PYLAT_WATCHED];       /* how often each rose since the last entry: a frame was made */
+    u32 freed;                     /* a bit for each function whose code object is gone: its memory may be another's */
+    u32 ended;                     /* 1: it ended; 2: it runs another program */
+};
+
+/* An open call is found by its frame: addresses differ between processes only by luck. */
+struct pylat_watch_key {
+    u64 frame;
+    u64 process; /* its tgid, or 0 */
 };
 
 /* What an open call has beside its struct pylat_open; found by its frame. */

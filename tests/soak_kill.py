@@ -138,6 +138,9 @@ class Soak:
         self.address = next(mapping.start for mapping in self.process.maps() if mapping.writable)
         self.nothing = kernel.load_program("nothing", kernel.PROG_TYPE_PERF_EVENT, _RETURN_0)
         self.checks = [0] * (threads + 1)
+        target = Target(program.pid)
+        self.engine = target.plan.engine
+        self.semaphores = [it.semaphore + target.build.bias for it in target.build.markers if it.semaphore]
 
     def round(self, name: str, arguments: list[str], seconds: float) -> str:
         """One measurement, killed when it has run so long. Returns what it held."""
@@ -177,6 +180,7 @@ class Soak:
             "BPF objects": lambda: sorted(holding.objects & existing()),
             "watchpoints": self._taken,
             "breakpoints": self._changed,
+            "semaphores": self._raised,
             "descriptors": lambda: sorted(descriptors(self.program.pid).items() ^ self.descriptors.items()),
             "a tracer": self._tracer,
         }
@@ -214,7 +218,13 @@ class Soak:
         return {tid: number for tid, number in free.items() if number < _REGISTERS}
 
     def _changed(self) -> list[str]:
-        return [f"{start:#x}" for start, data in code(self.process).items() if self.code.get(start) != data]
+        now = code(self.process)  # it may have loaded more libraries since: those count from then on
+        self.code = {**now, **self.code}
+        return [f"{start:#x}" for start, data in self.code.items() if now.get(start) != data]
+
+    def _raised(self) -> list[str]:
+        """The USDT semaphores that somebody holds up."""
+        return [f"{at:#x}" for at in self.semaphores if any(self.process.read(at, 2))]
 
     def _tracer(self) -> str:
         (tracer,) = re.findall(
@@ -232,8 +242,7 @@ def soak(interpreter: lab.Interpreter, seconds: float, every_s: float, threads: 
     begin, number, kills, checks = time.monotonic(), 0, 0, 0
     with TargetProgram(interpreter, "self_checking.py", threads) as program:
         state = Soak(program, threads)
-        engine = Target(program.pid).plan.engine
-        turns[-1] = (f"{engine}, every function", [])
+        turns[-1] = (f"{state.engine}, every function", [])
         while time.monotonic() < begin + seconds:
             name, arguments = turns[number % len(turns)]
             number += 1

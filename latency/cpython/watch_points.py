@@ -7,6 +7,9 @@
             to 3.10:        when the frame object dies, which an exception's traceback delays; so exceptions are seen
                             by a probe on PyTraceBack_Here, which is called for the caller next
 
+Code that is built into the interpreter of 3.12 is immortal: its count is never written. Its entry and its returns are
+watched as below, and exceptions are seen by a probe where the interpreter unwinds a frame.
+
 What suspends (3.11 and later) keeps its reference until it is freed. So each of its units is watched that ends a call:
 
     return:    the oparg byte of each unit that returns
@@ -42,6 +45,8 @@ _ALIVE = ("FRAME_EXECUTING", "FRAME_SUSPENDED")  # FRAME_SUSPENDED_YIELD_FROM an
 @dataclass(frozen=True)
 class WatchPlan(SitePlan):
     """A ``SitePlan`` whose only sites are those that watchpoints cannot do without: exceptions, to 3.11.
+
+    In 3.12 they are placed only for functions that need them (``WatchPoints.needs_probe``).
 
     Attributes:
         leave: the stretch of the file's code in which frames are released (addresses of its begin and end), from 3.12.
@@ -93,6 +98,11 @@ class WatchPoints:
         return self.live.function.kind != "function"
 
     @property
+    def needs_probe(self) -> bool:
+        """From 3.12 on: nothing that can be watched tells its exceptions."""
+        return not self.count and not self.raises
+
+    @property
     def addresses(self) -> frozenset[int]:
         """All that is watched."""
         return frozenset({self.entry, self.count, *self.returns, self.raises}) - {0}
@@ -111,10 +121,7 @@ def watch_points(process: Process, offsets: Offsets, live: LiveFunction) -> Watc
         return _units_of_suspending(process, offsets, live)
     count = live.address + offsets["object.refcnt"]
     if _immortal(process, count, offsets):
-        raise UsageError(
-            f"{name} is built into the interpreter: its code is immortal, and the watch engine counts its references",
-            "take another --engine",
-        )
+        return _units_of_immortal(process, offsets, live)
     first = 0
     if "code.code_adaptive" in offsets:
         units = live.address + offsets["code.code_adaptive"]
@@ -159,6 +166,25 @@ def _units_of_suspending(process: Process, offsets: Offsets, live: LiveFunction)
     return made
 
 
+def _units_of_immortal(process: Process, offsets: Offsets, live: LiveFunction) -> WatchPoints:
+    """3.12: code that is built into the interpreter. Its reference count is never written."""
+    name = live.function.qualname
+    if offsets.version != "3.12":
+        raise UsageError(f"{name} has an immortal code object, and how its calls end is known of CPython 3.12 only")
+    try:
+        found = read_units(process, offsets, live.address)
+    except UnsupportedBuild as error:
+        raise UsageError(f"{name} {error}", error.hint) from None
+    units = live.address + offsets["code.code_adaptive"]
+    returns = tuple(units + UNIT_BYTES * index + 1 for index in found.returns)
+    if 1 + len(returns) > REGISTERS:
+        raise UsageError(
+            f"{name} is built into the interpreter and returns in {len(returns)} places: "
+            f"with its entry that is {1 + len(returns)} watchpoints, and the processor has {REGISTERS}"
+        )
+    return WatchPoints(live, units, entry=units + UNIT_BYTES * found.entry + 1, returns=returns)
+
+
 def unwatchable(
     process: Process, build: Build, offsets: Offsets, lives: Sequence[LiveFunction], *, children: bool = False
 ) -> str:
@@ -168,13 +194,13 @@ def unwatchable(
 
     Args:
         lives: all that match, as ``functions.live_functions`` found them.
-        children: whether the target's children are to be followed.
+        children: whether children are to be measured whatever they run, and not only while they run what they forked.
 
     Raises:
         TargetGone, NoPrivilege
     """
     if children:
-        return "the watch engine follows no children"
+        return "the watch engine follows forks, but not into other programs that they execute"
     if jit.blind_spots(process, build):
         return "the target's JIT is on: what it compiles does not fetch the units that the watch engine watches"
     if not lives:

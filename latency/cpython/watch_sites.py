@@ -6,7 +6,7 @@ from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Role, Site
 from latency.cpython.sites.choose import plan_for
 from latency.cpython.sites.code import Code, copies, first_emulated
-from latency.cpython.sites.handlers import interpreter_parts, tracing_fetches
+from latency.cpython.sites.handlers import interpreter_parts, tracing_fetches, unwinding_sites
 from latency.cpython.sites.opcodes import opcodes
 from latency.cpython.watch_points import ENGINE, WatchPlan
 from latency.cpython.watch_units import UNIT_BYTES
@@ -38,6 +38,9 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
         leave = image.code_range(released.start) or (0, 0)
         if leave == (0, 0):
             raise UnsupportedBuild(f"{image.name} does not say where {released.name} ends", "try another --engine")
+        if version < (3, 13, 0):  # the code objects of the interpreter's own modules are immortal
+            sites = unwinding_sites(image, version[:2], offsets)
+            registers |= {"raise.frame": "rsi", "raise.tstate": "rdi"}  # of _PyEval_FrameClearAndPop(tstate, frame)
     elif version >= (3, 11, 0):
         sites = tuple(base.of(Role.RAISE))
         registers |= {name: base.registers[name] for name in ("raise.frame", "raise.tstate")}

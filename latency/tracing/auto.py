@@ -132,6 +132,10 @@ class Auto:
         choice = choose(look, hit, self._trap_ns, target.plan.engine)
         if choice.watch and look.functions > len({live.function for live in session.functions}):
             choice = Choice(False, f"{target.plan.engine}: functions that match are being defined just now", 0.0)
+        limit_pct = self._options.max_overhead_pct
+        suspends = any(live.function.kind != "function" for live in session.functions)
+        if choice.watch and suspends and limit_pct is not None and 100 * choice.share > limit_pct:
+            choice = Choice(False, f"{target.plan.engine}: watch takes no slices of generators and coroutines", 0.0)
         target.choice = choice.why
         if choice.watch:
             self._watch(choice)

@@ -33,7 +33,7 @@ _PERF_TYPE_BREAKPOINT = 5
 # struct perf_event_attr: disabled, exclude_kernel, exclude_hv and remove_on_exec (Linux 5.13); inherit and
 # inherit_thread (not into forks, Linux 5.13)
 _WATCHPOINT_FLAGS = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 36
-_INHERITED = 1 << 1 | 1 << 35
+_INHERITED, _BY_FORKS_TOO = 1 << 1 | 1 << 35, 1 << 1
 _PERF_ATTR_BYTES = 120
 
 
@@ -263,7 +263,7 @@ def attach_uprobe(program_fd: int, path: str, offset: int, semaphore: int, pid: 
 
 
 def attach_watchpoint(
-    program_fd: int, address: int, length: int, access: int, tid: int, *, inherited: bool = True
+    program_fd: int, address: int, length: int, access: int, tid: int, *, inherited: bool = True, forks: bool = False
 ) -> int:
     """Attach a program to a hardware watchpoint of one thread.
 
@@ -272,6 +272,7 @@ def attach_watchpoint(
         length: in bytes: 1, or 2, 4 or 8 where ``address`` is aligned to it.
         access: HW_BREAKPOINT_W (2) or HW_BREAKPOINT_RW (3) of linux/hw_breakpoint.h.
         inherited: by the threads that it will start, too.
+        forks: if inherited, by the processes too.
 
     Returns:
         The event's descriptor; closing it detaches, from the later threads too.
@@ -283,7 +284,7 @@ def attach_watchpoint(
         type=_PERF_TYPE_BREAKPOINT,
         size=_PERF_ATTR_BYTES,
         sample_period=1,
-        flags=_WATCHPOINT_FLAGS | (_INHERITED if inherited else 0),
+        flags=_WATCHPOINT_FLAGS | (0 if not inherited else _BY_FORKS_TOO if forks else _INHERITED),
         bp_type=access,
         config1=address,
         config2=length,

@@ -9,22 +9,28 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timezone
 from types import TracebackType
+
+import numpy as np
 
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nearest
+from latency.cpython.sites import Role
 from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_alive, unwatchable, watch_points
-from latency.errors import AttachError, NoFunctionMatches, UsageError
-from latency.recording import Function, Losses, Options, Overhead, Recording
+from latency.errors import AttachError, NoFunctionMatches, TargetError, UsageError
+from latency.recording import Function, Losses, Options, Overhead, ProcessCalls, Recording
+from latency.target.process import Process
 from latency.tracing import wire
-from latency.tracing.host import resident_bytes
+from latency.tracing.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.opencalls import OpenCalls
 from latency.tracing.reading import Counted, Reading, Slices
 from latency.tracing.results import latencies
 from latency.tracing.watch_limit import WatchLimit
 from latency.tracing.watch_program import WatchProgram, compile_watch
+from latency.tracing.watch_wire import EXECUTED
 from latency.tracing.watched import WatchedUntil
 
 
@@ -33,7 +39,7 @@ class WatchSession:
 
     Args:
         target: whose plan is a ``WatchPlan`` (``Target(pid, engine="watch")``).
-        options: ``func`` and ``regex`` say which functions; ``children`` is not possible.
+        options: ``func`` and ``regex`` say which functions; ``children`` follows forks.
 
     Raises:
         NoFunctionMatches: no live function matches; the hint offers the nearest names.
@@ -47,7 +53,7 @@ class WatchSession:
             raise UsageError("the watch engine measures single functions", "name them with --func")
         self.target = target
         self.options = options
-        self.strangers: list[int] = []  # nobody is followed
+        self.strangers: list[int] = []  # who is forked is followed at once, and who runs another program is not
         self._plan = target.plan
         self._info = target.info()  # now: at the end the process may be gone
         self._slices = Slices()
@@ -55,17 +61,22 @@ class WatchSession:
         self._first: Reading | None = None
         self._last: Reading | None = None
         self._trap_ns = 0.0
+        self._unlike: list[int] = []  # children that are not followed
+        self._processes: dict[int, Process | None] = {}  # to read from when the measurement ends
         self._closed = 0  # calls that were found to be abandoned when the measurement ended
         self._started_at = datetime.now(timezone.utc)
+        if options.children:
+            require_first_pid_namespace()
         # The compiler is another process: search the heap meanwhile.
         with ThreadPoolExecutor(1) as pool:
-            compiling = pool.submit(compile_watch, target.offsets, self._plan)
+            compiling = pool.submit(compile_watch, target.offsets, self._plan, children=options.children)
             with target.stopwatch.step("find functions"):
                 self.functions = self._find_functions()
             with target.stopwatch.step("wait for the compiler"):
                 made = compiling.result()
         with target.stopwatch.step("load"):
-            self.program = WatchProgram(made, self._plan, threads=len(target.process.threads()))
+            threads = len(target.process.threads())
+            self.program = WatchProgram(made, self._plan, threads=threads, children=options.children)
         self.limit = WatchLimit(target, self.program, self.functions)
         self._last_watched: WatchedUntil | None = None
         self._memory_bytes = self._map_bytes = 0
@@ -82,7 +93,8 @@ class WatchSession:
             target.process.check()
             exit_type = target.build.address("PyExc_GeneratorExit")
             program.config["generator_exit_type"] = target.process.u64(exit_type)
-            program.attach(target.process, f"/proc/self/fd/{target.build.fd}", target.build.bias, self.functions)
+            processes = [target.process, *(self._children() if self.options.children else [])]
+            program.attach(processes, f"/proc/self/fd/{target.build.fd}", target.build.bias, self.functions)
             for points in self.functions:
                 now = describe(target.process, target.build, target.offsets, points.live.address)
                 if now is None or now.function.line != points.live.function.line:
@@ -90,17 +102,14 @@ class WatchSession:
         self._started_at = datetime.now(timezone.utc)
         self._first = self._read(time.monotonic_ns())
         program.config["enabled"] = 1
-        self.limit.begin(self.options.max_overhead_pct)
+        self.limit.begin(self.options.max_overhead_pct if self._may_be_sliced else None)
 
     def poll(self) -> str:
-        """``""``, or why the target cannot be measured any longer: ``"exited"`` or ``"exec"``."""
-        if not self.target.process.alive():
-            return "exited"
-        if self.target.process.image_identity() != self._image:
-            return "exec"
-        if self._first is not None:
+        """``""``, or why nothing can be measured any longer: ``"exited"`` or ``"exec"``."""
+        why = self._ended()
+        if not why and self._first is not None:
             self.limit.keep((self.program.counters()["hits"] - self._first.counters["hits"]) * self._trap_ns / 1e9)
-        return ""
+        return "" if why and self.options.children and self._others_alive() else why
 
     def end_slice(self) -> None:
         """One more of the equal parts of the measurement is over."""
@@ -143,6 +152,42 @@ class WatchSession:
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _ended(self) -> str:
+        if not self.target.process.alive():
+            return "exited"
+        return "exec" if self.target.process.image_identity() != self._image else ""
+
+    def _others_alive(self) -> bool:
+        """Whether a followed child still runs the target's program."""
+        pids = [int(key[0]) for key, value in self.program.processes.items() if not value["ended"][0]]
+        return any(pid != self.target.process.pid for pid in pids)
+
+    def _children(self) -> list[Process]:
+        """The children that the target has already and that are as it is: forked from it, with the same functions."""
+        target, found = self.target.process, []
+        for pid in target.children(recursive=True):
+            try:
+                process = Process(pid)
+                alike = self._places(process) == self._places(target)
+                if alike and self._functions_in(process) == self._functions_in(target):
+                    found.append(process)
+                else:
+                    self._unlike.append(pid)
+            except TargetError:
+                continue  # it ended meanwhile
+        return found
+
+    def _functions_in(self, process: Process) -> list[Function | None]:
+        """What is at the addresses of the functions."""
+        build, offsets = self.target.build, self.target.offsets
+        there = [describe(process, build, offsets, each.live.address) for each in self.functions]
+        return [None if live is None else live.function for live in there]
+
+    def _places(self, process: Process) -> list[int]:
+        """Where the interpreter's file is mapped."""
+        mine = self.target.build.device_inode
+        return [mapping.start for mapping in process.maps() if mapping.device_inode == mine]
+
     def _find_functions(self) -> list[WatchPoints]:
         target = self.target
         matcher = Matcher.parse(self.options.func, regex=self.options.regex)
@@ -150,10 +195,13 @@ class WatchSession:
         wanted = [live for live in lives if matcher.matches(live)]
         if not wanted:
             raise _nothing_matches(matcher, lives)
-        why = unwatchable(target.process, target.build, target.offsets, wanted, children=self.options.children)
+        why = unwatchable(target.process, target.build, target.offsets, wanted)
         if why:
             raise UsageError(why, "take another --engine, or name other functions")
-        return [watch_points(target.process, target.offsets, live) for live in wanted]
+        found = [watch_points(target.process, target.offsets, live) for live in wanted]
+        if any(each.needs_probe for each in found) and not any(self._plan.of(Role.RAISE)):
+            raise UsageError("where this build unwinds a frame is not known", "take another --engine")
+        return found
 
     def _read(self, at_ns: int) -> Reading:
         statistics = self.program.statistics
@@ -171,14 +219,14 @@ class WatchSession:
     def _open_calls(self) -> tuple[dict[int, OpenCalls], int]:
         """(the open calls by slot, how many have ended unseen)."""
         target, unseen = self.target, 0
-        there = not self.poll()
         opens: dict[int, OpenCalls] = {}
         for _, value in self.program.threads.items():
             calls = value[0]["calls"]
+            process = self._readable(int(calls["space"]))
             for call in calls["open"][: min(int(calls["depth"]), wire.DEPTH)]:
                 slot, frame = int(call["slot"]), int(call["frame"])
                 code = self.functions[slot].live.address
-                if there and has_ended(target.process, target.offsets, self._plan, frame, code):
+                if process and has_ended(process, target.offsets, self._plan, frame, code):
                     unseen += 1
                 else:
                     opens.setdefault(slot, OpenCalls()).add(int(call["start_ns"]))
@@ -186,18 +234,45 @@ class WatchSession:
 
     def _count_closed(self, opens: dict[int, OpenCalls]) -> None:
         """Adds the calls of what suspends to the open ones; those that were closed or freed unseen are abandoned."""
-        target = self.target
-        there = not self.poll()
         for key, value in self.program.frames.items():
-            slot, frame = int(value[0]["slot"]), int(key[0])
+            slot, frame = int(value[0]["slot"]), int(key[0]["frame"])
             points = self.functions[slot]
             if not points.suspends:
                 continue
-            if there and not is_alive(target.process, target.offsets, points, frame):
+            process = self._readable(int(key[0]["process"]))
+            if process and not is_alive(process, self.target.offsets, points, frame):
                 self.program.statistics["abandoned"][slot] += 1
                 self._closed += 1
             else:
                 opens.setdefault(slot, OpenCalls()).add(int(value[0]["start_ns"]))
+
+    def _readable(self, tgid: int) -> Process | None:
+        """The process of a key (0: the target), while it runs what it ran when its calls began."""
+        if tgid in (0, self.target.process.pid):
+            return None if self._ended() else self.target.process
+        if tgid not in self._processes:
+            value = self.program.processes.lookup(np.array([tgid], np.uint64))
+            self._processes[tgid] = None
+            if value is not None and not value["ended"][0]:
+                with suppress(TargetError):
+                    self._processes[tgid] = Process(tgid)
+        return self._processes[tgid]
+
+    def _process_calls(self) -> tuple[ProcessCalls, ...]:
+        found = []
+        for key, value in self.program.processes.items():
+            each = value[0]
+            found.append(
+                ProcessCalls(int(key[0]), int(each["returned"]), int(each["raised"]), ended=bool(each["ended"]))
+            )
+        return tuple(sorted(found, key=lambda each: each.pid))
+
+    def _not_followed(self) -> list[str]:
+        lines = [f"process {pid}, which is a child, but not forked from the target as it is" for pid in self._unlike]
+        values = [value[0] for _, value in self.program.processes.items()]
+        if others := sum(int(value["ended"]) == EXECUTED for value in values):
+            lines.append(f"what {others:,} children did after they replaced themselves by another program (exec)")
+        return lines
 
     def _recording(
         self,
@@ -227,13 +302,31 @@ class WatchSession:
             ),
             options=self.options,
             losses=Losses.from_dict({**losses, "unnamed": 0}),
-            blind_spots=(*self._plan.blind_spots, *self._of_suspending(), self._resolution(), *self._gone()),
+            blind_spots=(
+                *self._plan.blind_spots,
+                *self._of_suspending(),
+                *self._not_followed(),
+                self._resolution(),
+                *self._unlimited(),
+                *self._gone(),
+            ),
             overhead=self._overhead(counters["hits"], duration_s),
             began_before=counters.pop("began_before"),
             events=counters,
             started_at=self._started_at,
             watched=watched.share(duration_s) if self.limit.sliced else None,
+            processes=self._process_calls() if self.options.children else (),
         )
+
+    @property
+    def _may_be_sliced(self) -> bool:
+        """Whether the watchpoints can be away for a time: a suspended call would go on unseen, and so would a fork."""
+        return not self.options.children and not any(each.suspends for each in self.functions)
+
+    def _unlimited(self) -> list[str]:
+        if self.options.max_overhead_pct is None or self._may_be_sliced:
+            return []
+        return ["--max-overhead is not kept: this engine takes no slices of generators and coroutines, or of children"]
 
     def _of_suspending(self) -> list[str]:
         names = ", ".join(sorted({each.live.function.qualname for each in self.functions if each.suspends}))

@@ -37,10 +37,12 @@ class Watchpoints:
 
     Args:
         program_fd: a BPF program for perf events.
+        forks: in the processes that it will fork, too.
     """
 
-    def __init__(self, program_fd: int) -> None:
+    def __init__(self, program_fd: int, *, forks: bool = False) -> None:
         self._program_fd = program_fd
+        self._forks = forks
         self._events: list[int] = []
         self._free = REGISTERS
 
@@ -113,7 +115,13 @@ class Watchpoints:
         """The event; None where the thread has ended."""
         try:
             return kernel.attach_watchpoint(
-                self._program_fd, point.address, point.length, point.access, tid, inherited=inherited
+                self._program_fd,
+                point.address,
+                point.length,
+                point.access,
+                tid,
+                inherited=inherited,
+                forks=self._forks,
             )
         except OSError as error:
             if error.errno == errno.ESRCH:

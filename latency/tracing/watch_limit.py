@@ -69,7 +69,7 @@ class WatchLimit:
         """Begin the next slice."""
         target, program = self._target, self._program
         target.process.check()
-        program.attach(target.process, f"/proc/self/fd/{target.build.fd}", target.build.bias, self._functions)
+        program.attach([target.process], f"/proc/self/fd/{target.build.fd}", target.build.bias, self._functions)
         for points in self._functions:
             now = describe(target.process, target.build, target.offsets, points.live.address)
             if now is None or now.function != points.live.function:

@@ -19,10 +19,11 @@ from latency.cache import Cache
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Role
 from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, WatchPoints
-from latency.errors import AttachError, CompileError, HostError, NoPrivilege
+from latency.errors import AttachError, CompileError, HostError, NoPrivilege, TargetError
 from latency.target.process import Process
 from latency.tracing import kernel, wire
 from latency.tracing import watch_wire as watching
+from latency.tracing.btf import member_offset
 from latency.tracing.compiler import Object, kept_or_compiled
 from latency.tracing.kernel import Map
 from latency.tracing.parameters import PT_REGS, cflags
@@ -30,17 +31,23 @@ from latency.tracing.watch_events import READ_WRITE, WRITE, Watchpoint, Watchpoi
 
 SOURCE = "watch.bpf.c"
 _WATCH, _RAISE, _THREAD_EXIT = "pylat_watch", "pylat_watch_raise", "pylat_thread_exit"
+_FORK, _EXEC = "pylat_fork", "pylat_exec"
+_TRACEPOINTS = {_THREAD_EXIT: "sched_process_exit", _FORK: "sched_process_fork", _EXEC: "sched_process_exec"}
 _INSTRUCTION_POINTER = 8 * 16  # offset in x86-64's struct pt_regs, in bytes
 _NO_OPCODE = -1
 _MOST_RETURNS = 4
 _OPEN_CALLS = 65_536
+_PROCESSES, _CHILDRENS_THREADS = 4096, 1024
 _SPARE_THREADS = 64
 _CALIBRATION_READS, _CALIBRATION_RUNS = 100, 12
 _U32, _U64 = np.dtype("<u4"), np.dtype("<u8")
 
 
-def watch_flags(offsets: Offsets, plan: WatchPlan) -> list[str]:
+def watch_flags(offsets: Offsets, plan: WatchPlan, *, children: bool = False) -> list[str]:
     """The compiler flags for ``bpf/watch.bpf.c``, sorted.
+
+    Args:
+        children: follow forks.
 
     Raises:
         UnsupportedBuild: the offsets lack a member that the plan needs.
@@ -59,16 +66,23 @@ def watch_flags(offsets: Offsets, plan: WatchPlan) -> list[str]:
     executing = offsets.get("frame.executing")
     return sorted(
         [
-            *cflags(offsets, plan, every_function=False),
+            *cflags(
+                offsets,
+                plan,
+                every_function=False,
+                children=children,
+                task_tgid=member_offset("task_struct", "tgid") if children else 0,
+            ),
             *(f"-DPYLAT_WATCH_{name}={value}" for name, value in values.items()),
             f"-DPYLAT_U64_EXECUTING={-1 if executing is None else executing}",
         ]
     )
 
 
-def compile_watch(offsets: Offsets, plan: WatchPlan) -> Object:
+def compile_watch(offsets: Offsets, plan: WatchPlan, *, children: bool = False) -> Object:
     """What ``WatchProgram`` loads. Raises MissingBcc, CompileError, NoPrivilege."""
-    made = kept_or_compiled(watch_flags(offsets, plan), _functions(plan), Cache(), source=SOURCE)
+    flags = watch_flags(offsets, plan, children=children)
+    made = kept_or_compiled(flags, _functions(plan, children=children), Cache(), source=SOURCE)
     sizes = {shape.name: shape.value_size for shape in made.maps}
     expected = {
         "config": watching.WATCH_CONFIG,
@@ -77,6 +91,7 @@ def compile_watch(offsets: Offsets, plan: WatchPlan) -> Object:
         "watched": watching.WATCHED,
         "threads": watching.WATCH_THREAD,
         "frames": watching.WATCH_CALL,
+        "processes": watching.WATCH_PROCESS,
     }
     if any(sizes.get(name) != dtype.itemsize for name, dtype in expected.items()):
         raise CompileError("bpf/watch.h and latency/tracing/watch_wire.py disagree on a struct", "reinstall pylat")
@@ -89,6 +104,7 @@ class WatchProgram:
     Args:
         made: from ``compile_watch``.
         threads: how many threads the target has now; the tables hold twice as many, and some.
+        children: as ``made`` was compiled for.
 
     Raises:
         CompileError: the kernel's verifier refuses a program; ``detail`` is its log.
@@ -98,12 +114,17 @@ class WatchProgram:
 
     attachment = "watchpoints"
 
-    def __init__(self, made: Object, plan: WatchPlan, *, threads: int) -> None:
+    def __init__(self, made: Object, plan: WatchPlan, *, threads: int, children: bool = False) -> None:
         self._plan = plan
+        self._children = children
         self._descriptors: list[int] = []
         self._links: list[int] = []
-        self._exit_link: int | None = None
-        entries = {"threads": 2 * threads + _SPARE_THREADS, "frames": _OPEN_CALLS}
+        self._tracepoints: list[int] = []
+        entries = {
+            "threads": 2 * threads + _SPARE_THREADS + (_CHILDRENS_THREADS if children else 0),
+            "frames": _OPEN_CALLS,
+            "processes": _PROCESSES if children else 1,
+        }
         try:
             self._load(made, entries)
         except kernel.Refused as error:
@@ -114,9 +135,10 @@ class WatchProgram:
         except OSError as error:
             self._close(self._descriptors)
             raise _explained(error) from error
-        self._watchpoints = Watchpoints(self._functions[_WATCH])
+        self._watchpoints = Watchpoints(self._functions[_WATCH], forks=children)
         self.threads = Map(self._maps["threads"], _U32, watching.WATCH_THREAD)
-        self.frames = Map(self._maps["frames"], _U64, watching.WATCH_CALL)
+        self.frames = Map(self._maps["frames"], watching.WATCH_KEY, watching.WATCH_CALL)
+        self.processes = Map(self._maps["processes"], _U64, watching.WATCH_PROCESS)
         self._counters = Map(self._maps["counters"], _U32, wire.COUNTERS)
         self._config_memory = self._mapped("config", watching.WATCH_CONFIG, 1)
         self._watched_memory = self._mapped("watched", watching.WATCHED, watching.WATCHED_FUNCTIONS)
@@ -147,10 +169,11 @@ class WatchProgram:
 
     # -- attaching -------------------------------------------------------------------------------
 
-    def attach(self, process: Process, path: str, bias: int, functions: Sequence[WatchPoints]) -> None:
+    def attach(self, processes: Sequence[Process], path: str, bias: int, functions: Sequence[WatchPoints]) -> None:
         """Place everything, exits before entries; nothing is counted until ``config["enabled"]`` is set.
 
         Args:
+            processes: the target, and with ``children`` those that were forked from it as it is.
             path: of the interpreter's file.
             bias: what the process added to the file's addresses.
             functions: at most ``WATCHED_FUNCTIONS``; each gets the slot of its place.
@@ -174,19 +197,21 @@ class WatchProgram:
         units = [*ends, *(each.entry for each in functions)]
         fetched = [Watchpoint(address, 1, READ_WRITE) for address in dict.fromkeys(units)]
         try:
-            self._exit_link = kernel.attach_raw_tracepoint(self._functions[_THREAD_EXIT], "sched_process_exit")
-            for site in self._plan.of(Role.RAISE):
-                self._links.append(kernel.attach_uprobe(self._functions[_RAISE], path, site.offset, 0, process.pid))
-            self._watchpoints.place([*counts, *fetched], process.threads)
+            for each in processes:
+                self._follow(each.pid)
+            for name, tracepoint in _TRACEPOINTS.items():
+                if name in self._functions:
+                    self._tracepoints.append(kernel.attach_raw_tracepoint(self._functions[name], tracepoint))
+            pid = 0 if self._children else processes[0].pid
+            for site in self._plan.of(Role.RAISE) if _probed(self._plan, functions) else ():
+                self._links.append(kernel.attach_uprobe(self._functions[_RAISE], path, site.offset, 0, pid))
+            self._watchpoints.place([*counts, *fetched], lambda: self._threads(processes[0]))
         except OSError as error:
             self.detach()
             raise AttachError(
                 f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
             ) from error
-        for slot, points in enumerate(functions):
-            if not points.count:
-                continue
-            self.watched["last_count"][slot] = int.from_bytes(process.read(points.count, COUNT_BYTES), "little")
+        self._read_counts(processes[0], functions)
 
     def trap_ns(self) -> float:
         """What one hit takes on this machine, nanoseconds: measured on a byte of pylat's own, in about 20 ms.
@@ -198,12 +223,14 @@ class WatchProgram:
         bare_ns = reading_ns(byte)
         watchpoints = Watchpoints(self._functions[_WATCH])
         thread = threading.get_native_id()
+        self._follow(os.getpid())
         watchpoints.place([Watchpoint(ctypes.addressof(byte), 1, READ_WRITE)], lambda: [thread])
         try:
             return max(0.0, reading_ns(byte) - bare_ns)
         finally:
             watchpoints.close()
             self.threads.delete(np.array([thread], _U32))
+            self.processes.delete(self._key(os.getpid()))
 
     def open_frames(self) -> list[tuple[int, int, int]]:
         """The calls that have begun and not ended: (address of the frame, slot, CLOCK_MONOTONIC of the start)."""
@@ -225,9 +252,7 @@ class WatchProgram:
         """Take watchpoints and probes away. The maps stay readable."""
         self._watchpoints.close()
         self._close(self._links)
-        if self._exit_link is not None:
-            os.close(self._exit_link)
-            self._exit_link = None
+        self._close(self._tracepoints)
 
     def close(self) -> None:
         """Take everything away."""
@@ -235,6 +260,40 @@ class WatchProgram:
         self._close(self._descriptors)
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _key(self, pid: int) -> np.ndarray[Any, Any]:
+        return np.array([pid if self._children else 0], _U64)
+
+    def _follow(self, pid: int) -> None:
+        self.processes.update(self._key(pid), np.zeros(1, watching.WATCH_PROCESS))
+
+    def _followed(self, target: Process) -> list[Process]:
+        """The processes that are followed and there, the target first."""
+        found = [target]
+        if self._children:
+            pids = [int(key[0]) for key, value in self.processes.items() if not value["ended"][0]]
+            for pid in pids:
+                with suppress(TargetError):
+                    found += [Process(pid)] if pid != target.pid else []
+        return found
+
+    def _threads(self, target: Process) -> list[int]:
+        tids = target.threads()
+        for process in self._followed(target)[1:]:
+            with suppress(TargetError):
+                tids += process.threads()
+        return tids
+
+    def _read_counts(self, target: Process, functions: Sequence[WatchPoints]) -> None:
+        """The reference counts from which changes are told, of each process."""
+        for process in self._followed(target):
+            value = self.processes.lookup(self._key(process.pid))
+            if value is None:
+                continue
+            for slot, points in enumerate(functions):
+                raw = process.read_some(points.count, COUNT_BYTES) if points.count else b""
+                value["last_count"][0, slot] = int.from_bytes(raw, "little")
+            self.processes.update(self._key(process.pid), value)
 
     def _load(self, made: Object, entries: dict[str, int]) -> None:
         with suppress(ValueError, OSError):  # Linux before 5.11 counts BPF memory against this limit
@@ -248,10 +307,10 @@ class WatchProgram:
         kinds = {
             _WATCH: kernel.PROG_TYPE_PERF_EVENT,
             _RAISE: kernel.PROG_TYPE_KPROBE,
-            _THREAD_EXIT: kernel.PROG_TYPE_RAW_TRACEPOINT,
+            **dict.fromkeys(_TRACEPOINTS, kernel.PROG_TYPE_RAW_TRACEPOINT),
         }
         self._functions: dict[str, int] = {}
-        for name in _functions(self._plan):
+        for name in _functions(self._plan, children=self._children):
             code = made.instructions(name, [self._maps[shape.name] for shape in made.maps])
             self._functions[name] = kernel.load_program(name, kinds[name], code)
             self._descriptors.append(self._functions[name])
@@ -276,15 +335,19 @@ def _record(points: WatchPoints) -> tuple[object, ...]:
         points.units,
         returns,
         points.raises,
-        0,
-        0,
         points.exception,
         int(points.suspends),
     )
 
 
-def _functions(plan: WatchPlan) -> list[str]:
-    return [_WATCH, _THREAD_EXIT, *([_RAISE] if any(plan.of(Role.RAISE)) else [])]
+def _probed(plan: WatchPlan, functions: Sequence[WatchPoints]) -> bool:
+    """Whether exceptions need a probe: to 3.11 always, later for what nothing tells otherwise."""
+    return not plan.leave[1] or any(each.needs_probe for each in functions)
+
+
+def _functions(plan: WatchPlan, *, children: bool) -> list[str]:
+    raises = [_RAISE] if any(plan.of(Role.RAISE)) else []
+    return [_WATCH, _THREAD_EXIT, *([_FORK, _EXEC] if children else []), *raises]
 
 
 def reading_ns(byte: ctypes.c_ubyte) -> float:

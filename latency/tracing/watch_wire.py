@@ -18,9 +18,22 @@ WATCHED = np.dtype(
         *((name, "<u8") for name in ("code", "count", "entry", "units")),
         ("returns", "<u8", (MOST_RETURNS,)),
         ("raises", "<u8"),
-        *((name, "<u4") for name in ("last_count", "made", "exception", "suspends")),
+        ("exception", "<u4"),
+        ("suspends", "<u4"),
     ]
 )
+WATCH_PROCESS = np.dtype(
+    [
+        ("returned", "<u8"),
+        ("raised", "<u8"),
+        ("last_count", "<u4", (WATCHED_FUNCTIONS,)),
+        ("made", "<u4", (WATCHED_FUNCTIONS,)),
+        ("freed", "<u4"),
+        ("ended", "<u4"),
+    ]
+)
+ENDED, EXECUTED = 1, 2  # of "ended"
+WATCH_KEY = np.dtype([("frame", "<u8"), ("process", "<u8")])
 WATCH_CALL = np.dtype(
     [
         *((name, "<u8") for name in ("caller", "caller_lasti", "traps", "start_ns")),
@@ -41,6 +54,8 @@ WATCH_CONFIG = np.dtype(
 
 STRUCTS: dict[str, np.dtype[Any]] = {
     "pylat_watched": WATCHED,
+    "pylat_watch_process": WATCH_PROCESS,
+    "pylat_watch_key": WATCH_KEY,
     "pylat_watch_call": WATCH_CALL,
     "pylat_watch_thread": WATCH_THREAD,
     "pylat_watch_config": WATCH_CONFIG,

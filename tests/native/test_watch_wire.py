@@ -22,7 +22,7 @@ def header(compile_bpf: Callable[..., ctypes.CDLL]) -> ctypes.CDLL:
     return compile_bpf(
         '#include <stddef.h>\n#include "watch.h"\n'
         f"int layout[][2] = {{ {', '.join(layout)} }};\nint sizes[] = {{ {', '.join(sizes)} }};\n"
-        "int watched = PYLAT_WATCHED;\n"
+        "int most[] = { PYLAT_WATCHED, PYLAT_WATCH_RETURNS, PYLAT_WATCH_PARTS, PYLAT_WATCH_AGAIN };\n"
     )
 
 
@@ -42,5 +42,6 @@ def test_every_struct_has_the_size_that_the_header_gives_it(header: ctypes.CDLL)
     assert [dtype.itemsize for dtype in watch_wire.STRUCTS.values()] == compiled
 
 
-def test_the_header_knows_as_many_functions(header: ctypes.CDLL) -> None:
-    assert ctypes.c_int.in_dll(header, "watched").value == watch_wire.WATCHED_FUNCTIONS
+def test_the_header_knows_as_many_of_each(header: ctypes.CDLL) -> None:
+    known = (watch_wire.WATCHED_FUNCTIONS, watch_wire.MOST_RETURNS, watch_wire.MOST_PARTS, watch_wire.MOST_AGAIN)
+    assert tuple((ctypes.c_int * len(known)).in_dll(header, "most")) == known

@@ -1,7 +1,8 @@
 """A program that makes processes: forks in the middle of calls, ``multiprocessing``, another program.
 
-A run answers with the truth of this process alone and of all together: {"alone": {...}, "together": {...}}. Nothing of
-what a child does before its first line, or after its last, is in it.
+A run answers with the truth of this process alone, of it and those forked from it, and of all together:
+{"alone": {...}, "forked": {...}, "together": {...}}. Nothing of what a child does before its first line, or after its
+last, is in it.
 """
 
 import multiprocessing
@@ -106,7 +107,11 @@ def run():
     pools("spawn")
     subprocess.check_call([sys.executable, "-S", "-c", "def work(number): pass"])
     list(across)
-    return {"alone": known(0, 0), "together": known(CHILDREN, 2 * CHILDREN)}
+    return {
+        "alone": known(0, 0),
+        "forked": known(CHILDREN, CHILDREN),
+        "together": known(CHILDREN, 2 * CHILDREN),
+    }
 
 
 if __name__ == "__main__":

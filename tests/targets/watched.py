@@ -3,7 +3,9 @@
 watched.py [ROUNDS]     each is called a number of times that is known by construction
 """
 
+import genericpath
 import os
+import posixpath
 import sys
 import threading
 import warnings
@@ -207,6 +209,14 @@ def under_tools():
     sys.monitoring.free_tool_id(tool)
 
 
+def uses_frozen_modules(number):
+    """Functions whose code is built into the interpreter (3.11, 3.12) return in two places, and raise."""
+    posixpath.isabs("/")
+    posixpath.isabs(b"x")
+    attempts(posixpath.isabs, number)
+    genericpath.commonprefix([] if number % 2 else ["a", "a"])
+
+
 ended = []
 keeper = []
 asked, answered = threading.Semaphore(0), threading.Semaphore(0)
@@ -215,7 +225,7 @@ asked, answered = threading.Semaphore(0), threading.Semaphore(0)
 def attempts(function, *arguments):
     try:
         function(*arguments)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         pass
 
 
@@ -246,6 +256,7 @@ def run():
         Held().method()
         extended(number % 2)
         loops_at_once()
+        uses_frozen_modules(number)
     sorted(range(N), key=called_by_c)
     threads = [threading.Thread(target=thread_body) for _ in range(THREADS)]
     for thread in threads:

@@ -162,11 +162,22 @@ def test_a_suspended_call_is_alive_only_if_all_of_its_memory_says_so(minor: int)
         made.put(address, value, size)
 
 
-@pytest.mark.parametrize(("minor", "count"), [(12, 0xFFFF_FFFF), (13, 0xFFFF_FFFF), (14, 0xC000_0000)])
-def test_code_with_an_immortal_count_is_refused(minor: int, count: int) -> None:
+@pytest.mark.parametrize(("minor", "count"), [(13, 0xFFFF_FFFF), (14, 0xC000_0000)])
+def test_after_3_12_code_with_an_immortal_count_is_refused(minor: int, count: int) -> None:
     offsets = load((3, minor))
     with pytest.raises(UsageError, match="immortal"):
         watch_points(memory(offsets, count=count), offsets, live())
+
+
+def test_in_3_12_code_with_an_immortal_count_is_watched_by_its_units() -> None:
+    made, offsets = suspending(12, 2)
+    made.put(CODE + offsets["object.refcnt"], 0xFFFF_FFFF)
+    points = watch_points(made, offsets, live())
+    assert (points.count, len(points.returns), points.raises, points.needs_probe) == (0, 2, 0, True)
+    made, offsets = suspending(12, 4)
+    made.put(CODE + offsets["object.refcnt"], 0xFFFF_FFFF)
+    with pytest.raises(UsageError, match="returns in 4 places"):
+        watch_points(made, offsets, live())
 
 
 def test_before_3_12_no_count_is_immortal() -> None:

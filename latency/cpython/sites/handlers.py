@@ -119,6 +119,28 @@ def interpreter_parts(image: Image, minor: tuple[int, int]) -> tuple[tuple[int, 
     return tuple(_parts(image, targets))
 
 
+def unwinding_sites(image: Image, minor: tuple[int, int], offsets: Offsets) -> tuple[Site, ...]:
+    """3.12: the calls of the function that every frame ends in, but for those of plain returns: exceptions, which leave
+    by one of them (exit_unwind), and returns that are instrumented.
+
+    Raises:
+        UnsupportedBuild: the handlers are not as this version's are.
+    """
+    found = opcode_handlers(image, minor, offsets)
+    start = _clear_site(found, offsets).start
+    returns = {
+        address
+        for name in ("RETURN_VALUE", "RETURN_CONST")
+        if name in found.by_name
+        for address in _reached(found.code, found.by_name[name])
+    }
+    calls = [line.address for line in found.sweep.lines if line.mnemonic == "call" and line.operands == f"{start:#x}"]
+    others = [address for address in calls if address not in returns]
+    if len(others) == len(calls):
+        return ()  # it is called in another way, which is not known
+    return tuple(found.code.site(Role.RAISE, "exit_unwind", address, found.code.at(address)) for address in others)
+
+
 def tracing_fetches(image: Image, minor: tuple[int, int], offsets: Offsets) -> tuple[int, ...]:
     """3.11: the addresses behind the instructions by which DO_TRACING fetches a unit that was fetched already.
 
