@@ -71,8 +71,10 @@ def _cost(arguments: argparse.Namespace) -> bool:
     _line("cost", escape(choice.why, 400))
     limit = DEFAULT_LIMIT_PCT / 100
     if choice.share > limit:
-        print(f"{'':14}do: nothing: to stay under {percent(limit)} pylat will watch {percent(limit / choice.share)}")
-        print(f"{'':14}    of the time; --max-overhead sets another limit, or none")
+        _line(
+            "cost", f"pylat -p will watch {percent(limit / choice.share)} of the time, to stay under {percent(limit)}"
+        )
+        print(f"{'':14}do: nothing; or set another limit with --max-overhead")
     return True
 
 

@@ -57,12 +57,17 @@ def test_what_a_slice_cuts_is_counted_exactly_and_nothing_is_lost(
         # unseen; and these threads' frames lie where others are known to have been
         for command in ("run 50", "hold 2", "step"):
             tell(program, command)
+        first = session.interval()
         session.resume()
         assert all(placed(session))
         for command in ("run 7", "release", "end", "hold 1"):
             tell(program, command)
+        second = session.interval()
         recording = session.stop()
         tell(program, "release")
+    assert [(of(part, "short").calls, of(part, "held").cut) for part in (first, second)] == [(40, 3), (12, 0)]
+    assert first.watched is not None
+    assert first.watched.slices == 1
     seen = {name: (of(recording, name).calls, of(recording, name).cut, of(recording, name).open) for name in names}
     assert seen == {"short": (40 + 7 + 5, 0, 0), "inner": (5, 0, 0), "held": (0, 3, 1), "steps": (0, 1, 0)}
     assert not recording.losses.total
