@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from latency.cli.output import DONE
+from latency.cpython import jit
 from latency.cpython.functions import live_functions
 from latency.cpython.sites.choose import offered
 from latency.errors import PylatError
@@ -31,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _target(pid: int, engine: str) -> bool:
     try:
         target = Target(pid, engine=engine)
+        jit.require_off(target.process, target.build)
         functions = len(live_functions(target.process, target.build, target.offsets))
     except PylatError as error:
         _line("target", escape(str(error)), met=False)

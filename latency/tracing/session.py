@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
 
 from latency.cache import Cache
+from latency.cpython import jit
 from latency.cpython.functions import LiveFunction, live_functions
 from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.patterns import Matcher, nearest
@@ -62,6 +64,7 @@ class Session:
 
     Raises:
         NoFunctionMatches: patterns, and no live function that matches; the hint offers the nearest names.
+        TargetError: its JIT is on.
         HostError: bcc, the kernel or the privileges do not allow it.
     """
 
@@ -76,6 +79,7 @@ class Session:
         self._last: Reading | None = None
         self._hit_cost: HitCost | None = None
         self._started_at = datetime.now(timezone.utc)
+        jit.require_off(target.process, target.build)
         self._info = target.info()  # now, while it lives
         if options.children:
             require_first_pid_namespace()
@@ -166,6 +170,7 @@ class Session:
         stale = opencalls.stale_calls(program, self.spaces, target.offsets)
         program.config["enabled"] = 0
         ended_ns = time.monotonic_ns()
+        self._look_for_jit()
         program.detach()
         self._take_events()
         reading = Reading.take(program, self.table, ended_ns)
@@ -266,6 +271,12 @@ class Session:
                     before.ended = before.ended or "exec"
                 self.spaces[number] = Space.of_pid(number, pid, 0)
                 self.strangers.append(pid)
+
+    def _look_for_jit(self) -> None:
+        """Where it is on by default, it may have begun to compile meanwhile."""
+        with suppress(TargetError):  # the target ended
+            spots = jit.blind_spots(self.target.process, self.target.build)
+            self.unseen += [spot for spot in spots if spot not in (*self.target.plan.blind_spots, *self.unseen)]
 
     # -- results ---------------------------------------------------------------------------------
 

@@ -210,9 +210,10 @@ class WatchSession:
 
 
 def _require_no_jit(target: Target) -> None:
+    jit.require_off(target.process, target.build)
     if jit.blind_spots(target.process, target.build):
         raise UsageError(
-            "the target's JIT is on: what it compiles does not fetch the units that the watch engine watches",
+            "the target's JIT may be on: what it compiles does not fetch the units that the watch engine watches",
             "start it with PYTHON_JIT=0, or take another --engine",
         )
 
