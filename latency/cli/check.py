@@ -6,6 +6,7 @@ import argparse
 
 from latency.cli.arguments import DEFAULT_LIMIT_PCT
 from latency.cli.output import DONE
+from latency.cpython import jit
 from latency.cpython.functions import live_functions
 from latency.cpython.sites.choose import offered
 from latency.errors import PylatError, UsageError
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _target(pid: int, engine: str) -> bool:
     try:
         target = Target(pid, engine=engine)
+        jit.require_off(target.process, target.build)
         functions = len(live_functions(target.process, target.build, target.offsets))
     except PylatError as error:
         return _failed("target", error)

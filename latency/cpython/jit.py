@@ -6,6 +6,7 @@ until ``PYTHON_JIT=0``: which of the two does not stand in its file. But what th
 
 from __future__ import annotations
 
+from latency.errors import TargetError
 from latency.target.build import Build
 from latency.target.maps import Mapping
 from latency.target.process import Process
@@ -13,24 +14,40 @@ from latency.target.process import Process
 VARIABLE = "PYTHON_JIT"
 
 
+def require_off(process: Process, build: Build) -> None:
+    """Whether calls can be counted: those in code that the JIT compiled are not seen, and not even all of their ends.
+
+    Raises:
+        TargetError: the JIT is switched on.
+        NoPrivilege, TargetGone: the process cannot be looked into.
+    """
+    if "jit-capable" in build.flags and _switched_on(process):
+        raise TargetError(
+            f"the JIT is on in process {process.pid} ({VARIABLE} is set): calls in what it compiles cannot be counted",
+            f"start the program with {VARIABLE}=0",
+        )
+
+
 def blind_spots(process: Process, build: Build) -> tuple[str, ...]:
-    """What the plan of a build cannot see in this process for the JIT, one line each.
+    """What a plan cannot see in this process for the JIT, where it may be on by default; one line each.
 
     Raises:
         NoPrivilege, TargetGone: the process cannot be looked into.
     """
-    if "jit-capable" not in build.flags:
+    if "jit-capable" not in build.flags or process.environ().get(VARIABLE, ""):
         return ()
-    # Python/pylifecycle.c, init_interp_main: empty is unset, and anything that does not begin with 0 is on
-    setting = process.environ().get(VARIABLE, "")
-    if setting and not setting.startswith("0"):
-        return (f"the JIT is on ({VARIABLE} is set): calls in code that it compiled are not seen, or not whole",)
-    if not setting and any(_made_at_run_time(mapping) for mapping in process.maps()):
+    if any(_made_at_run_time(mapping) for mapping in process.maps()):
         return (
             "there is code that was made at run time, by the JIT perhaps: calls in what it compiled are not seen, or "
             f"not whole; {VARIABLE}=0 switches it off",
         )
     return ()
+
+
+def _switched_on(process: Process) -> bool:
+    # Python/pylifecycle.c, init_interp_main: empty is unset, and anything that does not begin with 0 is on
+    setting = process.environ().get(VARIABLE, "")
+    return bool(setting) and not setting.startswith("0")
 
 
 def _made_at_run_time(mapping: Mapping) -> bool:

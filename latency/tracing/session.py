@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
 
 from latency.cache import Cache
+from latency.cpython import jit
 from latency.cpython.functions import LiveFunction, live_functions
 from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.patterns import Matcher, nearest
@@ -69,6 +71,7 @@ class Session:
 
     Raises:
         NoFunctionMatches: patterns, and no live function that matches; the hint offers the nearest names.
+        TargetError: its JIT is on.
         HostError: bcc, the kernel or the privileges do not allow it.
     """
 
@@ -89,6 +92,7 @@ class Session:
         self._last_watched: WatchedUntil | None = None
         self._vanished = 0  # calls whose end was missed
         self._started_at = datetime.now(timezone.utc)
+        jit.require_off(target.process, target.build)
         self._info = target.info()  # now, while it lives
         if options.children:
             require_first_pid_namespace()
@@ -209,6 +213,7 @@ class Session:
         stale = opencalls.stale_calls(program, self.spaces, self.target.offsets)
         ended_ns = time.monotonic_ns()
         program.config["enabled"] = 0
+        self._look_for_jit()
         program.detach()
         self._take_events()
         reading = Reading.take(program, self.table, ended_ns)
@@ -359,6 +364,12 @@ class Session:
                     before.ended = before.ended or "exec"
                 self.spaces[number] = Space.of_pid(number, pid, 0)
                 self.strangers.append(pid)
+
+    def _look_for_jit(self) -> None:
+        """Where it is on by default, it may have begun to compile meanwhile."""
+        with suppress(TargetError):  # the target ended
+            spots = jit.blind_spots(self.target.process, self.target.build)
+            self.unseen += [spot for spot in spots if spot not in (*self.target.plan.blind_spots, *self.unseen)]
 
     # -- results ---------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from types import TracebackType
 
 import numpy as np
 
+from latency.cpython import jit
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nearest
@@ -55,6 +56,7 @@ class WatchSession:
         self.options = options
         self.strangers: list[int] = []  # who is forked is followed at once, and who runs another program is not
         self._plan = target.plan
+        jit.require_off(target.process, target.build)
         self._info = target.info()  # now: at the end the process may be gone
         self._slices = Slices()
         self._image = target.process.image_identity()

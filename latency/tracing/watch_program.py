@@ -234,12 +234,12 @@ class WatchProgram:
 
     def open_frames(self) -> list[tuple[int, int, int]]:
         """The calls that have begun and not ended: (address of the frame, slot, CLOCK_MONOTONIC of the start)."""
-        calls = Map(self._maps["frames"], _U64, watching.WATCH_CALL).items()
-        return [(int(frame[0]), int(call["slot"][0]), int(call["start_ns"][0])) for frame, call in calls]
+        calls = self.frames.items()
+        return [(int(key["frame"][0]), int(call["slot"][0]), int(call["start_ns"][0])) for key, call in calls]
 
     def forget_calls(self) -> None:
         """Empty the tables of open calls: their ends will not be seen. Nothing may be attached."""
-        for table in (self.threads, Map(self._maps["frames"], _U64, watching.WATCH_CALL)):
+        for table in (self.threads, self.frames):
             for key in list(table.keys()):
                 table.delete(key)
 

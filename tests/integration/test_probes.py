@@ -90,34 +90,25 @@ def test_a_build_is_looked_at_soon_and_sooner_from_the_cache(
     assert again_s <= AGAIN_S
 
 
-HOT = """
-from protocol import serve, truth
-
-def total(count):
-    result = 0
-    for number in range(count):
-        result += number * number
-    return result
-
-def run():
-    for _ in range(300):
-        total(3000)
-    return {"total": truth(300)}
-
-serve(run)
-"""
-
-
 @pytest.mark.cpython(min=(3, 14), max=(3, 15))
 @pytest.mark.parametrize(("setting", "on"), [(None, False), ("0", False), ("1", True)])
-def test_a_jit_that_is_on_is_a_blind_spot(
+def test_a_process_whose_jit_is_on_is_refused(
     interpreter: Interpreter, start_target: Start, tmp_path: Path, setting: str | None, on: bool
 ) -> None:
-    script = tmp_path / "hot.py"
-    script.write_text(HOT)
-    target = start_target(interpreter, script, environ={} if setting is None else {"PYTHON_JIT": setting})
-    target.run()
+    target = start_target(interpreter, "recursion.py", environ={} if setting is None else {"PYTHON_JIT": setting})
     if "jit-capable" not in Target(target.pid, cache=Cache(tmp_path / "cache")).build.flags:
         pytest.skip("this build has no JIT")
-    shown = pylat("check", "-p", target.pid)
-    assert ("the JIT is on" in shown.out) is on
+    checked = pylat("check", "-p", target.pid)
+    measured = pylat("-p", target.pid, "-d", "0.1", "--func", "descend", "-j")
+    refused = [result.status == 2 and "the JIT is on" in f"{result.out}{result.err}" for result in (checked, measured)]
+    assert refused == [on, on]
+    assert all(("PYTHON_JIT=0" in f"{result.out}{result.err}") is on for result in (checked, measured))
+
+
+@pytest.mark.cpython(min=(3, 15), max=(3, 15))
+def test_a_program_whose_jit_is_on_is_not_run(interpreter: Interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHON_JIT", "1")
+    result = pylat("run", "--", *interpreter.command("-S", "-c", "print('ran')"))
+    assert result.status == 2
+    assert "the JIT is on" in result.err
+    assert result.out == ""

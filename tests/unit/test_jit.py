@@ -7,7 +7,8 @@ from typing import cast
 
 import pytest
 
-from latency.cpython.jit import blind_spots
+from latency.cpython.jit import blind_spots, require_off
+from latency.errors import TargetError
 from latency.target.build import Build
 from latency.target.process import Process
 
@@ -26,20 +27,31 @@ class Flags:
         self.flags = frozenset(flags)
 
 
-def spots(folder: Path, environ: bytes, maps: str, *flags: str) -> tuple[str, ...]:
+def process(folder: Path, environ: bytes, maps: str) -> Process:
     it = folder / "42"
     it.mkdir()
     (it / "stat").write_text(f"42 (python3) S {' '.join(['0'] * 49)}\n")
     (it / "environ").write_bytes(environ)
     (it / "maps").write_text(maps)
-    return blind_spots(Process(42, proc=folder), cast("Build", Flags(*flags)))
+    return Process(42, proc=folder)
+
+
+def build(*flags: str) -> Build:
+    return cast("Build", Flags(*flags))
+
+
+def spots(folder: Path, environ: bytes, maps: str, *flags: str) -> tuple[str, ...]:
+    """Those of a process that is not refused."""
+    it = process(folder, environ, maps)
+    require_off(it, build(*flags))
+    return blind_spots(it, build(*flags))
 
 
 @pytest.mark.parametrize("environ", [b"PYTHON_JIT=1\0", b"A=b\0PYTHON_JIT=yes\0C=d\0", b"PYTHON_JIT=\xff\0"])
-def test_a_jit_that_is_switched_on_is_told(tmp_path: Path, environ: bytes) -> None:
-    (spot,) = spots(tmp_path, environ, FILE, "jit-capable")
-    assert "the JIT is on" in spot
-    assert spot.isascii()
+def test_a_jit_that_is_switched_on_is_refused(tmp_path: Path, environ: bytes) -> None:
+    with pytest.raises(TargetError, match="the JIT is on in process 42") as refusal:
+        require_off(process(tmp_path, environ, FILE), build("jit-capable"))
+    assert "PYTHON_JIT=0" in refusal.value.hint
 
 
 @pytest.mark.parametrize("environ", [b"", b"PYTHON_JIT=\0", b"PYTHON_JIT=0\0", b"NOT_PYTHON_JIT=1\0"])
