@@ -98,7 +98,8 @@ class Session:
             capacity = Capacity(slots=max(capacity.slots, _MANY_SLOTS), event_bytes=_MANY_EVENT_BYTES)
         with target.stopwatch.step("load"):
             slots, names = min(wire.NO_SLOT, capacity.slots), max(capacity.names, len(self._names or ()))
-            capacity = replace(capacity, slots=slots, names=names)
+            known = sum(len(space.lives) for space in self.spaces.values())  # the table's own size is for those to come
+            capacity = replace(capacity, slots=slots, names=names, functions=capacity.functions + known)
             self.program = Program(made, target.plan, capacity, children=options.children, attachment=attachment)
         try:
             with target.stopwatch.step("fill tables"):
