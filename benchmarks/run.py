@@ -1,67 +1,98 @@
-"""``script/bench``: measures what pylat costs, and writes the tables to ``benchmarks/results/``."""
+"""``script/bench``: measures what pylat costs, and writes tables and plots to ``benchmarks/results/``.
+
+Every ratio is of numbers from one run that took turns. Each part writes NAME.json, NAME.md and NAME*.svg;
+summary.md holds what was promised beside what was found.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import json
-import os
-import platform
 import sys
-from datetime import date
+import time
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.cost import Added, added_ns, ratio
-from tests.lab import interpreters
+from benchmarks.keeping import RESULTS, Goal, Part, Settings, about, in_words, table, write, write_json
+from benchmarks.worker import apart
 
-RESULTS = Path(__file__).with_name("results")
-_VERSIONS = ("3.9", "3.11", "3.13", "3.15")
-
-
-def machine() -> str:
-    """What the figures were measured on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "?")
-    return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release()}"
-
-
-def table(costs: dict[str, Added]) -> str:
-    """Markdown: medians of the added nanoseconds, and ratios to the floor with their quartiles."""
-    lines = [
-        "| interpreter | bare call | floor | all functions | filter hits | filter misses "
-        "| all / floor | hits / floor | misses / floor |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, added in costs.items():
-        medians = [sorted(added[key])[len(added[key]) // 2] for key in added]
-        ratios = [ratio(added[key], added["floor"]) for key in ("all functions", "filter hits", "filter misses")]
-        cells = [f"{value:,.0f} ns" for value in medians]
-        cells += [f"{middle:.2f} ({low:.2f}–{high:.2f})" for middle, low, high in ratios]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+PARTS = ("cost", "breakdown", "growth", "starting", "web", "reporting")
 
 
 def main() -> int:
-    """Measure, print and keep."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
+    """Measure, print and keep; 1 where a part failed or a count was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", metavar="PART,…", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--rounds", type=int, help="of every part, instead of its own number")
     parser.add_argument("--every", action="store_true", help="every interpreter of the lab, not one of each of a few")
+    parser.add_argument("--again", action="store_true", help="measure nothing: tables and plots from the JSON there is")
     arguments = parser.parse_args()
-    costs: dict[str, Added] = {}
-    seen: set[str] = set()
-    for interpreter in interpreters():
-        minor = ".".join(map(str, interpreter.minor))
-        if arguments.every or (minor in _VERSIONS and minor not in seen):
-            seen.add(minor)
-            costs[interpreter.id] = added_ns(interpreter, arguments.rounds, lambda text: print(text, file=sys.stderr))
-    head = f"What pylat adds to a call; {arguments.rounds} interleaved rounds.\n{machine()}, {date.today()}\n"
-    text = f"{head}\n{table(costs)}"
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "cost.md").write_text(text)
-    (RESULTS / "cost.json").write_text(json.dumps({"machine": machine(), "date": str(date.today()), "added_ns": costs}))
-    print(text)
-    return 0
+    names = arguments.only.split(",")
+    if unknown := set(names) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    settings = Settings(arguments.rounds, arguments.every)
+    apart()
+    failed: list[str] = []
+    goals: list[Goal] = []
+    heads: list[str] = []
+    for name in names:
+        part: Part = importlib.import_module(f"benchmarks.{name}").PART
+        try:
+            if not arguments.again:
+                begin, about_it = time.monotonic(), about()
+                values = part.measure(settings)
+                settings.progress(f"{name}: {time.monotonic() - begin:.0f} s")
+                write_json(f"{name}.json", {"about": about_it, "values": values})
+            kept = json.loads((RESULTS / f"{name}.json").read_text())
+            heads.append(in_words(kept["about"]))
+            print(_written(part, kept["values"], heads[-1]))
+            goals += part.goals(kept["values"])
+        except Exception:  # the others can still be measured
+            failed.append(name)
+            traceback.print_exc()
+    summary = _summary(goals, heads, failed)
+    if set(names) == set(PARTS):
+        write("summary.md", summary)
+    print(summary)
+    return 1 if failed or any(goal.reached is False and goal.promised == "exact" for goal in goals) else 0
+
+
+def _written(part: Part, values: dict[str, object], head: str) -> str:
+    """The part's page."""
+    pictures = _draw(part, values)
+    text = f"# {part.about}\n\n{head}\n\n"
+    text += "".join(f"![{part.about}]({picture})\n\n" for picture in pictures)
+    text += part.tables(values)
+    write(f"{part.name}.md", text)
+    return text
+
+
+def _draw(part: Part, values: dict[str, object]) -> list[str]:
+    """The names of the files."""
+    if importlib.util.find_spec("matplotlib") is None:
+        print(f"{part.name}: no plots, matplotlib is not installed (pip install '.[bench]')", file=sys.stderr)
+        return []
+    from benchmarks import drawing
+
+    names = []
+    for name, figure in part.plots(values).items():
+        write(f"{name}.svg", drawing.svg(figure))
+        names.append(f"{name}.svg")
+    return names
+
+
+def _summary(goals: list[Goal], heads: list[str], failed: list[str]) -> str:
+    marks = {True: "yes", False: "**no**", None: "–"}
+    rows = [[goal.figure, goal.promised, goal.found, marks[goal.reached]] for goal in goals]
+    text = f"# What pylat costs\n\n{heads[0] if heads else ''}\n\n"
+    text += table(("figure", "promised", "found: median (quartiles)", "reached"), rows)
+    if failed:
+        text += f"\nNot measured, because it failed: {', '.join(failed)}.\n"
+    return text
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scipy.stats import binomtest
 
-from benchmarks.run import RESULTS, machine
+from benchmarks.keeping import RESULTS, machine
 from latency.recording import Options, Recording
 from latency.report.compare import compare
 from latency.report.statistics import MIN_RUNS, Verdict

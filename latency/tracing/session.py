@@ -395,12 +395,14 @@ class Session:
                     loading.result().close()
                 raise
         needed_slots = min(wire.NO_SLOT, 2 * self.table.slots_for(wanted))
-        if needed_slots <= slots:
+        known = sum(len(space.lives) for space in self.spaces.values())
+        if needed_slots <= slots and 2 * known <= program.capacity.functions:
             return program
         program.close()
-        return self._loaded(needed_slots)
+        return self._loaded(max(slots, needed_slots), known)
 
-    def _loaded(self, slots: int) -> Program:
+    def _loaded(self, slots: int, known: int = 0) -> Program:
+        """``known``: code objects that are in the table from the first; its own size is for those to come."""
         options, target = self.options, self.target
         with target.stopwatch.step("compile"):
             flags = cflags(
@@ -421,7 +423,8 @@ class Session:
         capacity = Capacity(slots=slots)
         if slots >= _MANY_SLOTS:
             capacity = replace(capacity, event_bytes=_MANY_EVENT_BYTES)
-        capacity = replace(capacity, names=max(capacity.names, len(self._names or ())))
+        names = max(capacity.names, len(self._names or ()))
+        capacity = replace(capacity, names=names, functions=capacity.functions + known)
         with target.stopwatch.step("load"):
             return Program(
                 made,

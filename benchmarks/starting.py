@@ -1,0 +1,188 @@
+"""How long a tool takes from its command to its first trace, and what memory it then holds.
+
+The target is a process of 100 MB that works. pylat's caches are warm, but for one row.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks import peers
+from benchmarks.keeping import TARGETS, Goal, Part, Settings, Spread, Values, chosen, table
+from benchmarks.worker import alone, own_command, plain
+from latency.cpython.interpreter import Target
+from tests.lab import Interpreter
+
+_ROUNDS = 9
+_MINORS = ((3, 9), (3, 11), (3, 15))
+_MEGABYTES = 100
+_FUNCTION = "handle_request"
+_WORK_S = 0.3  # so that its memory is that of a tool at work
+_PYLAT: Mapping[str, Sequence[str]] = {
+    "pylat --func": ("--func", _FUNCTION),
+    "pylat, all functions": (),
+    "pylat --engine watch --func": ("--engine", "watch", "--func", _FUNCTION),
+}
+_COLD = "pylat --func, nothing cached"
+
+
+@contextmanager
+def large(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """The target, when it has its size."""
+    text = (TARGETS / "large.py").read_text()
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [*command, "-c", text, str(_MEGABYTES)], stdin=pipe, stdout=pipe, text=True, preexec_fn=alone
+    )
+    try:
+        assert process.stdout is not None
+        if not process.stdout.readline().startswith("ready"):
+            raise RuntimeError(f"{command[0]} does not run large.py")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _pylat(pid: int, arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, float]:
+    """Seconds until it traced, and its memory then."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        [*own_command(), "-p", str(pid), *arguments],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, **environ},
+    )  # fmt: skip
+    said = []
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line.strip())
+            if line.startswith("Tracing "):
+                break
+        else:
+            raise peers.CannotRun(" ".join(said) or "it ended at once")
+        ready_s = time.perf_counter() - begin
+        time.sleep(_WORK_S)
+        return {"ready_s": ready_s, **memory_mb(process.pid)}
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def memory_mb(pid: int) -> dict[str, float]:
+    """Resident now, at most since it began, and what the kernel holds in the maps of its descriptors."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    values = dict(line.split(":", 1) for line in lines)
+    maps: dict[str, int] = {}
+    for file in Path(f"/proc/{pid}/fdinfo").iterdir():
+        about = dict(line.split(":", 1) for line in file.read_text().splitlines() if ":" in line)
+        if "map_id" in about:
+            maps[about["map_id"]] = int(about["memlock"])
+    resident, most = (int(values[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM"))
+    return {"resident_mb": resident, "most_mb": most, "maps_mb": sum(maps.values()) / 1e6}
+
+
+def _measure_interpreter(interpreter: Interpreter, settings: Settings, environ: Mapping[str, str]) -> Values:
+    rounds = settings.rounds_or(_ROUNDS)
+    command = plain(interpreter)
+    found: Values = {}
+    with large(command or interpreter.command()) as process:
+        for arguments in _PYLAT.values():  # fill the caches
+            _pylat(process.pid, arguments, {})
+        target = Target(process.pid)
+        for number in range(rounds):
+            settings.progress(f"starting: {interpreter.id}, round {number + 1} of {rounds}")
+            for name, arguments in _PYLAT.items():
+                _keep(found, name, _pylat(process.pid, arguments, {}))
+            with tempfile.TemporaryDirectory(prefix="pylat-cold-") as cache:
+                _keep(found, _COLD, _pylat(process.pid, _PYLAT["pylat --func"], {"XDG_CACHE_HOME": cache}))
+            for peer in peers.PEERS:
+                if found.get(peer.name, {}).get("cannot"):
+                    continue
+                try:
+                    if command is None:
+                        raise peers.CannotRun("its file is seen in a root of its own only")
+                    with peer.tracing(target, _FUNCTION, environ) as run:
+                        time.sleep(_WORK_S)
+                        _keep(found, peer.name, {"ready_s": run.ready_s, **memory_mb(run.process.pid)})
+                except peers.CannotRun as error:
+                    found[peer.name] = {"cannot": str(error)}
+        found["target_mb"] = memory_mb(process.pid)["resident_mb"]
+    return found
+
+
+def _keep(found: Values, name: str, measured: Mapping[str, float]) -> None:
+    for key, number in measured.items():
+        found.setdefault(name, {}).setdefault(key, []).append(number)
+
+
+def measure(settings: Settings) -> Values:
+    """All interpreters."""
+    with peers.environment() as environ:
+        return {it.id: _measure_interpreter(it, settings, environ) for it in chosen(settings, _MINORS)}
+
+
+def _tools(found: Values) -> Iterator[tuple[str, Values]]:
+    names = (*_PYLAT, _COLD, *(peer.name for peer in peers.PEERS))
+    return ((name, found[name]) for name in names if name in found)
+
+
+def tables(values: Values) -> str:
+    """One table for all."""
+    rows = []
+    for interpreter, found in values.items():
+        for name, it in _tools(found):
+            if "cannot" in it:
+                cells = [f"cannot: {it['cannot']}", "", "", ""]
+            else:
+                cells = [f"{Spread.of(it['ready_s']):.2f} s"]
+                cells += [f"{Spread.of(it[key]).middle:.0f} MB" for key in ("resident_mb", "most_mb", "maps_mb")]
+            rows.append([interpreter, f"{found['target_mb']:.0f} MB", name, *cells])
+    heads = ("target", "its size", "tool", "from the command to the first trace")
+    return table((*heads, "resident memory", "at most", "its BPF maps, in the kernel"), rows)
+
+
+def plots(values: Values) -> dict[str, Any]:
+    """Bars of the seconds and of the megabytes."""
+    from benchmarks import drawing
+
+    names = list(dict.fromkeys(name for found in values.values() for name, _ in _tools(found)))
+    series = {
+        key: {
+            interpreter: [Spread.of(found[name][key]) if key in found.get(name, {}) else None for name in names]
+            for interpreter, found in values.items()
+        }
+        for key in ("ready_s", "resident_mb")
+    }
+    return {
+        "starting": drawing.bars(names, series["ready_s"], "from the command to the first trace, s", limit=0.5),
+        "memory": drawing.bars(names, series["resident_mb"], "resident memory, MB", limit=120),
+    }
+
+
+def goals(values: Values) -> list[Goal]:
+    """Of pylat with warm caches, by its slowest and its largest."""
+    found = []
+    for figure, key, most, unit in (
+        ("start of the command to probes in place, target of 100 MB, warm cache", "ready_s", 0.5, "s"),
+        ("resident memory of pylat while measuring", "resident_mb", 120, "MB"),
+    ):
+        spreads = {
+            f"{name} on {interpreter}": Spread.of(it[name][key])
+            for interpreter, it in values.items()
+            for name in _PYLAT
+        }
+        worst = max(spreads, key=lambda name: spreads[name].middle)
+        digits = 2 if most < 1 else 0
+        said = f"{spreads[worst]:.{digits}f} {unit} at most ({worst})"
+        found.append(Goal(figure, f"at most {most} {unit}", said, spreads[worst].middle <= most))
+    return found
+
+
+PART = Part("starting", "How long a tool takes to start, and its memory", measure, tables, plots, goals)

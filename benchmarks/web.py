@@ -1,0 +1,197 @@
+"""What a web worker loses while its handler is measured: requests a second, by turns with and without.
+
+One aiohttp server on the loopback interface; its handler makes 5,000 Python calls in about 5 ms, and two clients keep
+it busy. Each slice is a fixed number of requests, so pylat must see just as many calls.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.keeping import TARGETS, Goal, Part, Settings, Spread, Values, table
+from benchmarks.worker import alone, own_command
+
+_ROUNDS = 9
+_REQUESTS, _CLIENTS = 240, 2
+_START_S = 30
+_WITHOUT = "without"
+_VARIANTS = {"auto": (), "watch": ("--engine", "watch"), "handlers": ("--engine", "handlers")}
+
+
+@contextmanager
+def served() -> Iterator[tuple[int, int]]:
+    """(port, PID of the server)."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen([sys.executable, str(TARGETS / "web_app.py"), str(port)], preexec_fn=alone)
+    try:
+        _wait_for_answer(port, process)
+        yield port, process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_for_answer(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_S
+    while True:
+        try:
+            request(http.client.HTTPConnection("127.0.0.1", port))
+            return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the server did not start") from None
+            time.sleep(0.05)
+
+
+def request(connection: http.client.HTTPConnection) -> None:
+    """One request, and its answer."""
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    answer.read()
+    if answer.status != 200:
+        raise RuntimeError(f"the server answered {answer.status}")
+
+
+def slice_of(port: int, pid: int) -> tuple[float, float]:
+    """(requests a second of ``_REQUESTS``, milliseconds of the server's CPU time for each)."""
+    left = iter(range(_REQUESTS))
+    lock = threading.Lock()
+
+    def client() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        while True:
+            with lock:
+                if next(left, None) is None:
+                    connection.close()
+                    return
+            request(connection)
+
+    cpu_before, begin = _cpu_ns(pid), time.perf_counter()
+    with ThreadPoolExecutor(_CLIENTS) as pool:
+        for each in [pool.submit(client) for _ in range(_CLIENTS)]:
+            each.result()
+    took_s = time.perf_counter() - begin
+    return _REQUESTS / took_s, (_cpu_ns(pid) - cpu_before) / 1e6 / _REQUESTS
+
+
+def _cpu_ns(pid: int) -> int:
+    """Linux Documentation/scheduler/sched-stats.rst: time on the CPU, of all threads."""
+    return sum(int(Path(task, "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+@contextmanager
+def traced(pid: int, arguments: Sequence[str], seen: list[Any]) -> Iterator[None]:
+    """``pylat -p PID --func handle_request``; its recording goes to ``seen``."""
+    command = [*own_command(), "-p", str(pid), "--func", "handle_request", "-j", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = []
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line.strip())
+            if line.startswith("Tracing "):
+                break
+        else:
+            raise RuntimeError(f"pylat ended: {' '.join(said)}")
+        yield
+        os.kill(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+        seen.append(json.loads(out)["runs"][0])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def measure(settings: Settings) -> Values:
+    """All rounds: between the slices with pylat are slices without."""
+    rounds = settings.rounds_or(_ROUNDS)
+    found: Values = {name: {"rate": [], "cpu_ms": [], "calls": [], "engines": []} for name in _VARIANTS}
+    bare: list[tuple[float, float]] = []
+    with served() as (port, pid):
+        slice_of(port, pid)  # warm
+        bare.append(slice_of(port, pid))
+        for number in range(rounds):
+            settings.progress(f"web: round {number + 1} of {rounds}")
+            turn = number % len(_VARIANTS)
+            for name in [*_VARIANTS][turn:] + [*_VARIANTS][:turn]:
+                seen: list[Any] = []
+                before = bare[-1]
+                with traced(pid, _VARIANTS[name], seen):
+                    looked_at = slice_of(port, pid)
+                after = slice_of(port, pid)
+                bare.append(after)
+                it = found[name]
+                it["rate"].append(looked_at[0] / ((before[0] + after[0]) / 2))
+                it["cpu_ms"].append(looked_at[1] - (before[1] + after[1]) / 2)
+                it["calls"].append(sum(function["calls"] for function in seen[0]["functions"]))
+                it["engines"].append(seen[0]["target"]["engine"])
+    rates, cpu_ms = zip(*bare, strict=True)
+    return {"requests": _REQUESTS, "rate": list(rates), "cpu_ms": list(cpu_ms), "variants": found}
+
+
+def tables(values: Values) -> str:
+    """One row for each way to look."""
+    rows = []
+    for name, it in values["variants"].items():
+        made, seen = values["requests"] * len(it["calls"]), sum(it["calls"])
+        rows.append(
+            [
+                f"`pylat -p PID --func handle_request{' ' * bool(_VARIANTS[name])}{' '.join(_VARIANTS[name])}`",
+                ", ".join(dict.fromkeys(it["engines"])),
+                f"{Spread.of(it['rate']):.3f}",
+                f"{Spread.of(it['cpu_ms']):+.2f} ms",
+                f"{seen:,} of {made:,}",
+            ]
+        )
+    rate, cpu_ms = Spread.of(values["rate"]), Spread.of(values["cpu_ms"])
+    return (
+        f"aiohttp, one process, CPython {sys.version.split()[0]}. Without pylat: {rate:.0f} requests a second, "
+        f"{cpu_ms:.2f} ms of CPU time for each request, of which the handler's 5,000 calls are about 5.\n\n"
+        + table(("", "engine", "requests a second / without", "CPU time of a request", "calls seen"), rows)
+    )
+
+
+def plots(values: Values) -> dict[str, Any]:
+    """Bars of the ratios."""
+    from benchmarks import drawing
+
+    names = list(values["variants"])
+    spreads = [Spread.of(values["variants"][name]["rate"]) for name in names]
+    return {"web": drawing.bars(names, {"": spreads}, "requests a second / without pylat", limit=0.98)}
+
+
+def goals(values: Values) -> list[Goal]:
+    """Of ``auto``, as its user would run it."""
+    spread = Spread.of(values["variants"]["auto"]["rate"])
+    wrong = [
+        f"{name}: {sum(it['calls']):,} of {values['requests'] * len(it['calls']):,}"
+        for name, it in values["variants"].items()
+        if name != "auto" and any(calls != values["requests"] for calls in it["calls"])
+    ]
+    return [
+        Goal(
+            "web worker, requests a second with pylat / without",
+            "at least 0.98",
+            f"{spread:.3f}",
+            spread.middle >= 0.98,
+        ),
+        Goal("calls of the web worker's handler", "exact", "; ".join(wrong) or "all", not wrong),
+    ]
+
+
+PART = Part("web", "What a web worker loses", measure, tables, plots, goals)
