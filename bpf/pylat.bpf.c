@@ -2,6 +2,7 @@
 /* Maps, and one program for each kind of probe site. What a site means stands in latency/cpython/sites/, the
  * matching rule in stack.h, the reading of CPython's structs in cpython.h. */
 #include "cpython.h"
+#include "slow.h"
 #include "stack.h"
 #include "statistics.h"
 
@@ -21,6 +22,8 @@ BPF_ARRAY(empty_thread, struct pylat_thread, 1);
 BPF_TABLE("hash", u32, struct pylat_process, processes, 1); /* by tgid: who is followed */
 BPF_TABLE("hash", pylat_space, pylat_space, ancestors, 1);  /* the address space that each was forked from */
 BPF_RINGBUF_OUTPUT(events, 1);
+BPF_RINGBUF_OUTPUT(slow_events, 1);
+BPF_TABLE("hash", struct pylat_function_key, u8, told_codes, 1); /* whose names user space has for slow calls */
 
 /* A call that ended, put together from its stays on the stack. */
 struct ended_call {
@@ -32,34 +35,109 @@ struct ended_call {
     u16 active_slot;
 };
 
-static __always_inline void finish(struct pylat_counters *count, const struct ended_call *call, int raised)
+/* Returns whether it has a latency. */
+static __always_inline int finish(struct pylat_counters *count, const struct ended_call *call, int raised)
 {
     u32 slot = call->slot, active_slot = call->active_slot;
     struct pylat_statistics *of = statistics.lookup(&slot);
     if (!of) {
         count->table_full++;
-        return;
+        return 0;
     }
     if (call->suspensions)
         __sync_fetch_and_add(&of->suspensions, call->suspensions);
     if (raised == PYLAT_GENERATOR_EXIT && call->suspensions) {
         __sync_fetch_and_add(&of->abandoned, 1);
         count->abandoned++;
-        return;
+        return 0;
     }
     if (call->end_ns < call->start_ns) {
         count->negative++;
-        return;
+        return 0;
     }
     __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
     pylat_count_latency(of, call->end_ns - call->start_ns);
     count->matched++;
     if (active_slot == PYLAT_NO_SLOT)
-        return;
+        return 1;
     of = statistics.lookup(&active_slot);
     if (of)
         pylat_count_latency(of, call->active_ns);
+    return 1;
 }
+
+#if PYLAT_SLOWER
+/* User space learns the names of all code objects on the stack before it hears of the call: each once, while it is
+ * certainly alive. */
+static __always_inline void tell_code(struct pylat_counters *count, u64 code_type, pylat_space space, u64 code)
+{
+    struct pylat_function_key key = {.code = code, .space = space};
+    u8 yes = 1;
+    if (told_codes.lookup(&key) || pylat_is_code(code, code_type) <= 0)
+        return;
+    struct pylat_slow_code *told = slow_events.ringbuf_reserve(sizeof(*told));
+    if (!told) {
+        count->event_lost++;
+        return;
+    }
+    told->kind = PYLAT_SLOW_CODE;
+    told->space = space;
+    pylat_take_code(told, code);
+    slow_events.ringbuf_submit(told, 0);
+    told_codes.update(&key, &yes);
+}
+
+static __always_inline void tell_slow(struct pylat_counters *count, const struct ended_call *call, pylat_space space,
+                                      u64 frame, u64 thread_state, int raised)
+{
+    u32 zero = 0, slot = call->slot;
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    struct pylat_config *now = config.lookup(&zero);
+    if (!of || !now)
+        return;
+    u64 ns = call->end_ns - call->start_ns, threshold_ns = of->slower_ns ? of->slower_ns : now->slower_ns;
+    if (!threshold_ns) {
+        __sync_fetch_and_add(&of->unjudged, 1);
+        return;
+    }
+    if (ns <= threshold_ns)
+        return;
+    __sync_fetch_and_add(&of->slow, 1);
+    if (ns <= now->floor_ns)
+        return;
+    u64 caller = frame;
+    for (u32 i = 0; i < PYLAT_STACK_FRAMES; i++) {
+        u64 code = 0;
+        if (pylat_caller(&caller) || !caller || pylat_frame_code(caller, &code))
+            break;
+        tell_code(count, now->code_type, space, code);
+    }
+    struct pylat_slow_call *told = slow_events.ringbuf_reserve(sizeof(*told));
+    if (!told) {
+        count->slow_lost++;
+        return;
+    }
+    u64 pid_tgid = bpf_get_current_pid_tgid();
+    told->kind = PYLAT_SLOW_CALL;
+    told->tgid = pid_tgid >> 32;
+    told->tid = pid_tgid;
+    told->slot = slot;
+    told->raised = raised != PYLAT_NOT_RAISED;
+    told->space = space;
+    told->frame = frame;
+    told->start_ns = call->start_ns;
+    told->end_ns = call->end_ns;
+    told->active_ns = call->active_ns;
+    told->threshold_ns = threshold_ns;
+    told->suspensions = call->suspensions;
+    bpf_get_current_comm(told->comm, sizeof(told->comm));
+    told->exception[0] = 0;
+    if (raised)
+        pylat_take_exception(told, thread_state);
+    pylat_take_stack(told, frame);
+    slow_events.ringbuf_submit(told, 0);
+}
+#endif
 
 static __always_inline u32 take_slot(const struct pylat_function_key *key, u32 flags)
 {
@@ -413,7 +491,11 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         ended.slot = kept->slot;
         ended.active_slot = kept->active_slot;
     }
-    finish(count, &ended, raised);
+    int measured = finish(count, &ended, raised);
+#if PYLAT_SLOWER
+    if (measured)
+        tell_slow(count, &ended, space, frame, thread_state, raised);
+#endif
     if (kept)
         suspended.delete(&suspended_key);
 }
@@ -491,6 +573,9 @@ int pylat_code_dealloc(struct pt_regs *ctx)
     if (!process)
         return 0;
     key.space = process->space;
+#endif
+#if PYLAT_SLOWER
+    told_codes.delete(&key);
 #endif
     struct pylat_function *function = functions.lookup(&key);
     u32 slot = function ? function->slot : PYLAT_NO_SLOT;

@@ -25,8 +25,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Start the workload, measure its ``handle_request``, and end it."""
     with workload() as pid:
         say(f"a small HTTP server runs as pid {pid}: {_PYTHON} {_WORKLOAD.name}")
-        say(f"$ pylat -p {pid} --func {_FUNCTION} -d {arguments.duration:g}")
-        options = Options(func=(_FUNCTION,), duration_s=arguments.duration)
+        slower = f" --slower {arguments.slower}" if arguments.slower else ""
+        say(f"$ pylat -p {pid} --func {_FUNCTION} -d {arguments.duration:g}{slower}")
+        options = Options(
+            func=(_FUNCTION,),
+            duration_s=arguments.duration,
+            slower=arguments.slower or "",
+            slowest=arguments.slowest,
+        )
         arguments.attach = "auto"
         outcome = record([pid], options, arguments)
     output.show(outcome.recording, arguments)

@@ -35,6 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
         interval_s=arguments.interval,
         engine=arguments.engine,
         children=arguments.children,
+        slower=arguments.slower or "",
+        slowest=arguments.slowest,
     )
     if arguments.append and not arguments.output:
         raise UsageError("--append adds to a file, and there is none", "give -o FILE")
@@ -118,7 +120,7 @@ def _explain(sessions: Sequence[Session | WatchSession], total_s: float) -> None
 
 def _print_program(pid: int, options: Options) -> int:
     target = Target(pid, engine=options.engine)
-    for flag in cflags(target.offsets, target.plan, every_function=not options.func):
+    for flag in cflags(target.offsets, target.plan, every_function=not options.func, slower=bool(options.slower)):
         name, _, value = flag.removeprefix("-D").partition("=")
         print(f"#define {name} {value}")
     sys.stdout.write((resources.directory("bpf") / "pylat.bpf.c").read_text())

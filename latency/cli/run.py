@@ -25,7 +25,12 @@ def run(arguments: argparse.Namespace) -> int:
         output.require_writable(arguments.output, to_append=arguments.append)
     require()
     options = Options(
-        func=tuple(arguments.func), regex=arguments.regex, engine=arguments.engine, children=arguments.children
+        func=tuple(arguments.func),
+        regex=arguments.regex,
+        engine=arguments.engine,
+        children=arguments.children,
+        slower=arguments.slower or "",
+        slowest=arguments.slowest,
     )
     outcome, status = run_measured(command, options, user=arguments.user)
     if outcome is None:

@@ -22,12 +22,14 @@ from latency.recording.model import (
     TargetInfo,
     percentile_name,
 )
+from latency.recording.slow import SLOWEST, SlowCall, SlowCalls, Slower, StackFrame, slowest
 
 __all__ = [
     "KINDS",
     "PERCENTILES",
     "REMEDY",
     "SCHEMA",
+    "SLOWEST",
     "Function",
     "FunctionLatency",
     "Losses",
@@ -35,6 +37,10 @@ __all__ = [
     "Overhead",
     "ProcessCalls",
     "Recording",
+    "SlowCall",
+    "SlowCalls",
+    "Slower",
+    "StackFrame",
     "TargetInfo",
     "append",
     "combined",
@@ -43,5 +49,6 @@ __all__ = [
     "load",
     "loads",
     "percentile_name",
+    "slowest",
     "to_json",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from latency.recording.model import Function, FunctionLatency, Losses, ProcessCalls, Recording
+from latency.recording.slow import all_slow
 
 
 def combined(recordings: Sequence[Recording]) -> Recording:
@@ -33,6 +34,7 @@ def combined(recordings: Sequence[Recording]) -> Recording:
         processes=_processes(recordings),
         began_before=sum(recording.began_before for recording in recordings),
         events=dict(sum((Counter(recording.events) for recording in recordings), Counter())),
+        slow_calls=all_slow([recording.slow_calls for recording in recordings]),
     )
 
 

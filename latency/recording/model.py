@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from latency.histogram import Floats, Histogram, slice_intervals
+
+if TYPE_CHECKING:
+    from latency.recording.slow import SlowCalls
 
 PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 """The quantiles that a recording and a report state."""
@@ -112,7 +116,12 @@ class TargetInfo:
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. Durations in seconds; None is until interrupted, or never."""
+    """What was asked for. Durations in seconds; None is until interrupted, or never.
+
+    Attributes:
+        slower: tell calls beyond this one by one, as ``slow.Slower.parse`` reads it; ``""`` for none.
+        slowest: how many of them are kept.
+    """
 
     func: tuple[str, ...] = ()
     regex: bool = False
@@ -121,6 +130,8 @@ class Options:
     engine: str = "auto"
     children: bool = False
     max_overhead_pct: float | None = None
+    slower: str = ""
+    slowest: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +216,7 @@ class Recording:
         processes: of each process, where several were followed.
         began_before: calls that were already running when pylat attached, seen to end; they have no latency.
         events: further counters of the engine by name, for ``-v``.
+        slow_calls: calls that were told one by one; None if that was not asked for.
     """
 
     target: TargetInfo
@@ -217,6 +229,7 @@ class Recording:
     began_before: int = 0
     events: Mapping[str, int] = field(default_factory=dict)
     processes: tuple[ProcessCalls, ...] = ()
+    slow_calls: SlowCalls | None = None
     id: str = field(default_factory=lambda: uuid4().hex)
     started_at: datetime = field(default_factory=_now)
 

@@ -9,6 +9,7 @@ from latency.recording import REMEDY, FunctionLatency, Recording
 from latency.report.distribution import log2_rows, percentiles, percentiles_with_errors
 from latency.report.layout import Line, flow, to_text, wrap
 from latency.report.names import escape
+from latency.report.slow import slow_calls
 from latency.report.summary import by_time, place, summary
 from latency.report.units import count, duration, number, percent, plural
 
@@ -71,6 +72,9 @@ def _lines(recording: Recording, unit: str | None, width: int, top: int, timesta
                 yield Line("")
                 yield place(each, width)
                 yield from _function(each, recording.duration_s, unit, width)
+    if recording.slow_calls:
+        yield Line("")
+        yield from slow_calls(recording.slow_calls, unit, width)
     yield Line("")
     yield from _footer(recording, width)
 

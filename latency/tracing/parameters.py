@@ -36,6 +36,8 @@ class Capacity:
         names: bare names that patterns ask for.
         closing: generators whose deallocation has begun, by age.
         event_bytes: of the ring buffer, a power of two and whole pages.
+        slow_bytes: of the ring buffer of slow calls, likewise.
+        told_codes: code objects on the stacks of slow calls; beyond these their names are told again each time.
     """
 
     slots: int = 1024
@@ -46,6 +48,8 @@ class Capacity:
     names: int = 64
     closing: int = 4096
     event_bytes: int = 1 << 20
+    slow_bytes: int = 4096
+    told_codes: int = 1
 
     def entries(self) -> dict[str, int]:
         """``max_entries`` of the maps that it sizes, by name."""
@@ -60,6 +64,8 @@ class Capacity:
             "wanted_names": self.names,
             "closing": self.closing,
             "events": self.event_bytes,
+            "slow_events": self.slow_bytes,
+            "told_codes": self.told_codes,
         }
 
 
@@ -71,6 +77,7 @@ def cflags(
     children: bool = False,
     by_name: bool = False,
     task_tgid: int = 0,
+    slower: bool = False,
 ) -> list[str]:
     """The compiler flags for ``bpf/pylat.bpf.c``, sorted.
 
@@ -79,6 +86,7 @@ def cflags(
         children: follow forks, with probes in every process that maps the file and a filter in BPF.
         by_name: code objects that are met while running are first asked for their bare name, in the kernel.
         task_tgid: offset of ``tgid`` in the kernel's ``task_struct``; needed for ``children``.
+        slower: tell slow calls one by one.
 
     Raises:
         UnsupportedBuild: the offsets lack a member that the plan needs.
@@ -121,6 +129,13 @@ def cflags(
         "CODE_UNITS": offsets["code.code_bytes"],
         "CODE_FIRST_TRACEABLE": _or_absent(offsets.get("code.first_traceable")),
         "CO_SUSPENDS": _CO_SUSPENDS,
+        "SLOWER": int(slower),
+        "FRAME_PREVIOUS": offsets["frame.previous"],
+        "FRAME_INSTR_BYTES": offsets.size("frame.instr"),
+        "FRAME_OWNER": _or_absent(offsets.get("frame.owner")),
+        "CODE_LINES": offsets["code.lnotab" if "code.lnotab" in offsets else "code.linetable"],
+        "BYTES_SIZE": offsets["var.size"],
+        "BYTES_DATA": offsets["bytes.data"],
         "GENERATOR_FRAME": offsets["gen.frame"] if generator_frame is None else generator_frame,
         "GENERATOR_FRAME_IS_POINTER": int(generator_frame is None),
     }

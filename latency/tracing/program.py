@@ -83,6 +83,7 @@ class Program:
         self._counters = Map(self._maps["counters"], _U32, wire.COUNTERS)
         self._free_slots = Map(self._maps["free_slots"], _U32, _U32)
         self._events = RingBuffer(self._maps["events"], capacity.event_bytes)
+        self._slow_events = RingBuffer(self._maps["slow_events"], capacity.slow_bytes)
         self._config_memory = self._mapped("config", wire.CONFIG, 1)
         self._statistics_memory = self._mapped("statistics", wire.STATISTICS, capacity.slots)
 
@@ -129,6 +130,20 @@ class Program:
             dtype = wire.CODE_EVENT if kind == wire.EVENT_CODE else wire.PROCESS_EVENT
             if len(record) >= dtype.itemsize:
                 yield kind, np.frombuffer(record, dtype, 1)[0]
+
+    def slow_events(self) -> Iterator[np.ndarray[Any, Any]]:
+        """What has come since: ``wire.SLOW_CODE_EVENT`` or ``wire.SLOW_CALL_EVENT`` records; ``kind`` says which."""
+        for record in self._slow_events.read():
+            kind = int.from_bytes(record[:4], "little")
+            dtype = wire.SLOW_CODE_EVENT if kind == wire.SLOW_CODE else wire.SLOW_CALL_EVENT
+            if len(record) >= dtype.itemsize:
+                yield np.frombuffer(record, dtype, 1)[0]
+
+    def forget_told(self, space: int, code: int) -> None:
+        """User space has forgotten what this code object is called: it is to be told again."""
+        key = np.zeros(1, wire.FUNCTION_KEY)
+        key["code"], key["space"] = code, space
+        Map(self._maps["told_codes"], wire.FUNCTION_KEY, np.dtype("u1")).delete(key)
 
     # -- attaching -------------------------------------------------------------------------------
 
@@ -190,6 +205,7 @@ class Program:
         self.detach()
         self.stop_following()
         self._events.close()
+        self._slow_events.close()
         self._close(self._descriptors)
 
     def __enter__(self) -> Program:

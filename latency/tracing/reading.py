@@ -31,6 +31,8 @@ class Counted:
     abandoned: int = 0
     suspensions: int = 0
     cut: int = 0
+    slow: int = 0
+    unjudged: int = 0
     wall: Histogram = field(default_factory=Histogram.empty)
     active: Histogram | None = None
     slots: list[int] = field(default_factory=list)
@@ -43,7 +45,7 @@ class Counted:
             self.active = counted if self.active is None else self.active + counted
             return
         self.wall += counted
-        for name in ("returned", "raised", "abandoned", "suspensions", "cut"):
+        for name in ("returned", "raised", "abandoned", "suspensions", "cut", "slow", "unjudged"):
             setattr(self, name, getattr(self, name) + int(row[name]))
 
 

@@ -28,6 +28,7 @@ from latency.tracing.parameters import Capacity, cflags
 from latency.tracing.program import Program, needed, sizes_agree
 from latency.tracing.reading import Reading, Slices
 from latency.tracing.results import latencies
+from latency.tracing.slow import SLOW_BYTES, TOLD_CODES, SlowLog
 from latency.tracing.spaces import Space, Spaces
 from latency.tracing.table import FunctionTable
 
@@ -96,11 +97,16 @@ class Session:
         if options.children or late or not matcher:
             # Thousands of functions are met at once where a Python starts.
             capacity = Capacity(slots=max(capacity.slots, _MANY_SLOTS), event_bytes=_MANY_EVENT_BYTES)
+        if options.slower:
+            capacity = replace(capacity, slow_bytes=SLOW_BYTES, told_codes=TOLD_CODES)
         with target.stopwatch.step("load"):
             slots, names = min(wire.NO_SLOT, capacity.slots), max(capacity.names, len(self._names or ()))
             capacity = replace(capacity, slots=slots, names=names)
             self.program = Program(made, target.plan, capacity, children=options.children, attachment=attachment)
+        self._slow: SlowLog | None = None
         try:
+            if options.slower:
+                self._slow = SlowLog(target, options, self.program, self.table, self.spaces)
             with target.stopwatch.step("fill tables"):
                 self.table.fill(self.program)
                 self.program.want_names(self._names or ())
@@ -146,6 +152,8 @@ class Session:
         self._take_events()
         given = self.table.give_back(self.program, lambda: {call.slot for call in opencalls.open_calls(self.program)})
         self._slices.give_back(given)
+        if self._slow:
+            self._slow.adjust()
         ends = [space.look() for space in self.spaces.values()]
         return "" if "" in ends else ends[0]
 
@@ -156,6 +164,7 @@ class Session:
     def interval(self) -> Recording:
         """What came since the last interval. The open calls are not told."""
         reading = Reading.take(self.program, self.table, time.monotonic_ns())
+        self._take_events()
         earlier, self._last = self._last or self._first, reading
         return self._recording(reading, earlier, {}, 0, slices=None)
 
@@ -167,6 +176,8 @@ class Session:
         ended_ns = time.monotonic_ns()
         program.detach()
         self._take_events()
+        if self._slow:
+            self._slow.close()
         reading = Reading.take(program, self.table, ended_ns)
         opens = opencalls.by_slot(opencalls.open_calls(program) - stale)
         program.stop_following()
@@ -250,6 +261,8 @@ class Session:
         return all(one[f.offset : f.offset + f.size] == two[f.offset : f.offset + f.size] for f in known)
 
     def _take_events(self) -> None:
+        # Before the others: the program tells of a function earlier than of a slow call of it.
+        slow = list(self.program.slow_events()) if self._slow else []
         for kind, event in self.program.events():
             if kind == wire.EVENT_CODE:
                 self.table.met(self.program, event)
@@ -262,6 +275,8 @@ class Session:
                     before.ended = before.ended or "exec"
                 self.spaces[number] = Space.of_pid(number, pid, 0)
                 self.strangers.append(pid)
+        if self._slow:
+            self._slow.take(slow)
 
     # -- results ---------------------------------------------------------------------------------
 
@@ -274,6 +289,7 @@ class Session:
                 every_function=not options.func,
                 children=options.children,
                 by_name=self._names is not None,
+                slower=bool(options.slower),
                 task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
             )
             made = kept_or_compiled(flags, needed(target.plan, children=options.children), Cache())
@@ -294,6 +310,7 @@ class Session:
         unnamed = reading.unnamed - (earlier.unnamed if earlier else 0)
         since = earlier.counters if earlier else {}
         counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
+        lost, whole = counters.pop("slow_lost"), slices is not None
         losses = {name: counters.pop(name) for name in wire.LOSSES}
         losses["unmatched_entry"] += vanished
         losses["thread_ended"] += reading.cut - (earlier.cut if earlier else 0)
@@ -310,6 +327,7 @@ class Session:
             events=counters,
             started_at=self._started_at,
             processes=self._processes(reading) if self.options.children else (),
+            slow_calls=self._slow.found(reading, earlier, lost, whole=whole) if self._slow else None,
         )
 
     def _processes(self, reading: Reading) -> tuple[ProcessCalls, ...]:

@@ -46,6 +46,8 @@ class WatchSession:
             raise UsageError("the watch engine measures single functions", "name them with --func")
         if options.children:
             raise UsageError("the watch engine follows no children", "take another --engine")
+        if options.slower:
+            raise UsageError("the watch engine does not tell slow calls one by one", "take another --engine")
         self.target = target
         self.options = options
         self.strangers: list[int] = []  # nobody is followed
@@ -181,6 +183,7 @@ class WatchSession:
     ) -> Recording:
         since = earlier.counters if earlier else {}
         counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
+        counters.pop("slow_lost")
         losses = {name: counters.pop(name) for name in wire.LOSSES}
         losses["unmatched_entry"] += unseen
         duration_s = (reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9

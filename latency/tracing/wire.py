@@ -17,10 +17,13 @@ from latency.resources import directory
 DEPTH = 1024
 NAME_BYTES = 224
 BARE_NAME_BYTES = 32
+STACK_FRAMES, LINES_BYTES, TYPE_NAME_BYTES, COMM_BYTES = 64, 4096, 64, 16
 WANTED, SUSPENDS, RESUMED, FREED, UNDECIDED, STRUCK_OUT = 1, 2, 4, 8, 16, 32
 NO_SLOT = 0xFFFF
 ACTIVE, DEAD = 1, 2
 EVENT_CODE, EVENT_FORK, EVENT_EXEC = 1, 2, 3
+SLOW_CODE, SLOW_CALL = 1, 2
+STACK_WHOLE, STACK_CUT, STACK_BROKEN = 1, 2, 3
 
 FUNCTION_KEY = np.dtype([("code", "<u8"), ("space", "<u8")])
 FUNCTION = np.dtype([("slot", "<u2"), ("active_slot", "<u2"), ("flags", "<u4")])
@@ -32,7 +35,10 @@ STATISTICS = np.dtype(
         ("padding", "<u4"),
         *(
             (name, "<u8")
-            for name in ("returned", "raised", "abandoned", "suspensions", "cut", "sum_ns", "min_ns", "max_ns")
+            for name in (
+                *("returned", "raised", "abandoned", "suspensions", "cut", "sum_ns", "min_ns", "max_ns"),
+                *("slower_ns", "slow", "unjudged"),
+            )
         ),
         ("counts", "<u8", (BUCKETS,)),
     ]
@@ -56,7 +62,12 @@ SUSPENDED = np.dtype(
         *((name, "<u4") for name in ("suspensions", "running", "padding")),
     ]
 )
-CONFIG = np.dtype([("code_type", "<u8"), ("generator_exit_type", "<u8"), ("enabled", "<u4"), ("padding", "<u4")])
+CONFIG = np.dtype(
+    [
+        *((name, "<u8") for name in ("code_type", "generator_exit_type", "slower_ns", "floor_ns")),
+        *((name, "<u4") for name in ("enabled", "padding")),
+    ]
+)
 NAME = np.dtype([("text", "u1", (BARE_NAME_BYTES,))])
 PROCESS = np.dtype([("space", "<u8"), ("parent", "<u8")])
 PROCESS_EVENT = np.dtype([("kind", "<u4"), ("tgid", "<u4"), ("space", "<u8"), ("parent", "<u8")])
@@ -76,11 +87,36 @@ CODE_EVENT = np.dtype(
         ("filename", "u1", (NAME_BYTES,)),
     ]
 )
+SLOW_CODE_EVENT = np.dtype(
+    [
+        *((name, "<u4") for name in ("kind", "co_flags")),
+        *((name, "<u8") for name in ("code", "space")),
+        *((name, "<u4") for name in ("line", "first_traceable")),
+        *((name, "<u2") for name in ("qualname_bytes", "filename_bytes", "lines_bytes", "lines_whole")),
+        ("qualname", "u1", (NAME_BYTES,)),
+        ("filename", "u1", (NAME_BYTES,)),
+        ("lines", "u1", (LINES_BYTES,)),
+    ]
+)
+STACK_FRAME = np.dtype([("code", "<u8"), ("instruction", "<u8"), ("owner", "<u8")])
+SLOW_CALL_EVENT = np.dtype(
+    [
+        *((name, "<u4") for name in ("kind", "tgid", "tid")),
+        ("slot", "<u2"),
+        ("raised", "u1"),
+        ("stack_end", "u1"),
+        *((name, "<u8") for name in ("space", "frame", "start_ns", "end_ns", "active_ns", "threshold_ns")),
+        *((name, "<u4") for name in ("suspensions", "depth")),
+        ("comm", "u1", (COMM_BYTES,)),
+        ("exception", "u1", (TYPE_NAME_BYTES,)),
+        ("stack", STACK_FRAME, (STACK_FRAMES,)),
+    ]
+)
 COUNTERS = np.dtype(
     [
         (name, "<u8")
         for name in (
-            *("hits", "entries", "matched", "abandoned", "duplicates", "began_before"),
+            *("hits", "entries", "matched", "abandoned", "duplicates", "began_before", "slow_lost"),
             *("unmatched_return", "unmatched_entry", "too_deep", "table_full", "read_fault", "negative"),
             *("bad_frame", "event_lost", "thread_ended"),
         )
@@ -102,6 +138,9 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "pylat_process": PROCESS,
     "pylat_process_event": PROCESS_EVENT,
     "pylat_code_event": CODE_EVENT,
+    "pylat_slow_code": SLOW_CODE_EVENT,
+    "pylat_stack_frame": STACK_FRAME,
+    "pylat_slow_call": SLOW_CALL_EVENT,
 }
 
 
