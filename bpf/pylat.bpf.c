@@ -24,6 +24,9 @@ BPF_TABLE("hash", pylat_space, pylat_space, ancestors, 1);  /* the address space
 BPF_RINGBUF_OUTPUT(events, 1);
 BPF_RINGBUF_OUTPUT(slow_events, 1);
 BPF_TABLE("hash", struct pylat_function_key, u8, told_codes, 1); /* whose names user space has for slow calls */
+BPF_F_TABLE("hash", u32, struct pylat_slow_work, slow_work, 1, PYLAT_NO_PREALLOC); /* by thread, while one is told */
+BPF_ARRAY(empty_slow_work, struct pylat_slow_work, 1);
+BPF_TABLE("prog", u32, u32, slow_programs, 1);
 
 /* A call that ended, put together from its stays on the stack. */
 struct ended_call {
@@ -87,55 +90,73 @@ static __always_inline void tell_code(struct pylat_counters *count, u64 code_typ
     told_codes.update(&key, &yes);
 }
 
-static __always_inline void tell_slow(struct pylat_counters *count, const struct ended_call *call, pylat_space space,
-                                      u64 frame, u64 thread_state, int raised)
+/* Whether a call that has ended is to be told; then its place to be put together in. */
+static __always_inline struct pylat_slow_work *slow_call(struct pylat_counters *count, const struct ended_call *call)
 {
     u32 zero = 0, slot = call->slot;
     struct pylat_statistics *of = statistics.lookup(&slot);
     struct pylat_config *now = config.lookup(&zero);
     if (!of || !now)
-        return;
+        return NULL;
     u64 ns = call->end_ns - call->start_ns, threshold_ns = of->slower_ns ? of->slower_ns : now->slower_ns;
     if (!threshold_ns) {
         __sync_fetch_and_add(&of->unjudged, 1);
-        return;
+        return NULL;
     }
     if (ns <= threshold_ns)
-        return;
+        return NULL;
     __sync_fetch_and_add(&of->slow, 1);
     if (ns <= now->floor_ns)
-        return;
-    u64 caller = frame;
-    for (u32 i = 0; i < PYLAT_STACK_FRAMES; i++) {
-        u64 code = 0;
-        if (pylat_caller(&caller) || !caller || pylat_frame_code(caller, &code))
-            break;
-        tell_code(count, now->code_type, space, code);
-    }
-    struct pylat_slow_call *told = slow_events.ringbuf_reserve(sizeof(*told));
-    if (!told) {
+        return NULL;
+    u32 tid = bpf_get_current_pid_tgid();
+    struct pylat_slow_work *empty = empty_slow_work.lookup(&zero);
+    if (empty)
+        slow_work.update(&tid, empty);
+    struct pylat_slow_work *work = slow_work.lookup(&tid);
+    if (!work) {
         count->slow_lost++;
-        return;
+        return NULL;
     }
-    u64 pid_tgid = bpf_get_current_pid_tgid();
-    told->kind = PYLAT_SLOW_CALL;
-    told->tgid = pid_tgid >> 32;
-    told->tid = pid_tgid;
-    told->slot = slot;
-    told->raised = raised != PYLAT_NOT_RAISED;
-    told->space = space;
-    told->frame = frame;
-    told->start_ns = call->start_ns;
-    told->end_ns = call->end_ns;
-    told->active_ns = call->active_ns;
-    told->threshold_ns = threshold_ns;
-    told->suspensions = call->suspensions;
-    bpf_get_current_comm(told->comm, sizeof(told->comm));
-    told->exception[0] = 0;
-    if (raised)
-        pylat_take_exception(told, thread_state);
-    pylat_take_stack(told, frame);
-    slow_events.ringbuf_submit(told, 0);
+    work->call.threshold_ns = threshold_ns;
+    return work;
+}
+
+/* A program of its own, which ends the one that it is called from: what few calls need must not be in the way of all
+ * others, nor of the verifier. It calls itself while there is more to take along. */
+int pylat_slow(struct pt_regs *ctx)
+{
+    u32 zero = 0, tid = bpf_get_current_pid_tgid();
+    struct pylat_slow_work *work = slow_work.lookup(&tid);
+    struct pylat_counters *count = counters.lookup(&zero);
+    struct pylat_config *now = config.lookup(&zero);
+    if (!work || !count || !now)
+        return 0;
+    struct pylat_slow_call *told = &work->call;
+    if (!work->rounds) {
+        u64 caller = told->frame;
+        for (u32 i = 0; i < PYLAT_STACK_FRAMES; i++) {
+            u64 code = 0;
+            if (pylat_caller(&caller) || !caller || pylat_frame_code(caller, &code))
+                break;
+            tell_code(count, now->code_type, told->space, code);
+        }
+        pylat_take_stack(told, told->frame);
+        bpf_get_current_comm(told->comm, sizeof(told->comm));
+        if (told->raised)
+            pylat_take_exception(told, work->thread_state);
+        pylat_frame_code(told->frame, &told->code);
+        pylat_begin_arguments(work);
+    }
+    work->rounds++;
+    if (pylat_take_along(&work->list, &work->arguments, now->code_type) && work->rounds < PYLAT_SLOW_ROUNDS)
+        slow_programs.call(ctx, 0);
+    u64 bytes = work->arguments.bytes;
+    if (bytes > sizeof(work->arguments.stream))
+        bytes = sizeof(work->arguments.stream);
+    if (slow_events.ringbuf_output(told, sizeof(*told) + PYLAT_SNAPSHOT_HEAD_BYTES + bytes, 0))
+        count->slow_lost++;
+    slow_work.delete(&tid);
+    return 0;
 }
 #endif
 
@@ -492,12 +513,27 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         ended.active_slot = kept->active_slot;
     }
     int measured = finish(count, &ended, raised);
-#if PYLAT_SLOWER
-    if (measured)
-        tell_slow(count, &ended, space, frame, thread_state, raised);
-#endif
     if (kept)
         suspended.delete(&suspended_key);
+#if PYLAT_SLOWER
+    struct pylat_slow_work *work = measured ? slow_call(count, &ended) : NULL;
+    if (!work)
+        return;
+    work->thread_state = thread_state;
+    work->call.kind = PYLAT_SLOW_CALL;
+    work->call.tgid = pid_tgid >> 32;
+    work->call.tid = tid;
+    work->call.slot = ended.slot;
+    work->call.raised = raised != PYLAT_NOT_RAISED;
+    work->call.space = space;
+    work->call.frame = frame;
+    work->call.start_ns = ended.start_ns;
+    work->call.end_ns = ended.end_ns;
+    work->call.active_ns = ended.active_ns;
+    work->call.suspensions = ended.suspensions;
+    slow_programs.call(ctx, 0);
+    count->slow_lost++; /* the call of another program does not come back, unless it failed */
+#endif
 }
 
 /* One site for each exit: return, exception, and to 3.10 suspension too. */

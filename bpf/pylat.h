@@ -18,6 +18,7 @@
 #define PYLAT_LINES_BYTES 4096
 #define PYLAT_TYPE_NAME_BYTES 64
 #define PYLAT_COMM_BYTES 16
+#define PYLAT_CODE_HEAD_BYTES 136 /* of a code object: what tells its arguments lies in there in all versions */
 
 /* Flags of struct pylat_function and struct pylat_open. */
 #define PYLAT_WANTED 1      /* the filter asks for it */
@@ -215,6 +216,7 @@ struct pylat_slow_call {
     u8 stack_end;
     pylat_space space;
     u64 frame;
+    u64 code;
     u64 start_ns;
     u64 end_ns;
     u64 active_ns;
@@ -223,6 +225,7 @@ struct pylat_slow_call {
     u32 depth; /* entries of stack[] in use, the innermost first: the caller */
     u8 comm[PYLAT_COMM_BYTES];
     u8 exception[PYLAT_TYPE_NAME_BYTES]; /* tp_name of what it raised */
+    u8 code_head[PYLAT_CODE_HEAD_BYTES];
     struct pylat_stack_frame stack[PYLAT_STACK_FRAMES];
 };
 

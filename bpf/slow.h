@@ -75,4 +75,56 @@ static __always_inline void pylat_take_code(struct pylat_slow_code *told, u64 co
     told->lines_whole = taken == size;
 }
 
+#if PYLAT_SLOWER
+#include "capture.h"
+
+#define PYLAT_SNAPSHOT_HEAD_BYTES (sizeof(struct pylat_snapshot) - sizeof(((struct pylat_snapshot *)0)->stream))
+#define PYLAT_SLOW_ROUNDS 6 /* runs of pylat_slow for one call, each of which takes some memory along */
+
+/* One slow call while it is being told: what user space gets, and memory to work in. */
+struct pylat_slow_work {
+    struct pylat_worklist list;
+    u64 thread_state;
+    u64 rounds;
+    struct pylat_slow_call call;
+    struct pylat_snapshot arguments; /* right behind the call: they are sent together */
+};
+
+/* Begin with the arguments as the frame holds them, and with what tells their names. */
+static __always_inline void pylat_begin_arguments(struct pylat_slow_work *work)
+{
+    struct pylat_slow_call *told = &work->call;
+    struct pylat_worklist *list = &work->list;
+    u32 positional = 0, keyword_only = 0, co_flags = 0;
+    u64 names = 0, code = told->code, locals = told->frame + PYLAT_FRAME_LOCALS;
+    pylat_read(told->code_head, sizeof(told->code_head), (void *)code);
+    pylat_read(&positional, sizeof(positional), (void *)(code + PYLAT_CODE_ARGCOUNT));
+    pylat_read(&keyword_only, sizeof(keyword_only), (void *)(code + PYLAT_CODE_KWONLYARGCOUNT));
+    pylat_read(&co_flags, sizeof(co_flags), (void *)(code + PYLAT_CODE_FLAGS));
+    u32 count = positional + keyword_only + (co_flags >> 2 & 1) + (co_flags >> 3 & 1); /* CO_VARARGS, CO_VARKEYWORDS */
+    pylat_begin_with_values(list, &work->arguments, locals, count);
+    pylat_read_u64(code + PYLAT_CODE_ARGUMENT_NAMES, &names);
+    pylat_enqueue(list, names, 0, 1);
+#if PYLAT_CODE_LOCAL_KINDS >= 0
+    u64 kinds = 0;
+    pylat_read_u64(code + PYLAT_CODE_LOCAL_KINDS, &kinds);
+    pylat_enqueue(list, kinds, 0, 1);
+#else
+    /* To 3.10 an argument that inner functions use is in a cell behind the locals. */
+    u32 locals_count = 0;
+    u64 cells = 0, cell_count = 0;
+    pylat_read(&locals_count, sizeof(locals_count), (void *)(code + PYLAT_CODE_NLOCALS));
+    pylat_read_u64(code + PYLAT_CODE_CELLVARS, &cells);
+    pylat_read_u64(cells + PYLAT_BYTES_SIZE, &cell_count);
+    pylat_enqueue(list, cells, 0, 1);
+    cell_count = cell_count < PYLAT_ROOTS ? cell_count : PYLAT_ROOTS;
+    pylat_enqueue(list, locals + 8 * (u64)locals_count, cell_count, pylat_any(cell_count));
+#endif
+}
+#else
+struct pylat_slow_work {
+    u64 nothing;
+};
+#endif
+
 #endif

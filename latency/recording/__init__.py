@@ -22,7 +22,7 @@ from latency.recording.model import (
     TargetInfo,
     percentile_name,
 )
-from latency.recording.slow import SLOWEST, SlowCall, SlowCalls, Slower, StackFrame, slowest
+from latency.recording.slow import SLOWEST, Argument, SlowCall, SlowCalls, Slower, StackFrame, slowest
 
 __all__ = [
     "KINDS",
@@ -30,6 +30,7 @@ __all__ = [
     "REMEDY",
     "SCHEMA",
     "SLOWEST",
+    "Argument",
     "Function",
     "FunctionLatency",
     "Losses",

@@ -24,7 +24,7 @@ from latency.recording.model import (
     Recording,
     TargetInfo,
 )
-from latency.recording.slow import MOST_SLOWEST, OUTCOMES, SlowCall, SlowCalls, Slower, StackFrame
+from latency.recording.slow import MOST_SLOWEST, OUTCOMES, Argument, SlowCall, SlowCalls, Slower, StackFrame
 
 MAX_BUCKETS = 4096
 MAX_SCALE = 8
@@ -151,10 +151,9 @@ def _stack_frame(value: object) -> StackFrame:
     return StackFrame(_name(frame), _get(frame, "at", _count))
 
 
-def _argument(value: object) -> tuple[str, str]:
-    if not isinstance(value, list) or len(value) != 2:
-        raise Invalid("not a name and a text")
-    return _text(value[0]), _text(value[1])
+def _argument(value: object) -> Argument:
+    argument = _dict(value)
+    return Argument(_get(argument, "name", _text), _get(argument, "text", _text), _get(argument, "later", _bool))
 
 
 def _name(entry: dict[str, Any]) -> Function:

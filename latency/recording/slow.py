@@ -58,6 +58,20 @@ class StackFrame:
     line: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a call.
+
+    Attributes:
+        text: what it held at the end of the call.
+        later: some of that was read only afterwards, and may have changed in between.
+    """
+
+    name: str
+    text: str
+    later: bool = False
+
+
 @dataclass(frozen=True)
 class SlowCall:
     """One slow call. All text comes from the target.
@@ -69,7 +83,7 @@ class SlowCall:
         tid, thread: the thread in which it ended, and that thread's name.
         outcome: one of ``OUTCOMES``.
         exception: the name of the type of what it raised.
-        arguments: (name, text) of each, as they stood at the end; None where they could not be read.
+        arguments: None where they could not be read.
         stack: of its callers, the innermost first; of a generator or coroutine those that resumed it last.
         stack_whole: whether the last of them has no caller.
         active_ns: of a generator or coroutine, the time that it ran; else None.
@@ -84,7 +98,7 @@ class SlowCall:
     thread: str
     outcome: str = "returned"
     exception: str = ""
-    arguments: tuple[tuple[str, str], ...] | None = None
+    arguments: tuple[Argument, ...] | None = None
     stack: tuple[StackFrame, ...] = ()
     stack_whole: bool = True
     active_ns: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timezone
 
-from latency.recording import SlowCall, SlowCalls, Slower, StackFrame
+from latency.recording import Argument, SlowCall, SlowCalls, Slower, StackFrame
 from latency.report.layout import Line, wrap
 from latency.report.names import escape
 from latency.report.units import count, duration, plural
@@ -14,6 +14,7 @@ MOST_FRAMES = 12
 """Frames of one stack that are shown, the innermost first; the recording holds them all."""
 _LONGEST_ARGUMENT = 200
 _INDENT = "    "
+_LATER = "~"
 
 
 def slow_calls(slow: SlowCalls, unit: str | None, width: int) -> Iterator[Line]:
@@ -55,6 +56,8 @@ def _heading(slow: SlowCalls) -> str:
 
 def _note(slow: SlowCalls) -> str:
     text = "arguments as they stood at the end of the call"
+    if any(argument.later for call in slow.kept for argument in call.arguments or ()):
+        text += f"; {_LATER}: read in part after it, and may have changed since"
     if any(call.active_ns is not None for call in slow.kept):
         text += "; the stack of a generator or coroutine is that of whoever resumed it last"
     return text
@@ -95,9 +98,12 @@ def _signature(call: SlowCall) -> str:
     name = escape(call.function.qualname, 100) or "<unknown>"
     if call.arguments is None:
         return f"{name}(<arguments unknown>)"
-    return (
-        f"{name}({', '.join(f'{escape(key, 60)}={escape(text, _LONGEST_ARGUMENT)}' for key, text in call.arguments)})"
-    )
+    texts = (f"{escape(each.name, 60)}={_text(each)}" for each in call.arguments)
+    return f"{name}({', '.join(texts)})"
+
+
+def _text(argument: Argument) -> str:
+    return escape(argument.text, _LONGEST_ARGUMENT) + (_LATER if argument.later else "")
 
 
 def _frame(frame: StackFrame, width: int) -> Line:

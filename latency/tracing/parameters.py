@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Role, SitePlan
+from latency.tracing.capture import capture_flags
 
 # Offsets of the registers in x86-64's struct pt_regs (Linux arch/x86/include/uapi/asm/ptrace.h), in bytes.
 PT_REGS = {
@@ -38,6 +39,7 @@ class Capacity:
         event_bytes: of the ring buffer, a power of two and whole pages.
         slow_bytes: of the ring buffer of slow calls, likewise.
         told_codes: code objects on the stacks of slow calls; beyond these their names are told again each time.
+        slow_threads: threads in which a slow call is told at one moment.
     """
 
     slots: int = 1024
@@ -50,6 +52,7 @@ class Capacity:
     event_bytes: int = 1 << 20
     slow_bytes: int = 4096
     told_codes: int = 1
+    slow_threads: int = 1
 
     def entries(self) -> dict[str, int]:
         """``max_entries`` of the maps that it sizes, by name."""
@@ -66,6 +69,7 @@ class Capacity:
             "events": self.event_bytes,
             "slow_events": self.slow_bytes,
             "told_codes": self.told_codes,
+            "slow_work": self.slow_threads,
         }
 
 
@@ -136,10 +140,21 @@ def cflags(
         "CODE_LINES": offsets["code.lnotab" if "code.lnotab" in offsets else "code.linetable"],
         "BYTES_SIZE": offsets["var.size"],
         "BYTES_DATA": offsets["bytes.data"],
+        "FRAME_LOCALS": offsets["frame.localsplus"],
+        "CODE_ARGCOUNT": offsets["code.argcount"],
+        "CODE_KWONLYARGCOUNT": offsets["code.kwonlyargcount"],
+        "CODE_ARGUMENT_NAMES": offsets[
+            "code.localsplusnames" if "code.localsplusnames" in offsets else "code.varnames"
+        ],
+        "CODE_LOCAL_KINDS": _or_absent(offsets.get("code.localspluskinds")),
+        "CODE_NLOCALS": offsets["code.nlocals"],
+        "CODE_CELLVARS": _or_absent(offsets.get("code.cellvars")),
         "GENERATOR_FRAME": offsets["gen.frame"] if generator_frame is None else generator_frame,
         "GENERATOR_FRAME_IS_POINTER": int(generator_frame is None),
     }
     flags = [f"-DPYLAT_{name}={value}" for name, value in values.items()]
+    if slower:
+        flags += capture_flags(offsets)
     flags.append(f"-DPYLAT_FRAME_CODE_MASK={offsets.stackref_mask & _POINTER_MASK:#x}ULL")
     return sorted(flags)
 

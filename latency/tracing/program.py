@@ -29,12 +29,14 @@ from latency.tracing.ringbuf import RingBuffer
 # BPF function -> the raw tracepoint that it hangs on
 _THREADS = {"pylat_thread_exit": "sched_process_exit"}
 _PROCESSES = {"pylat_fork": "sched_process_fork", "pylat_exec": "sched_process_exec"}
+# BPF function that others end in, by a tail call -> the map that holds it
+_SLOW = {"pylat_slow": "slow_programs"}
 _U32 = np.dtype("<u4")
 
 
-def needed(plan: SitePlan, *, children: bool) -> list[str]:
-    """The names of the BPF functions that a plan needs; ``children``: to follow forks, too."""
-    return [*programs(plan).values(), *_tracepoints(children=children)]
+def needed(plan: SitePlan, *, children: bool, slower: bool = False) -> list[str]:
+    """The names of the BPF functions that a plan needs; ``children``: to follow forks, too; ``slower``: slow calls."""
+    return [*programs(plan).values(), *_tracepoints(children=children), *(_SLOW if slower else ())]
 
 
 def _tracepoints(*, children: bool) -> dict[str, str]:
@@ -131,13 +133,16 @@ class Program:
             if len(record) >= dtype.itemsize:
                 yield kind, np.frombuffer(record, dtype, 1)[0]
 
-    def slow_events(self) -> Iterator[np.ndarray[Any, Any]]:
-        """What has come since: ``wire.SLOW_CODE_EVENT`` or ``wire.SLOW_CALL_EVENT`` records; ``kind`` says which."""
+    def slow_events(self) -> Iterator[tuple[np.ndarray[Any, Any], bytes]]:
+        """What has come since: (``wire.SLOW_CODE_EVENT``, b"") or (``wire.SLOW_CALL_EVENT``, stream of its snapshot).
+
+        ``kind`` says which.
+        """
         for record in self._slow_events.read():
             kind = int.from_bytes(record[:4], "little")
             dtype = wire.SLOW_CODE_EVENT if kind == wire.SLOW_CODE else wire.SLOW_CALL_EVENT
             if len(record) >= dtype.itemsize:
-                yield np.frombuffer(record, dtype, 1)[0]
+                yield np.frombuffer(record, dtype, 1)[0], record[dtype.itemsize + wire.SNAPSHOT_HEAD_BYTES :]
 
     def forget_told(self, space: int, code: int) -> None:
         """User space has forgotten what this code object is called: it is to be told again."""
@@ -232,7 +237,8 @@ class Program:
         return found
 
     def _load(self) -> dict[str, int]:
-        names = (*programs(self._plan).values(), *self._tracepoints)
+        called = {name: table for name, table in _SLOW.items() if name in self._object.programs}
+        names = (*programs(self._plan).values(), *self._tracepoints, *called)
         # The verifier is most of the time to start, and takes one program on each processor.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             loading = {name: pool.submit(self._load_one, name) for name in names}
@@ -240,6 +246,8 @@ class Program:
         self._descriptors += found.values()
         for each in loading.values():
             each.result()  # raises what went wrong
+        for name, table in called.items():
+            Map(self._maps[table], _U32, _U32).update(np.zeros(1, _U32), np.array([found[name]], _U32))
         return found
 
     def _load_one(self, name: str) -> int:

@@ -28,7 +28,7 @@ from latency.tracing.parameters import Capacity, cflags
 from latency.tracing.program import Program, needed, sizes_agree
 from latency.tracing.reading import Reading, Slices
 from latency.tracing.results import latencies
-from latency.tracing.slow import SLOW_BYTES, TOLD_CODES, SlowLog
+from latency.tracing.slow import SLOW_BYTES, SLOW_THREADS, TOLD_CODES, SlowLog
 from latency.tracing.spaces import Space, Spaces
 from latency.tracing.table import FunctionTable
 
@@ -98,7 +98,7 @@ class Session:
             # Thousands of functions are met at once where a Python starts.
             capacity = Capacity(slots=max(capacity.slots, _MANY_SLOTS), event_bytes=_MANY_EVENT_BYTES)
         if options.slower:
-            capacity = replace(capacity, slow_bytes=SLOW_BYTES, told_codes=TOLD_CODES)
+            capacity = replace(capacity, slow_bytes=SLOW_BYTES, told_codes=TOLD_CODES, slow_threads=SLOW_THREADS)
         with target.stopwatch.step("load"):
             slots, names = min(wire.NO_SLOT, capacity.slots), max(capacity.names, len(self._names or ()))
             capacity = replace(capacity, slots=slots, names=names)
@@ -292,7 +292,9 @@ class Session:
                 slower=bool(options.slower),
                 task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
             )
-            made = kept_or_compiled(flags, needed(target.plan, children=options.children), Cache())
+            made = kept_or_compiled(
+                flags, needed(target.plan, children=options.children, slower=bool(options.slower)), Cache()
+            )
         if not sizes_agree(made):
             raise CompileError("bpf/pylat.h and latency/tracing/wire.py disagree on a struct", "reinstall pylat")
         return made

@@ -23,9 +23,13 @@ from latency.cpython.functions import from_capture
 from latency.cpython.interpreter import Target
 from latency.cpython.lines import line_of
 from latency.cpython.offsets import Offsets
+from latency.cpython.values import Limits, Reader
+from latency.errors import TargetError
 from latency.histogram import Histogram
-from latency.recording import Function, Options, SlowCall, SlowCalls, Slower, StackFrame, slowest
+from latency.recording import Argument, Function, Options, SlowCall, SlowCalls, Slower, StackFrame, slowest
+from latency.target.process import Process
 from latency.tracing import wire
+from latency.tracing.capture import BLOCK, Snapshot
 from latency.tracing.program import Program
 from latency.tracing.reading import Reading
 from latency.tracing.spaces import Spaces
@@ -33,10 +37,13 @@ from latency.tracing.table import FunctionTable, same
 
 SLOW_BYTES = 8 << 20
 TOLD_CODES = 4096
+SLOW_THREADS = 1024
 _THRESHOLDS_EACH_S = 0.25
 _NEVER = (1 << 64) - 1
 _UNKNOWN = Function("", "", 0)
 _UNIT_BYTES = 2
+_CO_VARARGS, _CO_VARKEYWORDS = 0x4, 0x8  # Include/cpython/code.h
+_LIMITS = Limits(depth=4, items=10, characters=100, total=600)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -70,6 +77,7 @@ class SlowLog:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._offsets = target.offsets
+        self._reader = Reader(target.process, target.build, target.offsets)
         self._slower = Slower.parse(options.slower)
         self._program = program
         self._table = table
@@ -83,17 +91,18 @@ class SlowLog:
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
         program.config["slower_ns"] = self._slower.threshold_ns
 
-    def take(self, events: Iterable[np.ndarray[Any, Any]]) -> None:
+    def take(self, events: Iterable[tuple[np.ndarray[Any, Any], bytes]]) -> None:
         """What the program has told, oldest first."""
-        for event in events:
-            if event["kind"] == wire.SLOW_CODE:
-                self._learn(event)
+        calls: list[_Told] = []
+        for event, stream in events:
+            if event["kind"] == wire.SLOW_CALL:
+                calls.append(_Told(event, stream))
                 continue
-            duration_ns = int(event["end_ns"]) - int(event["start_ns"])
-            kept = [each for each in (self._whole, self._interval) if each and duration_ns > each.floor_ns]
-            if kept and (call := self._call(event)):
-                for each in kept:
-                    each.add(call)
+            if (int(event["space"]), int(event["code"])) in self._codes:  # what has this address now is another
+                self._keep(calls)
+                calls = []
+            self._learn(event)
+        self._keep(calls)
 
     def adjust(self) -> None:
         """Tell the program which calls matter from now on; call it several times a second."""
@@ -143,6 +152,16 @@ class SlowLog:
 
     # -- calls -----------------------------------------------------------------------------------
 
+    def _keep(self, calls: list[_Told]) -> None:
+        """Those of them that are among the slowest: to describe a call takes a millisecond."""
+        for told in sorted(calls, key=lambda each: each.duration_ns, reverse=True):
+            kept = [each for each in (self._whole, self._interval) if each and told.duration_ns > each.floor_ns]
+            if not kept:
+                return
+            if call := self._call(told):
+                for each in kept:
+                    each.add(call)
+
     def _learn(self, event: np.ndarray[Any, Any]) -> None:
         space, code = int(event["space"]), int(event["code"])
         while len(self._codes) >= TOLD_CODES:
@@ -167,8 +186,9 @@ class SlowLog:
             bool(event["lines_whole"]),
         )
 
-    def _call(self, event: np.ndarray[Any, Any]) -> SlowCall | None:
+    def _call(self, told: _Told) -> SlowCall | None:
         """What is kept of it; None where the function turned out not to be wanted."""
+        event = told.event
         slot = int(event["slot"])
         function, wanted = self._table.function_of(slot, self._program.statistics[slot])
         if not wanted:
@@ -178,17 +198,64 @@ class SlowLog:
         return SlowCall(
             function=function or _UNKNOWN,
             began_at=_EPOCH + timedelta(microseconds=began_ns // 1000),
-            duration_ns=int(event["end_ns"]) - int(event["start_ns"]),
+            duration_ns=told.duration_ns,
             threshold_ns=int(event["threshold_ns"]),
             pid=int(event["tgid"]),
             tid=int(event["tid"]),
             thread=_text(event["comm"]),
             outcome="raised" if event["raised"] else "returned",
             exception=_text(event["exception"]),
+            arguments=self._arguments(told),
             stack=tuple(stack(event, self._codes, self._offsets)),
             stack_whole=int(event["stack_end"]) == wire.STACK_WHOLE,
             active_ns=int(event["active_ns"]) if suspends else None,
         )
+
+    def _arguments(self, told: _Told) -> tuple[Argument, ...] | None:
+        """Each as it was, and what was too far away as it is now; None if the call's code could not be read."""
+        event, found = told.event, []
+        code, frame = int(event["code"]), int(event["frame"])
+        if not code:
+            return None
+        # The frame is gone by now: it is made up of what the program has read.
+        head = _block(code, event["code_head"].tobytes(), is_object=True)
+        head += _block(frame + self._offsets["frame.code"], code.to_bytes(8, "little"))
+        space = self._spaces.get(int(event["space"]))
+        process = space.readable if space else None
+        snapshot = Snapshot(head + told.stream, _Quiet(process) if process else None)
+        try:
+            for name, text in self._reader.each_argument(frame, code, limits=_LIMITS, memory=snapshot):
+                found.append(Argument(name, text, snapshot.later > 0))
+                snapshot.later = 0
+        except TargetError:
+            return None
+        return tuple(found) if found or takes_none(event, self._offsets) else None
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A slow call, and the stream of the snapshot of its arguments."""
+
+    event: np.ndarray[Any, Any]
+    stream: bytes
+
+    @property
+    def duration_ns(self) -> int:
+        return int(self.event["end_ns"]) - int(self.event["start_ns"])
+
+
+class _Quiet:
+    """The memory of a process that may end meanwhile."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def read_some(self, address: int, size: int) -> bytes:
+        """The readable bytes from ``address`` on, at most ``size``."""
+        try:
+            return self._process.read_some(address, size)
+        except TargetError:
+            return b""
 
 
 class _Slowest:
@@ -248,6 +315,24 @@ def stack(
 
 # Include/internal/pycore_frame.h: frames of the interpreter itself, 3.12 and later
 _SHIMS = ("FRAME_OWNED_BY_CSTACK", "FRAME_OWNED_BY_INTERPRETER")
+
+
+def takes_none(event: np.ndarray[Any, Any], offsets: Offsets) -> bool:
+    """Whether the function of a slow call has no arguments at all."""
+    head = event["code_head"].tobytes()
+
+    def member(name: str) -> int:
+        return int.from_bytes(head[offsets[name] : offsets[name] + offsets.size(name)], "little")
+
+    varied = member("code.flags") & (_CO_VARARGS | _CO_VARKEYWORDS)
+    return not (member("code.argcount") or member("code.kwonlyargcount") or varied)
+
+
+def _block(address: int, data: bytes, *, is_object: bool = False) -> bytes:
+    """A ``struct pylat_block`` of ``bpf/capture.h``."""
+    block = np.zeros(1, BLOCK)
+    block["address"], block["size"], block["object"] = address, len(data), int(is_object)
+    return block.tobytes() + data
 
 
 def quantile_ns(rows: np.ndarray[Any, Any], q: float) -> int:

@@ -17,12 +17,13 @@ from latency.resources import directory
 DEPTH = 1024
 NAME_BYTES = 224
 BARE_NAME_BYTES = 32
-STACK_FRAMES, LINES_BYTES, TYPE_NAME_BYTES, COMM_BYTES = 64, 4096, 64, 16
+STACK_FRAMES, LINES_BYTES, TYPE_NAME_BYTES, COMM_BYTES, CODE_HEAD_BYTES = 64, 4096, 64, 16, 136
 WANTED, SUSPENDS, RESUMED, FREED, UNDECIDED, STRUCK_OUT = 1, 2, 4, 8, 16, 32
 NO_SLOT = 0xFFFF
 ACTIVE, DEAD = 1, 2
 EVENT_CODE, EVENT_FORK, EVENT_EXEC = 1, 2, 3
 SLOW_CODE, SLOW_CALL = 1, 2
+SNAPSHOT_HEAD_BYTES = 8  # of struct pylat_snapshot (bpf/capture.h), before its stream
 STACK_WHOLE, STACK_CUT, STACK_BROKEN = 1, 2, 3
 
 FUNCTION_KEY = np.dtype([("code", "<u8"), ("space", "<u8")])
@@ -105,10 +106,12 @@ SLOW_CALL_EVENT = np.dtype(
         ("slot", "<u2"),
         ("raised", "u1"),
         ("stack_end", "u1"),
-        *((name, "<u8") for name in ("space", "frame", "start_ns", "end_ns", "active_ns", "threshold_ns")),
+        *((name, "<u8") for name in ("space", "frame", "code")),
+        *((name, "<u8") for name in ("start_ns", "end_ns", "active_ns", "threshold_ns")),
         *((name, "<u4") for name in ("suspensions", "depth")),
         ("comm", "u1", (COMM_BYTES,)),
         ("exception", "u1", (TYPE_NAME_BYTES,)),
+        ("code_head", "u1", (CODE_HEAD_BYTES,)),
         ("stack", STACK_FRAME, (STACK_FRAMES,)),
     ]
 )
