@@ -72,17 +72,15 @@ static __always_inline int finish(struct pylat_counters *count, const struct end
 #if PYLAT_SLOWER
 /* User space learns the names of all code objects on the stack before it hears of the call: each once, while it is
  * certainly alive. */
-static __always_inline void tell_code(struct pylat_counters *count, u64 code_type, pylat_space space, u64 code)
+static __always_inline void tell_code(u64 code_type, pylat_space space, u64 code)
 {
     struct pylat_function_key key = {.code = code, .space = space};
     u8 yes = 1;
     if (told_codes.lookup(&key) || pylat_is_code(code, code_type) <= 0)
         return;
     struct pylat_slow_code *told = slow_events.ringbuf_reserve(sizeof(*told));
-    if (!told) {
-        count->event_lost++;
-        return;
-    }
+    if (!told)
+        return; /* an unknown frame, which is seen in its place */
     told->kind = PYLAT_SLOW_CODE;
     told->space = space;
     pylat_take_code(told, code);
@@ -138,7 +136,7 @@ int pylat_slow(struct pt_regs *ctx)
             u64 code = 0;
             if (pylat_caller(&caller) || !caller || pylat_frame_code(caller, &code))
                 break;
-            tell_code(count, now->code_type, told->space, code);
+            tell_code(now->code_type, told->space, code);
         }
         pylat_take_stack(told, told->frame);
         bpf_get_current_comm(told->comm, sizeof(told->comm));

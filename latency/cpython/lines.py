@@ -9,6 +9,7 @@ from __future__ import annotations
 from latency.cpython.offsets import Offsets
 
 _UNIT_BYTES = 2
+_LAST_LINE = (1 << 31) - 1  # an int; a table may say anything
 _NO_LINE_DELTA = -128  # 3.10
 # Codes of a location, 3.11 and later (enum _PyCodeLocationInfoKind); 0 to 9 are short forms, on the same line.
 _ONE_LINE_0, _ONE_LINE_2, _NO_COLUMNS, _LONG, _NONE = 10, 12, 13, 14, 15
@@ -34,10 +35,12 @@ def line_of(
     if at < 0:
         return first_line if at == -_UNIT_BYTES or "frame.lasti" in offsets else None
     if "code.lnotab" in offsets:
-        return _by_lnotab(table, first_line, at, whole=whole)
-    if "frame.lasti" in offsets:
-        return _by_deltas(table, first_line, at)
-    return _by_locations(table, first_line, at)
+        line = _by_lnotab(table, first_line, at, whole=whole)
+    elif "frame.lasti" in offsets:
+        line = _by_deltas(table, first_line, at)
+    else:
+        line = _by_locations(table, first_line, at)
+    return line if line and 0 < line <= _LAST_LINE else None
 
 
 def _by_lnotab(table: bytes, line: int, at: int, *, whole: bool) -> int | None:
