@@ -3,6 +3,7 @@
  * matching rule in stack.h, the reading of CPython's structs in cpython.h. */
 #include "cpython.h"
 #include "modules.h"
+#include "slow.h"
 #include "split.h"
 #include "stack.h"
 #include "statistics.h"
@@ -28,6 +29,13 @@ BPF_F_TABLE("array", u32, struct pylat_split, splits, 1, PYLAT_MMAPABLE); /* by 
 #endif
 #if PYLAT_SELF
 BPF_F_TABLE("array", u32, struct pylat_statistics, self_times, 1, PYLAT_MMAPABLE); /* of these only the times */
+#endif
+#if PYLAT_SLOWER
+BPF_RINGBUF_OUTPUT(slow_events, 1);
+BPF_TABLE("hash", struct pylat_function_key, u8, told_codes, 1); /* whose names user space has for slow calls */
+BPF_F_TABLE("hash", u32, struct pylat_slow_work, slow_work, 1, PYLAT_NO_PREALLOC); /* by thread, while one is told */
+BPF_ARRAY(empty_slow_work, struct pylat_slow_work, 1);
+BPF_TABLE("prog", u32, u32, slow_programs, 1);
 #endif
 
 /* A call that ended, put together from its stays on the stack. */
@@ -59,24 +67,25 @@ static __always_inline void finish_split(u32 slot, const struct ended_call *call
 }
 #endif
 
-static __always_inline void finish(struct pylat_counters *count, const struct ended_call *call, int raised)
+/* Returns whether it has a latency. */
+static __always_inline int finish(struct pylat_counters *count, const struct ended_call *call, int raised)
 {
     u32 slot = call->slot, active_slot = call->active_slot;
     struct pylat_statistics *of = statistics.lookup(&slot);
     if (!of) {
         count->table_full++;
-        return;
+        return 0;
     }
     if (call->suspensions)
         __sync_fetch_and_add(&of->suspensions, call->suspensions);
     if (raised == PYLAT_GENERATOR_EXIT && call->suspensions) {
         __sync_fetch_and_add(&of->abandoned, 1);
         count->abandoned++;
-        return;
+        return 0;
     }
     if (call->end_ns < call->start_ns) {
         count->negative++;
-        return;
+        return 0;
     }
     __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
     pylat_count_latency(of, call->end_ns - call->start_ns);
@@ -85,11 +94,101 @@ static __always_inline void finish(struct pylat_counters *count, const struct en
     finish_split(slot, call);
 #endif
     if (active_slot == PYLAT_NO_SLOT)
-        return;
+        return 1;
     of = statistics.lookup(&active_slot);
     if (of)
         pylat_count_latency(of, call->active_ns);
+    return 1;
 }
+
+#if PYLAT_SLOWER
+/* User space learns the names of all code objects on the stack before it hears of the call: each once, while it is
+ * certainly alive. */
+static __always_inline void tell_code(u64 code_type, pylat_space space, u64 code)
+{
+    struct pylat_function_key key = {.code = code, .space = space};
+    u8 yes = 1;
+    if (told_codes.lookup(&key) || pylat_is_code(code, code_type) <= 0)
+        return;
+    struct pylat_slow_code *told = slow_events.ringbuf_reserve(sizeof(*told));
+    if (!told)
+        return; /* an unknown frame, which is seen in its place */
+    told->kind = PYLAT_SLOW_CODE;
+    told->space = space;
+    pylat_take_code(told, code);
+    slow_events.ringbuf_submit(told, 0);
+    told_codes.update(&key, &yes);
+}
+
+/* Whether a call that has ended is to be told; then its place to be put together in. */
+static __always_inline struct pylat_slow_work *slow_call(struct pylat_counters *count, const struct ended_call *call)
+{
+    u32 zero = 0, slot = call->slot;
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    struct pylat_config *now = config.lookup(&zero);
+    if (!of || !now)
+        return NULL;
+    u64 ns = call->end_ns - call->start_ns, threshold_ns = of->slower_ns ? of->slower_ns : now->slower_ns;
+    if (!threshold_ns) {
+        __sync_fetch_and_add(&of->unjudged, 1);
+        return NULL;
+    }
+    if (ns <= threshold_ns)
+        return NULL;
+    __sync_fetch_and_add(&of->slow, 1);
+    if (ns <= now->floor_ns)
+        return NULL;
+    u32 tid = bpf_get_current_pid_tgid();
+    struct pylat_slow_work *empty = empty_slow_work.lookup(&zero);
+    if (empty)
+        slow_work.update(&tid, empty);
+    struct pylat_slow_work *work = slow_work.lookup(&tid);
+    if (!work) {
+        count->slow_lost++;
+        return NULL;
+    }
+    work->call.threshold_ns = threshold_ns;
+    return work;
+}
+
+/* A program of its own, which ends the one that it is called from: what few calls need must not be in the way of all
+ * others, nor of the verifier. It calls itself while there is more to take along. */
+int pylat_slow(struct pt_regs *ctx)
+{
+    u32 zero = 0, tid = bpf_get_current_pid_tgid();
+    struct pylat_slow_work *work = slow_work.lookup(&tid);
+    struct pylat_counters *count = counters.lookup(&zero);
+    struct pylat_config *now = config.lookup(&zero);
+    if (!work || !count || !now)
+        return 0;
+    struct pylat_slow_call *told = &work->call;
+    if (!work->rounds) {
+        u64 caller = told->frame;
+        for (u32 i = 0; i < PYLAT_STACK_FRAMES; i++) {
+            u64 code = 0;
+            if (pylat_caller(&caller) || !caller || pylat_frame_code(caller, &code))
+                break;
+            tell_code(now->code_type, told->space, code);
+        }
+        pylat_take_stack(told, told->frame);
+        bpf_get_current_comm(told->comm, sizeof(told->comm));
+        if (told->raised)
+            pylat_take_exception(told, work->thread_state);
+        pylat_frame_code(told->frame, &told->code);
+        pylat_begin_arguments(work);
+    }
+    work->rounds++;
+    if (pylat_take_along(&work->list, &work->arguments, now->code_type) && work->rounds < PYLAT_SLOW_ROUNDS)
+        slow_programs.call(ctx, 0);
+    u64 bytes = work->arguments.bytes;
+    if (bytes > sizeof(work->arguments.stream))
+        bytes = sizeof(work->arguments.stream);
+    if (slow_events.ringbuf_output(told, sizeof(*told) + PYLAT_SNAPSHOT_HEAD_BYTES + bytes, 0))
+        count->slow_lost++;
+    slow_work.delete(&tid);
+    return 0;
+}
+#endif
 
 static __always_inline u32 take_slot(const struct pylat_function_key *key, u32 flags)
 {
@@ -519,9 +618,28 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     if (kept)
         pylat_share_add(&ended.share, &kept->share);
 #endif
-    finish(count, &ended, raised);
+    int measured = finish(count, &ended, raised);
     if (kept)
         suspended.delete(&suspended_key);
+#if PYLAT_SLOWER
+    struct pylat_slow_work *work = measured ? slow_call(count, &ended) : NULL;
+    if (!work)
+        return;
+    work->thread_state = thread_state;
+    work->call.kind = PYLAT_SLOW_CALL;
+    work->call.tgid = pid_tgid >> 32;
+    work->call.tid = tid;
+    work->call.slot = ended.slot;
+    work->call.raised = raised != PYLAT_NOT_RAISED;
+    work->call.space = space;
+    work->call.frame = frame;
+    work->call.start_ns = ended.start_ns;
+    work->call.end_ns = ended.end_ns;
+    work->call.active_ns = ended.active_ns;
+    work->call.suspensions = ended.suspensions;
+    slow_programs.call(ctx, 0);
+    count->slow_lost++; /* the call of another program does not come back, unless it failed */
+#endif
 }
 
 /* One site for each exit: return, exception, and to 3.10 and by 3.15's marker suspension too. */
@@ -597,6 +715,9 @@ int pylat_code_dealloc(struct pt_regs *ctx)
     if (!process)
         return 0;
     key.space = process->space;
+#endif
+#if PYLAT_SLOWER
+    told_codes.delete(&key);
 #endif
     struct pylat_function *function = functions.lookup(&key);
     u32 slot = function ? function->slot : PYLAT_NO_SLOT;

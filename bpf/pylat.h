@@ -13,6 +13,12 @@
 #define PYLAT_NAME_BYTES 224
 /* Bytes of a bare name that are compared in the kernel. */
 #define PYLAT_BARE_NAME_BYTES 32
+/* Of a slow call: frames above it, bytes of a code object's line table, of a type's name and of a thread's. */
+#define PYLAT_STACK_FRAMES 64
+#define PYLAT_LINES_BYTES 4096
+#define PYLAT_TYPE_NAME_BYTES 64
+#define PYLAT_COMM_BYTES 16
+#define PYLAT_CODE_HEAD_BYTES 136 /* of a code object: what tells its arguments lies in there in all versions */
 
 /* Flags of struct pylat_function and struct pylat_open. */
 #define PYLAT_WANTED 1      /* the filter asks for it */
@@ -76,6 +82,9 @@ struct pylat_statistics {
     u64 sum_ns;
     u64 min_ns;
     u64 max_ns;
+    u64 slower_ns;             /* calls beyond this are slow; 0: what the config says */
+    u64 slow;                  /* how many were */
+    u64 unjudged;              /* calls that ended before there was anything to compare them with */
     u64 counts[PYLAT_BUCKETS]; /* see histogram.h */
 };
 
@@ -160,6 +169,8 @@ struct pylat_name {
 struct pylat_config {
     u64 code_type;           /* address of PyCode_Type in the target and its forks */
     u64 generator_exit_type; /* of the class GeneratorExit */
+    u64 slower_ns;           /* calls beyond this are slow; 0: only where the function's statistics say so */
+    u64 floor_ns;            /* slow calls up to this are counted, and no more: longer ones are kept already */
     u32 enabled;
     u32 sliced; /* the probes have been away for a time (PYLAT_SLICES) */
 };
@@ -172,6 +183,7 @@ struct pylat_counters {
     u64 abandoned;        /* suspended calls that were closed or collected */
     u64 duplicates;       /* entries seen twice by design: CPython runs RESUME again after instrumentation changed */
     u64 began_before;     /* calls that ended here but began before pylat watched */
+    u64 slow_lost;        /* slow calls that are counted and measured, but not told: the ring buffer was full */
     u64 unmatched_return; /* losses, from here on: see latency/recording.py for what each means */
     u64 unmatched_entry;
     u64 too_deep;
@@ -217,6 +229,59 @@ struct pylat_module_event {
     pylat_space space;
     u64 code;
     u8 name[PYLAT_NAME_BYTES]; /* its string object, header first */
+};
+
+/* What the ring buffer of slow calls carries: `kind` says which struct. */
+#define PYLAT_SLOW_CODE 1 /* a code object stands on the stack of a slow call for the first time */
+#define PYLAT_SLOW_CALL 2
+
+struct pylat_slow_code {
+    u32 kind;
+    u32 co_flags;
+    u64 code;
+    pylat_space space;
+    u32 line;
+    u32 first_traceable; /* 3.11 and later: index of the first RESUME unit */
+    u16 qualname_bytes;  /* how much of each could be read */
+    u16 filename_bytes;
+    u16 lines_bytes;
+    u16 lines_whole; /* 1: the line table is all there */
+    u8 qualname[PYLAT_NAME_BYTES];
+    u8 filename[PYLAT_NAME_BYTES];
+    u8 lines[PYLAT_LINES_BYTES]; /* co_linetable, co_lnotab to 3.9: its first bytes */
+};
+
+/* One frame above a call. */
+struct pylat_stack_frame {
+    u64 code;
+    u64 instruction; /* f_lasti, prev_instr or instr_ptr */
+    u64 owner;       /* 3.11 and later */
+};
+
+#define PYLAT_STACK_WHOLE 1  /* the last frame has no caller */
+#define PYLAT_STACK_CUT 2    /* there are more frames than fit */
+#define PYLAT_STACK_BROKEN 3 /* the next frame could not be read */
+
+struct pylat_slow_call {
+    u32 kind;
+    u32 tgid;
+    u32 tid;
+    u16 slot;
+    u8 raised;
+    u8 stack_end;
+    pylat_space space;
+    u64 frame;
+    u64 code;
+    u64 start_ns;
+    u64 end_ns;
+    u64 active_ns;
+    u64 threshold_ns;
+    u32 suspensions;
+    u32 depth; /* entries of stack[] in use, the innermost first: the caller */
+    u8 comm[PYLAT_COMM_BYTES];
+    u8 exception[PYLAT_TYPE_NAME_BYTES]; /* tp_name of what it raised */
+    u8 code_head[PYLAT_CODE_HEAD_BYTES];
+    struct pylat_stack_frame stack[PYLAT_STACK_FRAMES];
 };
 
 #endif

@@ -24,6 +24,7 @@ examples:
   pylat -p 4242 --func 'Api.*' -d 30 -m        every method of Api, 30 s, in milliseconds
   pylat -p 4242 -d 10 --top 10                 every function, the busiest first
   pylat -p 4242 --func views.py:88 -i 5 -T     a report every 5 s, with the time
+  pylat -p 4242 --func render --slower 50ms    and each slow call: its arguments, its stack
   pylat functions -p 4242 'Api.*'              what is there to be measured
   pylat run --func render -o a.json -- python3 job.py
   pylat bench --func f --rounds 10 'python3 a.py' 'python3 b.py'
@@ -39,6 +40,7 @@ exit status: 0 done; 1 a regression; 2 wrong use, or it could not attach; 3 noth
 
 DEFAULT_LIMIT_PCT = 5.0
 """Of one CPU, with ``--engine auto``."""
+_MOST_KEPT = 10_000  # recording.slow.MOST_SLOWEST
 _COMPARISONS = ("text", "json", "markdown", "github", "benchmark")
 
 
@@ -112,6 +114,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     showing = command("demo", "start a small server workload and measure its handle_request")
     showing.add_argument("-d", "--duration", type=_seconds, default=8.0, metavar="SECONDS", help="how long (8)")
     _apart(showing)
+    _slow(showing)
     _look(showing)
     return parser, list(commands.choices)
 
@@ -179,6 +182,7 @@ def _what(parser: argparse.ArgumentParser) -> None:
     _patterns(parser)
     _markers(parser)
     _apart(parser)
+    _slow(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="save the recording")
     parser.add_argument("--append", action="store_true", help="add the run to those in FILE")
 
@@ -191,6 +195,18 @@ def _apart(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--self", dest="self_time", action="store_true", help="and the time outside of other measured calls"
     )
+
+
+def _slow(parser: argparse.ArgumentParser) -> None:
+    """Which calls are told one by one."""
+    parser.add_argument(
+        "--slower",
+        type=_threshold,
+        metavar="TIME",
+        help="tell the slowest calls beyond this (50ms), or beyond each function's own percentile (p99), one by one: "
+        "arguments, outcome, thread, stack",
+    )
+    parser.add_argument("--slowest", type=_kept, default=10, metavar="N", help="how many of these are kept (10)")
 
 
 def _patterns(parser: argparse.ArgumentParser) -> None:
@@ -306,6 +322,22 @@ def _limit(text: str) -> float:
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of functions")
+    return int(text)
+
+
+def _threshold(text: str) -> str:
+    from latency.recording import Slower
+
+    try:
+        Slower.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _kept(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= _MOST_KEPT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of calls from 1 to {_MOST_KEPT:,}")
     return int(text)
 
 

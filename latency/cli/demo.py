@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     with workload() as pid:
         say(f"a small HTTP server runs as pid {pid}: {_PYTHON} {_WORKLOAD.name}")
         further = f"{' --offcpu' * arguments.offcpu}{' --self' * arguments.self_time}"
+        further += f" --slower {arguments.slower}" if arguments.slower else ""
         say(f"$ pylat -p {pid} --func {_FUNCTION} -d {arguments.duration:g}{further}")
         options = Options(
             func=(_FUNCTION,),
@@ -34,6 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
             offcpu=arguments.offcpu,
             self_time=arguments.self_time,
             max_overhead_pct=DEFAULT_LIMIT_PCT,
+            slower=arguments.slower or "",
+            slowest=arguments.slowest,
         )
         arguments.attach = "auto"
         outcome = record([pid], options, arguments)

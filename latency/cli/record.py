@@ -45,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         offcpu=arguments.offcpu,
         self_time=arguments.self_time,
         max_overhead_pct=_limit(arguments),
+        slower=arguments.slower or "",
+        slowest=arguments.slowest,
     )
     if arguments.append and not arguments.output:
         raise UsageError("--append adds to a file, and there is none", "give -o FILE")
@@ -154,7 +156,8 @@ def _explain(sessions: Sequence[Session | WatchSession | MarkerSession], total_s
 def _print_program(pid: int, options: Options) -> int:
     target = Target(pid, engine=options.engine)
     further = Splitting(options.offcpu, options.self_time).flags()
-    for flag in cflags(target.offsets, target.plan, every_function=not options.func, further=further):
+    everything, slower = not options.func, bool(options.slower)
+    for flag in cflags(target.offsets, target.plan, every_function=everything, slower=slower, further=further):
         name, _, value = flag.removeprefix("-D").partition("=")
         print(f"#define {name} {value}")
     sys.stdout.write((resources.directory("bpf") / "pylat.bpf.c").read_text())

@@ -32,6 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         markers=tuple(arguments.markers),
         offcpu=arguments.offcpu,
         self_time=arguments.self_time,
+        slower=arguments.slower or "",
+        slowest=arguments.slowest,
     )
     outcome, status = run_measured(command, options, user=arguments.user)
     if outcome is None:

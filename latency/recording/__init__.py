@@ -23,6 +23,7 @@ from latency.recording.model import (
     Watched,
     percentile_name,
 )
+from latency.recording.slow import SLOWEST, Argument, SlowCall, SlowCalls, Slower, StackFrame, slowest
 from latency.recording.split import PARTS, Split
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "PERCENTILES",
     "REMEDY",
     "SCHEMA",
+    "SLOWEST",
+    "Argument",
     "Function",
     "FunctionLatency",
     "Losses",
@@ -38,7 +41,11 @@ __all__ = [
     "Overhead",
     "ProcessCalls",
     "Recording",
+    "SlowCall",
+    "SlowCalls",
+    "Slower",
     "Split",
+    "StackFrame",
     "TargetInfo",
     "Watched",
     "append",
@@ -48,5 +55,6 @@ __all__ = [
     "load",
     "loads",
     "percentile_name",
+    "slowest",
     "to_json",
 ]

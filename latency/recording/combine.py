@@ -16,6 +16,7 @@ from latency.recording.model import (
     Recording,
     Watched,
 )
+from latency.recording.slow import all_slow
 
 
 def combined(recordings: Sequence[Recording]) -> Recording:
@@ -44,6 +45,7 @@ def combined(recordings: Sequence[Recording]) -> Recording:
         watched=_watched(recordings),
         began_before=sum(recording.began_before for recording in recordings),
         events=dict(sum((Counter(recording.events) for recording in recordings), Counter())),
+        slow_calls=all_slow([recording.slow_calls for recording in recordings]),
     )
 
 

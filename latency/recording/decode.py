@@ -26,11 +26,14 @@ from latency.recording.model import (
     Watched,
 )
 from latency.recording.parts import Parts
+from latency.recording.slow import MOST_SLOWEST, OUTCOMES, Argument, SlowCall, SlowCalls, Slower, StackFrame
 from latency.recording.split import PARTS, Split
 
 MAX_BUCKETS = 4096
 MAX_SCALE = 8
 MAX_SLICES = 1000
+MAX_STACK = 1000
+MAX_ARGUMENTS = 1000
 # Bucket indices run to 2^64 seconds, and as far below one.
 MAX_OCTAVES = 64
 
@@ -64,6 +67,7 @@ def run_from_json(value: object) -> Recording:
         events=_get(run, "events", _counters, {}),
         processes=_get(run, "processes", _list_of(_process), ()),
         watched=_get(run, "watched", _optional(_watched), None),
+        slow_calls=_get(run, "slow_calls", _optional(_slow_calls), None),
     )
 
 
@@ -88,6 +92,8 @@ def _options(value: object) -> Options:
         markers=_get(options, "markers", _list_of(_text), ()),
         offcpu=_get(options, "offcpu", _bool, False),
         self_time=_get(options, "self_time", _bool, False),
+        slower=_get(options, "slower", _optional_threshold, ""),
+        slowest=_get(options, "slowest", _count, 10),
     )
 
 
@@ -124,14 +130,60 @@ def _process(value: object) -> ProcessCalls:
     )
 
 
+def _slow_calls(value: object) -> SlowCalls:
+    slow = _dict(value)
+    limit = _get(slow, "limit", _count)
+    if limit > MOST_SLOWEST:
+        raise Invalid(f"limit: more than {MOST_SLOWEST}")
+    found = SlowCalls(
+        slower=_get(slow, "slower", _threshold),
+        limit=limit,
+        seen=_get(slow, "seen", _count),
+        kept=_get(slow, "kept", _list_of(_slow_call, most=limit)),
+        lost=_get(slow, "lost", _count),
+        unjudged=_get(slow, "unjudged", _count),
+    )
+    if any(one.duration_ns < other.duration_ns for one, other in zip(found.kept, found.kept[1:], strict=False)):
+        raise Invalid("kept: not the longest first")
+    return found
+
+
+def _slow_call(value: object) -> SlowCall:
+    call = _dict(value)
+    return SlowCall(
+        function=_name(call),
+        began_at=_get(call, "began_at", _time),
+        **{name: _get(call, name, _count) for name in ("duration_ns", "threshold_ns", "pid", "tid")},
+        thread=_get(call, "thread", _text),
+        outcome=_get(call, "outcome", _one_of(OUTCOMES)),
+        exception=_get(call, "exception", _text),
+        arguments=_get(call, "arguments", _optional(_list_of(_argument, most=MAX_ARGUMENTS))),
+        stack=_get(call, "stack", _list_of(_stack_frame, most=MAX_STACK)),
+        stack_whole=_get(call, "stack_whole", _bool),
+        active_ns=_get(call, "active_ns", _optional(_count)),
+    )
+
+
+def _stack_frame(value: object) -> StackFrame:
+    frame = _dict(value)
+    return StackFrame(_name(frame), _get(frame, "at", _count))
+
+
+def _argument(value: object) -> Argument:
+    argument = _dict(value)
+    return Argument(_get(argument, "name", _text), _get(argument, "text", _text), _get(argument, "later", _bool))
+
+
+def _name(entry: dict[str, Any]) -> Function:
+    qualname, filename = _get(entry, "qualname", _text), _get(entry, "filename", _text)
+    return Function(qualname, filename, _get(entry, "line", _count), _get(entry, "kind", _one_of(KINDS)))
+
+
 def _function(value: object) -> FunctionLatency:
     entry = _dict(value)
-    kind = _get(entry, "kind", _text)
-    if kind not in KINDS:
-        raise Invalid("kind: not one of " + ", ".join(KINDS))
     wall = _get(entry, "wall", _histogram)
     latency = FunctionLatency(
-        Function(_get(entry, "qualname", _text), _get(entry, "filename", _text), _get(entry, "line", _count), kind),
+        _name(entry),
         returned=_get(entry, "returned", _count),
         raised=_get(entry, "raised", _count),
         wall=wall,
@@ -248,10 +300,12 @@ def _at(where: str, invalid: Invalid) -> Invalid:
     return Invalid(f"{where}{'.' if ':' in inner else ': '}{inner}")
 
 
-def _list_of(read: Callable[[object], T]) -> Callable[[object], tuple[T, ...]]:
+def _list_of(read: Callable[[object], T], *, most: int = _END) -> Callable[[object], tuple[T, ...]]:
     def read_list(value: object) -> tuple[T, ...]:
         if not isinstance(value, list):
             raise Invalid("not a list")
+        if len(value) > most:
+            raise Invalid(f"not a list of at most {most}")
         found = []
         for index, each in enumerate(value):
             try:
@@ -265,6 +319,27 @@ def _list_of(read: Callable[[object], T]) -> Callable[[object], tuple[T, ...]]:
 
 def _optional(read: Callable[[object], T]) -> Callable[[object], T | None]:
     return lambda value: None if value is None else read(value)
+
+
+def _one_of(known: Sequence[str]) -> Callable[[object], str]:
+    def read_one(value: object) -> str:
+        if _text(value) not in known:
+            raise Invalid("not one of " + ", ".join(known))
+        return _text(value)
+
+    return read_one
+
+
+def _threshold(value: object) -> str:
+    try:
+        Slower.parse(_text(value))
+    except ValueError:
+        raise Invalid("not a threshold such as 50ms or p99") from None
+    return _text(value)
+
+
+def _optional_threshold(value: object) -> str:
+    return "" if value == "" else _threshold(value)
 
 
 def _dict(value: object) -> dict[str, Any]:

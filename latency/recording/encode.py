@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import timezone
+from datetime import datetime, timezone
 from math import isfinite
 from typing import Any
 
 from latency.histogram import Histogram
 from latency.recording.model import PERCENTILES, FunctionLatency, Recording, percentile_name
 from latency.recording.parts import Parts
+from latency.recording.slow import SlowCall, SlowCalls
 from latency.recording.split import PARTS, Split
 
 SCHEMA = "pylat/1"
@@ -22,7 +23,7 @@ def to_json(recording: Recording) -> Json:
     overhead = recording.overhead
     return {
         "id": recording.id,
-        "started_at": recording.started_at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "started_at": _time(recording.started_at),
         "duration_s": recording.duration_s,
         "target": asdict(recording.target),
         "options": {key: value for key, value in asdict(recording.options).items() if value is not None},
@@ -34,6 +35,34 @@ def to_json(recording: Recording) -> Json:
         "events": dict(recording.events),
         "watched": None if recording.watched is None else asdict(recording.watched),
         "processes": [{**asdict(each), "calls": each.calls} for each in recording.processes],
+        **({} if recording.slow_calls is None else {"slow_calls": _slow_calls(recording.slow_calls)}),
+    }
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _slow_calls(slow: SlowCalls) -> Json:
+    return {
+        "slower": slow.slower,
+        "limit": slow.limit,
+        "seen": slow.seen,
+        "lost": slow.lost,
+        "unjudged": slow.unjudged,
+        "kept": [_slow_call(each) for each in slow.kept],
+    }
+
+
+def _slow_call(call: SlowCall) -> Json:
+    arguments = call.arguments
+    return {
+        **asdict(call.function),
+        "began_at": _time(call.began_at),
+        **{name: getattr(call, name) for name in ("duration_ns", "active_ns", "threshold_ns", "pid", "tid", "thread")},
+        **{name: getattr(call, name) for name in ("outcome", "exception", "stack_whole")},
+        "arguments": None if arguments is None else [asdict(each) for each in arguments],
+        "stack": [{**asdict(frame.function), "at": frame.line} for frame in call.stack],
     }
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from latency.histogram import Floats, Histogram
 from latency.recording import censored
 from latency.recording.parts import intervals_ns
 from latency.recording.split import Split
+
+if TYPE_CHECKING:
+    from latency.recording.slow import SlowCalls
 
 PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 """The quantiles that a recording and a report state."""
@@ -119,7 +123,10 @@ class TargetInfo:
 class Options:
     """What was asked for. Durations in seconds; None is until interrupted, or never.
 
-    ``max_overhead_pct``: of one CPU; beyond it the probes are away for part of the time. None is without a limit.
+    Attributes:
+        max_overhead_pct: of one CPU; beyond it the probes are away for part of the time. None is without a limit.
+        slower: tell calls beyond this one by one, as ``slow.Slower.parse`` reads it; ``""`` for none.
+        slowest: how many of them are kept.
     """
 
     func: tuple[str, ...] = ()
@@ -132,6 +139,8 @@ class Options:
     markers: tuple[str, ...] = ()
     offcpu: bool = False
     self_time: bool = False
+    slower: str = ""
+    slowest: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +268,7 @@ class Recording:
         began_before: calls that were already running when pylat attached, seen to end; they have no latency.
         events: further counters of the engine by name, for ``-v``.
         watched: how much of the time; None for all of it.
+        slow_calls: calls that were told one by one; None if that was not asked for.
     """
 
     target: TargetInfo
@@ -272,6 +282,7 @@ class Recording:
     events: Mapping[str, int] = field(default_factory=dict)
     processes: tuple[ProcessCalls, ...] = ()
     watched: Watched | None = None
+    slow_calls: SlowCalls | None = None
     id: str = field(default_factory=lambda: uuid4().hex)
     started_at: datetime = field(default_factory=_now)
 

@@ -10,6 +10,7 @@ from latency.report import markers
 from latency.report.distribution import log2_rows, percentiles, percentiles_with_errors
 from latency.report.layout import Line, flow, to_text, wrap
 from latency.report.names import escape
+from latency.report.slow import slow_calls
 from latency.report.split import divided, table_of_parts
 from latency.report.summary import by_time, place, summary
 from latency.report.units import count, duration, number, percent, plural
@@ -77,6 +78,9 @@ def _lines(recording: Recording, unit: str | None, width: int, top: int, timesta
             )
             yield from table_of_parts(functions, unit, width, top)
         yield from _in_full(functions, recording, unit, width, top, full)
+    if recording.slow_calls:
+        yield Line("")
+        yield from slow_calls(recording.slow_calls, unit, width)
     yield Line("")
     yield from _footer(recording, width)
 

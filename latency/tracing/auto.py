@@ -36,6 +36,8 @@ def cannot_watch(target: Target, options: Options, functions: Sequence[LiveFunct
         return "all functions are wanted"
     if options.offcpu or options.self_time:
         return "watch does not see where a call's time goes"
+    if options.slower:
+        return "watch does not tell slow calls one by one"
     return unwatchable(target.process, target.build, target.offsets, functions, children=options.children)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Role, SitePlan
+from latency.tracing.capture import capture_flags
 
 # Offsets of the registers in x86-64's struct pt_regs (Linux arch/x86/include/uapi/asm/ptrace.h), in bytes.
 PT_REGS = {
@@ -40,6 +41,9 @@ class Capacity:
         names: bare names that patterns ask for.
         closing: generators whose deallocation has begun, by age.
         event_bytes: of the ring buffer, a power of two and whole pages.
+        slow_bytes: of the ring buffer of slow calls, likewise.
+        told_codes: code objects on the stacks of slow calls; beyond these their names are told again each time.
+        slow_threads: threads in which a slow call is told at one moment.
     """
 
     slots: int = 1024
@@ -50,6 +54,9 @@ class Capacity:
     names: int = 64
     closing: int = 4096
     event_bytes: int = 1 << 20
+    slow_bytes: int = 4096
+    told_codes: int = 1
+    slow_threads: int = 1
 
     def entries(self) -> dict[str, int]:
         """``max_entries`` of the maps that it sizes, by name."""
@@ -66,6 +73,9 @@ class Capacity:
             "events": self.event_bytes,
             "splits": self.slots,
             "self_times": self.slots,
+            "slow_events": self.slow_bytes,
+            "told_codes": self.told_codes,
+            "slow_work": self.slow_threads,
         }
 
 
@@ -80,6 +90,7 @@ def cflags(
     slices: bool = False,
     task_tgid: int = 0,
     further: Mapping[str, int] | None = None,
+    slower: bool = False,
 ) -> list[str]:
     """The compiler flags for ``bpf/pylat.bpf.c``, sorted.
 
@@ -91,6 +102,7 @@ def cflags(
         slices: the probes may be away for part of the time.
         task_tgid: offset of ``tgid`` in the kernel's ``task_struct``; needed for ``children``.
         further: of what is only there when it is asked for (``splitting.Splitting.flags``).
+        slower: tell slow calls one by one.
 
     Raises:
         UnsupportedBuild: the offsets lack a member that the plan needs.
@@ -120,7 +132,6 @@ def cflags(
         "RESUME_CREATOR": _NO_CREATOR if plan.creator_oparg is None else plan.creator_oparg,
         "FRAME_CODE": offsets["frame.code"],
         "FRAME_INSTR": offsets["frame.instr"],
-        "FRAME_OWNER": _or_absent(offsets.get("frame.owner")),
         "FRAME_OF_GENERATOR": _or_absent(offsets.constants.get("FRAME_OWNED_BY_GENERATOR")),
         # To 3.10 one exit site sees suspensions too: f_state (3.10) or f_stacktop (to 3.9) tells them.
         "FRAME_STATE": _or_absent(offsets.get("frame.state")),
@@ -154,11 +165,29 @@ def cflags(
         "CODE_UNITS": offsets["code.code_bytes"],
         "CODE_FIRST_TRACEABLE": _or_absent(offsets.get("code.first_traceable")),
         "CO_SUSPENDS": _CO_SUSPENDS,
+        "SLOWER": int(slower),
+        "FRAME_PREVIOUS": offsets["frame.previous"],
+        "FRAME_INSTR_BYTES": offsets.size("frame.instr"),
+        "FRAME_OWNER": _or_absent(offsets.get("frame.owner")),
+        "CODE_LINES": offsets["code.lnotab" if "code.lnotab" in offsets else "code.linetable"],
+        "BYTES_SIZE": offsets["var.size"],
+        "BYTES_DATA": offsets["bytes.data"],
+        "FRAME_LOCALS": offsets["frame.localsplus"],
+        "CODE_ARGCOUNT": offsets["code.argcount"],
+        "CODE_KWONLYARGCOUNT": offsets["code.kwonlyargcount"],
+        "CODE_ARGUMENT_NAMES": offsets[
+            "code.localsplusnames" if "code.localsplusnames" in offsets else "code.varnames"
+        ],
+        "CODE_LOCAL_KINDS": _or_absent(offsets.get("code.localspluskinds")),
+        "CODE_NLOCALS": offsets["code.nlocals"],
+        "CODE_CELLVARS": _or_absent(offsets.get("code.cellvars")),
         "GENERATOR_FRAME": offsets["gen.frame"] if generator_frame is None else generator_frame,
         "GENERATOR_FRAME_IS_POINTER": int(generator_frame is None),
         **(further or {}),
     }
     flags = [f"-DPYLAT_{name}={value}" for name, value in values.items()]
+    if slower:
+        flags += capture_flags(offsets)
     flags.append(f"-DPYLAT_FRAME_CODE_MASK={offsets.stackref_mask & _POINTER_MASK:#x}ULL")
     return sorted(flags)
 

@@ -30,13 +30,16 @@ from latency.tracing.splitting import NOTHING, Splits, Splitting
 # BPF function -> the raw tracepoint that it hangs on
 _THREADS = {"pylat_thread_exit": "sched_process_exit"}
 _PROCESSES = {"pylat_fork": "sched_process_fork", "pylat_exec": "sched_process_exec"}
+# BPF function that others end in, by a tail call -> the map that holds it
+_SLOW = {"pylat_slow": "slow_programs"}
 _EVENT_TYPES = {wire.EVENT_CODE: wire.CODE_EVENT, wire.EVENT_MODULE: wire.MODULE_EVENT}
 _U32 = np.dtype("<u4")
 
 
-def needed(plan: SitePlan, *, children: bool, splitting: Splitting = NOTHING) -> list[str]:
-    """The names of the BPF functions that a plan needs; ``children``: to follow forks, too."""
-    return [*programs(plan).values(), *_tracepoints(children=children, splitting=splitting)]
+def needed(plan: SitePlan, *, children: bool, splitting: Splitting = NOTHING, slower: bool = False) -> list[str]:
+    """The names of the BPF functions that a plan needs; ``children``: to follow forks, too; ``slower``: slow calls."""
+    tracepoints = _tracepoints(children=children, splitting=splitting)
+    return [*programs(plan).values(), *tracepoints, *(_SLOW if slower else ())]
 
 
 def _tracepoints(*, children: bool, splitting: Splitting) -> dict[str, str]:
@@ -96,6 +99,9 @@ class Program:
         self._counters = Map(self._maps["counters"], _U32, wire.COUNTERS)
         self._free_slots = Map(self._maps["free_slots"], _U32, _U32)
         self._events = RingBuffer(self._maps["events"], capacity.event_bytes)
+        self._slow_events: RingBuffer | None = None
+        if "slow_events" in self._maps:
+            self._slow_events = RingBuffer(self._maps["slow_events"], capacity.slow_bytes)
         self._config_memory = self._mapped("config", wire.CONFIG, 1)
         self._statistics_memory = self._mapped("statistics", wire.STATISTICS, capacity.slots)
         self.splits = Splits(
@@ -152,6 +158,23 @@ class Program:
     def loaded(self) -> Mapping[str, int]:
         """The descriptor of each BPF function that is loaded."""
         return self._functions
+
+    def slow_events(self) -> Iterator[tuple[np.ndarray[Any, Any], bytes]]:
+        """What has come since: (``wire.SLOW_CODE_EVENT``, b"") or (``wire.SLOW_CALL_EVENT``, stream of its snapshot).
+
+        ``kind`` says which.
+        """
+        for record in self._slow_events.read() if self._slow_events else ():
+            kind = int.from_bytes(record[:4], "little")
+            dtype = wire.SLOW_CODE_EVENT if kind == wire.SLOW_CODE else wire.SLOW_CALL_EVENT
+            if len(record) >= dtype.itemsize:
+                yield np.frombuffer(record, dtype, 1)[0], record[dtype.itemsize + wire.SNAPSHOT_HEAD_BYTES :]
+
+    def forget_told(self, space: int, code: int) -> None:
+        """User space has forgotten what this code object is called: it is to be told again."""
+        key = np.zeros(1, wire.FUNCTION_KEY)
+        key["code"], key["space"] = code, space
+        Map(self._maps["told_codes"], wire.FUNCTION_KEY, np.dtype("u1")).delete(key)
 
     # -- attaching -------------------------------------------------------------------------------
 
@@ -252,6 +275,8 @@ class Program:
         self.detach()
         self.stop_following()
         self._events.close()
+        if self._slow_events:
+            self._slow_events.close()
         self._close(self._descriptors)
 
     def __enter__(self) -> Program:
@@ -278,7 +303,8 @@ class Program:
         return found
 
     def _load(self) -> dict[str, int]:
-        names = (*programs(self._plan).values(), *self._tracepoints)
+        called = {name: table for name, table in _SLOW.items() if name in self._object.programs}
+        names = (*programs(self._plan).values(), *self._tracepoints, *called)
         # The verifier is most of the time to start, and takes one program on each processor.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             loading = {name: pool.submit(self._load_one, name) for name in names}
@@ -286,6 +312,8 @@ class Program:
         self._descriptors += found.values()
         for each in loading.values():
             each.result()  # raises what went wrong
+        for name, table in called.items():
+            Map(self._maps[table], _U32, _U32).update(np.zeros(1, _U32), np.array([found[name]], _U32))
         return found
 
     def _load_one(self, name: str) -> int:

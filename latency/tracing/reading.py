@@ -30,6 +30,8 @@ class Row(NamedTuple):
     abandoned: int
     suspensions: int
     cut: int
+    slow: int
+    unjudged: int
     counted: Histogram
 
     @property
@@ -60,6 +62,8 @@ class Counted:
     abandoned: int = 0
     suspensions: int = 0
     cut: int = 0
+    slow: int = 0
+    unjudged: int = 0
     wall: Histogram = field(default_factory=Histogram.empty)
     active: Histogram | None = None
     slots: list[int] = field(default_factory=list)
@@ -82,6 +86,8 @@ class Counted:
         self.abandoned += row.abandoned
         self.suspensions += row.suspensions
         self.cut += row.cut
+        self.slow += row.slow
+        self.unjudged += row.unjudged
 
 
 @dataclass(frozen=True)

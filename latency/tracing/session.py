@@ -33,6 +33,7 @@ from latency.tracing.parameters import Capacity, cflags
 from latency.tracing.program import Program, needed, sizes_agree
 from latency.tracing.reading import Reading, Slices
 from latency.tracing.results import latencies
+from latency.tracing.slow import SLOW_BYTES, SLOW_THREADS, TOLD_CODES, SlowLog
 from latency.tracing.spaces import Space, Spaces
 from latency.tracing.splitting import GREENLETS, Splitting, has_greenlets
 from latency.tracing.table import FunctionTable
@@ -112,7 +113,10 @@ class Session:
         if options.children or late or not matcher:
             slots = _MANY_SLOTS  # thousands of functions are met at once where a Python starts
         self.program = self._found_and_loaded(slots, matcher, late=late)
+        self._slow: SlowLog | None = None
         try:
+            if options.slower:
+                self._slow = SlowLog(target, options, self.program, self.table, self.spaces)
             with target.stopwatch.step("fill tables"):
                 self.table.fill(self.program)
                 self.program.want_names(self._names or ())
@@ -188,6 +192,8 @@ class Session:
         self._take_events()
         given = self.table.give_back(self.program, lambda: {call.slot for call in opencalls.open_calls(self.program)})
         self._slices.give_back(given)
+        if self._slow:
+            self._slow.adjust()
         ends = [space.look() for space in self.spaces.values()]
         if "" not in ends:
             return ends[0]
@@ -202,6 +208,7 @@ class Session:
     def interval(self) -> Recording:
         """What came since the last interval. The open calls are not told."""
         reading = Reading.take(self.program, self.table, time.monotonic_ns())
+        self._take_events()
         earlier, self._last = self._last or self._first, reading
         watched = self._watched.until(reading.at_ns)
         before, self._last_watched = self._last_watched, watched
@@ -216,6 +223,8 @@ class Session:
         self._look_for_jit()
         program.detach()
         self._take_events()
+        if self._slow:
+            self._slow.close()
         reading = Reading.take(program, self.table, ended_ns)
         opens = opencalls.by_slot(opencalls.open_calls(program) - stale)
         program.stop_following()
@@ -349,6 +358,8 @@ class Session:
         return all(one[f.offset : f.offset + f.size] == two[f.offset : f.offset + f.size] for f in known)
 
     def _take_events(self) -> None:
+        # Before the others: the program tells of a function earlier than of a slow call of it.
+        slow = list(self.program.slow_events()) if self._slow else []
         for kind, event in self.program.events():
             if kind == wire.EVENT_CODE:
                 self.table.met(self.program, event)
@@ -364,6 +375,8 @@ class Session:
                     before.ended = before.ended or "exec"
                 self.spaces[number] = Space.of_pid(number, pid, 0)
                 self.strangers.append(pid)
+        if self._slow:
+            self._slow.take(slow)
 
     def _look_for_jit(self) -> None:
         """Where it is on by default, it may have begun to compile meanwhile."""
@@ -413,18 +426,23 @@ class Session:
                 by_name=self._names is not None,
                 by_module=self._by_module,
                 slices=options.max_overhead_pct is not None,
+                slower=bool(options.slower),
                 task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
                 further=self._splitting.flags(),
             )
-            names = needed(target.plan, children=options.children, splitting=self._splitting)
+            names = needed(
+                target.plan, children=options.children, splitting=self._splitting, slower=bool(options.slower)
+            )
             made = kept_or_compiled(flags, names, Cache())
         if not sizes_agree(made, self._splitting):
             raise CompileError("bpf/pylat.h and latency/tracing/wire.py disagree on a struct", "reinstall pylat")
         capacity = Capacity(slots=slots)
         if slots >= _MANY_SLOTS:
             capacity = replace(capacity, event_bytes=_MANY_EVENT_BYTES)
-        names = max(capacity.names, len(self._names or ()))
-        capacity = replace(capacity, names=names, functions=capacity.functions + known)
+        if options.slower:
+            capacity = replace(capacity, slow_bytes=SLOW_BYTES, told_codes=TOLD_CODES, slow_threads=SLOW_THREADS)
+        most_names = max(capacity.names, len(self._names or ()))
+        capacity = replace(capacity, names=most_names, functions=capacity.functions + known)
         with target.stopwatch.step("load"):
             return Program(
                 made,
@@ -457,6 +475,7 @@ class Session:
         unnamed = reading.unnamed - (earlier.unnamed if earlier else 0) + watched.unnamed
         since = earlier.counters if earlier else {}
         counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
+        lost, whole = counters.pop("slow_lost"), slices is not None
         losses = {name: counters.pop(name) for name in wire.LOSSES}
         losses["unmatched_entry"] += vanished
         losses["thread_ended"] += reading.cut - (earlier.cut if earlier else 0)
@@ -474,6 +493,7 @@ class Session:
             started_at=self._started_at,
             processes=self._processes(reading) if self.options.children else (),
             watched=watched.share(duration_s) if sliced else None,
+            slow_calls=self._slow.found(reading, earlier, lost, whole=whole) if self._slow else None,
         )
 
     def _processes(self, reading: Reading) -> tuple[ProcessCalls, ...]:

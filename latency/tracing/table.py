@@ -126,7 +126,7 @@ class FunctionTable:
         address, number, slot = int(event["code"]), int(event["space"]), int(event["slot"])
         captured = self._captured(event)
         live = self._described(number, address)
-        if live and captured and not _same(live.function, captured):
+        if live and captured and not same(live.function, captured):
             live = None  # the address is another's by now
         function = live.function if live else captured
         module = self._modules.pop((number, address), "")
@@ -223,7 +223,7 @@ class FunctionTable:
             return
         for known, kept in self.retired:
             if known == function and (kept["space"], kept["flags"]) == (row["space"], row["flags"]):
-                for name in ("returned", "raised", "abandoned", "suspensions", "cut", "sum_ns"):
+                for name in ("returned", "raised", "abandoned", "suspensions", "cut", "slow", "unjudged", "sum_ns"):
                     kept[name] += row[name]
                 kept["counts"] += row["counts"]
                 least = [int(each["min_ns"]) for each in (kept, row) if each["min_ns"]]
@@ -279,7 +279,7 @@ class FunctionTable:
         )
 
 
-def _same(live: Function, captured: Function) -> bool:
+def same(live: Function, captured: Function) -> bool:
     """Whether a name read from memory can be the captured one, which may be cut short or lack the outer names."""
     head, name = captured.qualname.removesuffix(CUT), live.qualname.rpartition(".")[2]
     alike = live.qualname.startswith(head) or name.startswith(head)

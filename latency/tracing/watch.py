@@ -52,6 +52,8 @@ class WatchSession:
         assert isinstance(target.plan, WatchPlan)
         if not options.func:
             raise UsageError("the watch engine measures single functions", "name them with --func")
+        if options.slower:
+            raise UsageError("the watch engine does not tell slow calls one by one", "take another --engine")
         self.target = target
         self.options = options
         self.strangers: list[int] = []  # who is forked is followed at once, and who runs another program is not
@@ -288,6 +290,7 @@ class WatchSession:
     ) -> Recording:
         since = earlier.counters if earlier else {}
         counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
+        counters.pop("slow_lost")
         losses = {name: counters.pop(name) for name in wire.LOSSES}
         losses["unmatched_entry"] += unseen
         counters["abandoned"] += self._closed

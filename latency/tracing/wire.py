@@ -17,6 +17,7 @@ from latency.resources import directory
 DEPTH = 1024
 NAME_BYTES = 224
 BARE_NAME_BYTES = 32
+STACK_FRAMES, LINES_BYTES, TYPE_NAME_BYTES, COMM_BYTES, CODE_HEAD_BYTES = 64, 4096, 64, 16, 136
 WANTED, SUSPENDS, RESUMED, FREED, UNDECIDED, STRUCK_OUT = 1, 2, 4, 8, 16, 32
 NO_SLOT = 0xFFFF
 ACTIVE, DEAD = 1, 2
@@ -24,6 +25,9 @@ EVENT_CODE, EVENT_FORK, EVENT_EXEC = 1, 2, 3
 EVENT_MODULE = 16
 RUNNING, WAITING, RUNNABLE, GC, SUSPENDED_PART = range(5)
 PARTS, SPLIT_BUCKETS = 5, 145
+SLOW_CODE, SLOW_CALL = 1, 2
+SNAPSHOT_HEAD_BYTES = 8  # of struct pylat_snapshot (bpf/capture.h), before its stream
+STACK_WHOLE, STACK_CUT, STACK_BROKEN = 1, 2, 3
 
 FUNCTION_KEY = np.dtype([("code", "<u8"), ("space", "<u8")])
 FUNCTION = np.dtype([("slot", "<u2"), ("active_slot", "<u2"), ("flags", "<u4")])
@@ -35,7 +39,10 @@ STATISTICS = np.dtype(
         ("padding", "<u4"),
         *(
             (name, "<u8")
-            for name in ("returned", "raised", "abandoned", "suspensions", "cut", "sum_ns", "min_ns", "max_ns")
+            for name in (
+                *("returned", "raised", "abandoned", "suspensions", "cut", "sum_ns", "min_ns", "max_ns"),
+                *("slower_ns", "slow", "unjudged"),
+            )
         ),
         ("counts", "<u8", (BUCKETS,)),
     ]
@@ -68,7 +75,12 @@ CLOCK = np.dtype(
     ]
 )
 SPLIT = np.dtype([("calls", "<u8"), ("parts_ns", "<u8", (PARTS * SPLIT_BUCKETS,))])
-CONFIG = np.dtype([("code_type", "<u8"), ("generator_exit_type", "<u8"), ("enabled", "<u4"), ("sliced", "<u4")])
+CONFIG = np.dtype(
+    [
+        *((name, "<u8") for name in ("code_type", "generator_exit_type", "slower_ns", "floor_ns")),
+        *((name, "<u4") for name in ("enabled", "sliced")),
+    ]
+)
 NAME = np.dtype([("text", "u1", (BARE_NAME_BYTES,))])
 PROCESS = np.dtype([("space", "<u8"), ("parent", "<u8")])
 PROCESS_EVENT = np.dtype([("kind", "<u4"), ("tgid", "<u4"), ("space", "<u8"), ("parent", "<u8")])
@@ -91,11 +103,38 @@ CODE_EVENT = np.dtype(
 MODULE_EVENT = np.dtype(
     [("kind", "<u4"), ("name_bytes", "<u4"), ("space", "<u8"), ("code", "<u8"), ("name", "u1", (NAME_BYTES,))]
 )
+SLOW_CODE_EVENT = np.dtype(
+    [
+        *((name, "<u4") for name in ("kind", "co_flags")),
+        *((name, "<u8") for name in ("code", "space")),
+        *((name, "<u4") for name in ("line", "first_traceable")),
+        *((name, "<u2") for name in ("qualname_bytes", "filename_bytes", "lines_bytes", "lines_whole")),
+        ("qualname", "u1", (NAME_BYTES,)),
+        ("filename", "u1", (NAME_BYTES,)),
+        ("lines", "u1", (LINES_BYTES,)),
+    ]
+)
+STACK_FRAME = np.dtype([("code", "<u8"), ("instruction", "<u8"), ("owner", "<u8")])
+SLOW_CALL_EVENT = np.dtype(
+    [
+        *((name, "<u4") for name in ("kind", "tgid", "tid")),
+        ("slot", "<u2"),
+        ("raised", "u1"),
+        ("stack_end", "u1"),
+        *((name, "<u8") for name in ("space", "frame", "code")),
+        *((name, "<u8") for name in ("start_ns", "end_ns", "active_ns", "threshold_ns")),
+        *((name, "<u4") for name in ("suspensions", "depth")),
+        ("comm", "u1", (COMM_BYTES,)),
+        ("exception", "u1", (TYPE_NAME_BYTES,)),
+        ("code_head", "u1", (CODE_HEAD_BYTES,)),
+        ("stack", STACK_FRAME, (STACK_FRAMES,)),
+    ]
+)
 COUNTERS = np.dtype(
     [
         (name, "<u8")
         for name in (
-            *("hits", "entries", "matched", "abandoned", "duplicates", "began_before"),
+            *("hits", "entries", "matched", "abandoned", "duplicates", "began_before", "slow_lost"),
             *("unmatched_return", "unmatched_entry", "too_deep", "table_full", "read_fault", "negative"),
             *("bad_frame", "event_lost", "thread_ended"),
         )
@@ -118,6 +157,9 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "pylat_process_event": PROCESS_EVENT,
     "pylat_code_event": CODE_EVENT,
     "pylat_module_event": MODULE_EVENT,
+    "pylat_slow_code": SLOW_CODE_EVENT,
+    "pylat_stack_frame": STACK_FRAME,
+    "pylat_slow_call": SLOW_CALL_EVENT,
     "pylat_share": SHARE,
     "pylat_clock": CLOCK,
     "pylat_split": SPLIT,

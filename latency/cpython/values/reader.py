@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.values import callables, containers, dates, instances, scalars
@@ -104,7 +104,17 @@ class Reader:
         Raises:
             TargetGone, NoPrivilege
         """
-        return list(arguments(self._walk(limits, memory), frame_address, code_address))
+        return list(self.each_argument(frame_address, code_address, limits=limits, memory=memory))
+
+    def each_argument(
+        self, frame_address: int, code_address: int, *, limits: Limits | None = None, memory: Memory | None = None
+    ) -> Iterator[tuple[str, str]]:
+        """The same, one after the other: each is read when it is asked for.
+
+        Raises:
+            TargetGone, NoPrivilege
+        """
+        return arguments(self._walk(limits, memory), frame_address, code_address)
 
     def _walk(self, limits: Limits | None, memory: Memory | None) -> Walk:
         return Walk(self._known, memory or self._memory, limits or self._limits, _RENDERERS, self._clock)

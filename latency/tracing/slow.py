@@ -1,0 +1,347 @@
+"""Slow calls, one by one: what the program tells of each, and which of them are kept.
+
+The program compares each call with a threshold and tells those beyond it, with what only that moment knows: the stack,
+the arguments, the exception. Only the slowest are kept, so user space raises a floor below which calls are counted and
+not told: the ring buffer is hardly ever full, however many calls are slow.
+
+A percentile is of each function's own histogram so far. Before there are ``Slower.calls_needed`` calls of a function
+none of them is slow; they are counted as ``unjudged``.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import insort
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+
+from latency.cpython.functions import from_capture
+from latency.cpython.interpreter import Target
+from latency.cpython.lines import line_of
+from latency.cpython.offsets import Offsets
+from latency.cpython.values import Limits, Reader
+from latency.errors import TargetError
+from latency.histogram import Histogram
+from latency.recording import Argument, Function, Options, SlowCall, SlowCalls, Slower, StackFrame, slowest
+from latency.target.process import Process
+from latency.tracing import wire
+from latency.tracing.capture import BLOCK, Snapshot
+from latency.tracing.program import Program
+from latency.tracing.reading import Reading
+from latency.tracing.spaces import Spaces
+from latency.tracing.table import FunctionTable, same
+
+SLOW_BYTES = 8 << 20
+TOLD_CODES = 4096
+SLOW_THREADS = 1024
+_THRESHOLDS_EACH_S = 0.25
+_NEVER = (1 << 64) - 1
+_UNKNOWN = Function("", "", 0)
+_UNIT_BYTES = 2
+_CO_VARARGS, _CO_VARKEYWORDS = 0x4, 0x8  # Include/cpython/code.h
+_LIMITS = Limits(depth=4, items=10, characters=100, total=600)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class _Code:
+    """A code object as it was when it stood on a stack; see ``struct pylat_slow_code``."""
+
+    function: Function
+    first_line: int
+    first_traceable: int
+    lines: bytes
+    lines_whole: bool
+
+
+class SlowLog:
+    """The slow calls of one session.
+
+    Args:
+        options: ``slower`` and ``slowest``.
+        clock: monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        options: Options,
+        program: Program,
+        table: FunctionTable,
+        spaces: Spaces,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._offsets = target.offsets
+        self._reader = Reader(target.process, target.build, target.offsets)
+        self._slower = Slower.parse(options.slower)
+        self._program = program
+        self._table = table
+        self._spaces = spaces
+        self._clock = clock
+        self._whole = _Slowest(options)
+        self._interval = _Slowest(options) if options.interval_s else None
+        self._codes: dict[tuple[int, int], _Code] = {}
+        self._thresholds_at = clock() + _THRESHOLDS_EACH_S
+        self._judged = np.zeros(program.capacity.slots, np.uint64)
+        self._epoch_ns = time.time_ns() - time.monotonic_ns()
+        program.config["slower_ns"] = self._slower.threshold_ns
+
+    def take(self, events: Iterable[tuple[np.ndarray[Any, Any], bytes]]) -> None:
+        """What the program has told, oldest first."""
+        calls: list[_Told] = []
+        for event, stream in events:
+            if event["kind"] == wire.SLOW_CALL:
+                calls.append(_Told(event, stream))
+                continue
+            if (int(event["space"]), int(event["code"])) in self._codes:  # what has this address now is another
+                self._keep(calls)
+                calls = []
+            self._learn(event)
+        self._keep(calls)
+
+    def adjust(self) -> None:
+        """Tell the program which calls matter from now on; call it several times a second."""
+        self._program.config["floor_ns"] = min(each.floor_ns for each in (self._whole, self._interval) if each)
+        if self._slower.quantile and self._clock() >= self._thresholds_at:
+            self._thresholds_at = self._clock() + _THRESHOLDS_EACH_S
+            self._set_thresholds()
+
+    def close(self) -> None:
+        """From now on nothing is told."""
+        self._program.config["floor_ns"] = _NEVER
+
+    def found(self, reading: Reading, earlier: Reading | None, lost: int, *, whole: bool) -> SlowCalls:
+        """The slow calls between two readings: of the whole measurement, or since this was asked for last.
+
+        Args:
+            lost: by the program's own count.
+        """
+        kept = self._whole.calls if whole or not self._interval else self._interval.taken()
+        before = earlier.functions.values() if earlier else ()
+        counted = reading.functions.values()
+        return SlowCalls(
+            slower=self._whole.options.slower,
+            limit=self._whole.options.slowest,
+            seen=sum(each.slow for each in counted) - sum(each.slow for each in before),
+            kept=slowest(kept, self._whole.options.slowest),
+            lost=lost,
+            unjudged=sum(each.unjudged for each in counted) - sum(each.unjudged for each in before),
+        )
+
+    # -- thresholds ------------------------------------------------------------------------------
+
+    def _set_thresholds(self) -> None:
+        """Each function's percentile, of all its code objects together."""
+        statistics = self._program.statistics
+        calls = statistics["returned"] + statistics["raised"]
+        slots_of: dict[Function, list[int]] = {}
+        for slot in np.flatnonzero(calls).tolist():
+            function, wanted = self._table.owner(slot, statistics[slot])
+            if function and wanted:
+                slots_of.setdefault(function, []).append(slot)
+        for slots in slots_of.values():
+            if calls[slots].sum() < self._slower.calls_needed or not (calls[slots] != self._judged[slots]).any():
+                continue
+            statistics["slower_ns"][slots] = quantile_ns(statistics[slots], self._slower.quantile)
+        self._judged = calls
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def _keep(self, calls: list[_Told]) -> None:
+        """Those of them that are among the slowest: to describe a call takes a millisecond."""
+        for told in sorted(calls, key=lambda each: each.duration_ns, reverse=True):
+            kept = [each for each in (self._whole, self._interval) if each and told.duration_ns > each.floor_ns]
+            if not kept:
+                return
+            if call := self._call(told):
+                for each in kept:
+                    each.add(call)
+
+    def _learn(self, event: np.ndarray[Any, Any]) -> None:
+        space, code = int(event["space"]), int(event["code"])
+        while len(self._codes) >= TOLD_CODES:
+            oldest = next(iter(self._codes))
+            del self._codes[oldest]
+            self._program.forget_told(*oldest)
+        function = from_capture(
+            event["qualname"][: event["qualname_bytes"]].tobytes(),
+            event["filename"][: event["filename_bytes"]].tobytes(),
+            int(event["line"]),
+            int(event["co_flags"]),
+            self._offsets,
+        )
+        known = self._spaces.known_code(space, code)
+        if function and known and same(known.function, function):
+            function = known.function  # whole, and with the outer names, which no code object has to 3.10
+        self._codes[space, code] = _Code(
+            function or _UNKNOWN,
+            int(event["line"]),
+            int(event["first_traceable"]),
+            event["lines"][: event["lines_bytes"]].tobytes(),
+            bool(event["lines_whole"]),
+        )
+
+    def _call(self, told: _Told) -> SlowCall | None:
+        """What is kept of it; None where the function turned out not to be wanted."""
+        event = told.event
+        slot = int(event["slot"])
+        function, wanted = self._table.owner(slot, self._program.statistics[slot])
+        if not wanted:
+            return None
+        suspends = function is not None and function.kind != "function"
+        began_ns = int(event["start_ns"]) + self._epoch_ns
+        return SlowCall(
+            function=function or _UNKNOWN,
+            began_at=_EPOCH + timedelta(microseconds=began_ns // 1000),
+            duration_ns=told.duration_ns,
+            threshold_ns=int(event["threshold_ns"]),
+            pid=int(event["tgid"]),
+            tid=int(event["tid"]),
+            thread=_text(event["comm"]),
+            outcome="raised" if event["raised"] else "returned",
+            exception=_text(event["exception"]),
+            arguments=self._arguments(told),
+            stack=tuple(stack(event, self._codes, self._offsets)),
+            stack_whole=int(event["stack_end"]) == wire.STACK_WHOLE,
+            active_ns=int(event["active_ns"]) if suspends else None,
+        )
+
+    def _arguments(self, told: _Told) -> tuple[Argument, ...] | None:
+        """Each as it was, and what was too far away as it is now; None if the call's code could not be read."""
+        event, found = told.event, []
+        code, frame = int(event["code"]), int(event["frame"])
+        if not code:
+            return None
+        # The frame is gone by now: it is made up of what the program has read.
+        head = _block(code, event["code_head"].tobytes(), is_object=True)
+        head += _block(frame + self._offsets["frame.code"], code.to_bytes(8, "little"))
+        space = self._spaces.get(int(event["space"]))
+        process = space.readable if space else None
+        snapshot = Snapshot(head + told.stream, _Quiet(process) if process else None)
+        try:
+            for name, text in self._reader.each_argument(frame, code, limits=_LIMITS, memory=snapshot):
+                found.append(Argument(name, text, snapshot.later > 0))
+                snapshot.later = 0
+        except TargetError:
+            return None
+        return tuple(found) if found or takes_none(event, self._offsets) else None
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A slow call, and the stream of the snapshot of its arguments."""
+
+    event: np.ndarray[Any, Any]
+    stream: bytes
+
+    @property
+    def duration_ns(self) -> int:
+        return int(self.event["end_ns"]) - int(self.event["start_ns"])
+
+
+class _Quiet:
+    """The memory of a process that may end meanwhile."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def read_some(self, address: int, size: int) -> bytes:
+        """The readable bytes from ``address`` on, at most ``size``."""
+        try:
+            return self._process.read_some(address, size)
+        except TargetError:
+            return b""
+
+
+class _Slowest:
+    """The slowest calls so far.
+
+    Attributes:
+        floor_ns: a call that is not longer than this is none of them.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.floor_ns = 0
+        self.calls: list[SlowCall] = []
+
+    def add(self, call: SlowCall) -> None:
+        """One more."""
+        insort(self.calls, call, key=lambda each: -each.duration_ns)
+        del self.calls[self.options.slowest :]
+        if len(self.calls) == self.options.slowest:
+            self.floor_ns = self.calls[-1].duration_ns
+
+    def taken(self) -> list[SlowCall]:
+        """All of them; it begins anew."""
+        calls, self.calls, self.floor_ns = self.calls, [], 0
+        return calls
+
+
+def stack(
+    event: np.ndarray[Any, Any], codes: Mapping[tuple[int, int], _Code], offsets: Offsets
+) -> Iterable[StackFrame]:
+    """The Python frames above a slow call, the innermost first; what CPython itself leaves out is left out."""
+    generator = offsets.constants.get("FRAME_OWNED_BY_GENERATOR")
+    shims = [offsets.constants[name] for name in _SHIMS if name in offsets.constants]
+    for frame in event["stack"][: event["depth"]]:
+        address, instruction, owner = int(frame["code"]), int(frame["instruction"]), int(frame["owner"])
+        if owner in shims:
+            continue
+        code = codes.get((int(event["space"]), address))
+        if code is None:
+            yield StackFrame(_UNKNOWN)
+            continue
+        if "code.code_adaptive" in offsets and owner != generator:
+            # _PyFrame_IsIncomplete, 3.11 and later: its function has not begun
+            begin = address + offsets["code.code_adaptive"] + _UNIT_BYTES * code.first_traceable
+            if instruction < begin:
+                continue
+        line = line_of(
+            code.lines,
+            offsets,
+            code=address,
+            first_line=code.first_line,
+            instruction=instruction,
+            whole=code.lines_whole,
+        )
+        yield StackFrame(code.function, line or 0)
+
+
+# Include/internal/pycore_frame.h: frames of the interpreter itself, 3.12 and later
+_SHIMS = ("FRAME_OWNED_BY_CSTACK", "FRAME_OWNED_BY_INTERPRETER")
+
+
+def takes_none(event: np.ndarray[Any, Any], offsets: Offsets) -> bool:
+    """Whether the function of a slow call has no arguments at all."""
+    head = event["code_head"].tobytes()
+
+    def member(name: str) -> int:
+        return int.from_bytes(head[offsets[name] : offsets[name] + offsets.size(name)], "little")
+
+    varied = member("code.flags") & (_CO_VARARGS | _CO_VARKEYWORDS)
+    return not (member("code.argcount") or member("code.kwonlyargcount") or varied)
+
+
+def _block(address: int, data: bytes, *, is_object: bool = False) -> bytes:
+    """A ``struct pylat_block`` of ``bpf/capture.h``."""
+    block = np.zeros(1, BLOCK)
+    block["address"], block["size"], block["object"] = address, len(data), int(is_object)
+    return block.tobytes() + data
+
+
+def quantile_ns(rows: np.ndarray[Any, Any], q: float) -> int:
+    """A quantile of one function, which has at least one call, from its ``wire.STATISTICS``; at least 1."""
+    counts = rows["counts"].sum(axis=0).astype(np.int64)
+    least, most = int(rows["min_ns"].min()), int(rows["max_ns"].max())
+    return max(1, round(float(Histogram.from_array(counts, 0, least, most).quantile(q))))
+
+
+def _text(raw: np.ndarray[Any, Any]) -> str:
+    """The text of a C string."""
+    return bytes(raw.tobytes()).partition(b"\0")[0].decode("utf-8", "backslashreplace")
