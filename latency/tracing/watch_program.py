@@ -74,7 +74,7 @@ def watch_flags(offsets: Offsets, plan: WatchPlan, *, children: bool = False) ->
                 task_tgid=member_offset("task_struct", "tgid") if children else 0,
             ),
             *(f"-DPYLAT_WATCH_{name}={value}" for name, value in values.items()),
-            f"-DPYLAT_U64_EXECUTING={-1 if executing is None else executing}",
+            f"-DPYLAT_FRAME_EXECUTING={-1 if executing is None else executing}",
         ]
     )
 
