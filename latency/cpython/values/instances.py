@@ -47,19 +47,21 @@ def class_name(walk: Walk, type_: Type) -> str:
     module = class_module(walk, type_)
     if module in ("", "builtins"):
         return type_.name
-    return f"{module}.{name(walk, walk.words(type_.address + walk.offsets['heaptype.qualname'], 1)[0])}"
+    with walk.of_classes():
+        return f"{module}.{name(walk, walk.words(type_.address + walk.offsets['heaptype.qualname'], 1)[0])}"
 
 
 def class_module(walk: Walk, type_: Type) -> str:
     """A class's ``__module__``; ``""`` if it is no string. Raises Unreadable, Spent."""
-    for count, (key, value) in enumerate(dict_items(walk, walk.object(type_.dict))):
-        if count == _MOST_CLASS_ATTRIBUTES:
-            break
-        if _key(walk, key) == "__module__":
-            try:
-                return name(walk, value)
-            except Unreadable:
-                return ""
+    with walk.of_classes():
+        for count, (key, value) in enumerate(dict_items(walk, walk.object(type_.dict))):
+            if count == _MOST_CLASS_ATTRIBUTES:
+                break
+            if _key(walk, key) == "__module__":
+                try:
+                    return name(walk, value)
+                except Unreadable:
+                    return ""
     return ""
 
 
@@ -121,7 +123,8 @@ def _dict_attributes(walk: Walk, found: Object) -> Iterator[tuple[int, int]]:
         elif at & 1:  # 3.12
             values = at + 1
         if values:
-            keys = walk.words(type_.address + offsets["heaptype.cached_keys"], 1)[0]
+            with walk.of_classes():
+                keys = walk.words(type_.address + offsets["heaptype.cached_keys"], 1)[0]
             return split_items(walk, keys, values)
     else:
         place = _dict_place(walk, found)
@@ -152,14 +155,17 @@ def _slots(walk: Walk, found: Object) -> Iterator[tuple[str, int]]:
             continue
         if type_.member_count > _MOST_SLOTS:
             raise Unreadable
-        raw = walk.read(type_.members, type_.member_count * stride)
+        with walk.of_classes():
+            raw = walk.read(type_.members, type_.member_count * stride)
         for start in range(0, len(raw), stride):
             name_at, kind, offset = (_field(walk, raw, start, field) for field in ("name", "type", "offset"))
             if kind != _OBJECT_MEMBER or not 0 < offset < type_.basicsize:
                 continue
             value = walk.words(found.address + offset, 1)[0]
             if value:  # else it was not set
-                yield c_string(walk.read_some, name_at), value
+                with walk.of_classes():
+                    called = c_string(walk.read_some, name_at)
+                yield called, value
 
 
 def _field(walk: Walk, raw: bytes, start: int, field: str) -> int:

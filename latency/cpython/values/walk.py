@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,7 +65,8 @@ class Walk:
 
     Args:
         known: of the build.
-        memory: what is read.
+        memory: what is read. It may have ``classes``, a memory from which classes are read instead, and ``head``, a
+            ``read_some`` that knows where objects end.
         limits: the bounds.
         renderers: by the name of a type, what describes its instances; ``"object"`` describes all others.
         clock: monotonic, in seconds.
@@ -82,6 +84,8 @@ class Walk:
         self.limits = limits
         self.offsets = known.offsets
         self._memory = memory
+        self._classes: Memory = getattr(memory, "classes", memory)
+        self._read_head = _head_reader(memory)
         self._renderers = renderers
         self._other = renderers["object"]
         self._clock = clock
@@ -176,10 +180,13 @@ class Walk:
 
     def read_some(self, address: int, size: int) -> bytes:
         """The readable bytes from ``address`` on, at most ``size``. Raises Spent."""
+        self._count_read()
+        return self._memory.read_some(address, size)
+
+    def _count_read(self) -> None:
         if self._reads_left <= 0 or self._clock() > self._deadline_s:
             raise Spent
         self._reads_left -= 1
-        return self._memory.read_some(address, size)
 
     def read(self, address: int, size: int) -> bytes:
         """Exactly ``size`` bytes at ``address``. Raises Unreadable, Spent."""
@@ -215,7 +222,8 @@ class Walk:
 
     def object(self, address: int) -> Object:
         """The object at an address, by its head. Raises Unreadable, Spent."""
-        head = self.read_some(address, _HEAD_BYTES) if address % 8 == 0 else b""
+        self._count_read()
+        head = self._read_head(address, _HEAD_BYTES) if address % 8 == 0 else b""
         if len(head) < self.offsets["object.sizeof"] or not self._is_alive(head):
             raise Unreadable
         at = self.offsets["object.type"]
@@ -225,8 +233,19 @@ class Walk:
         """The type at an address, read once in a walk. Raises Unreadable, Spent."""
         found = self._types.get(address)
         if found is None:
-            found = self._types[address] = read_type(self.known, self.read, self.read_some, address)
+            with self.of_classes():
+                found = self._types[address] = read_type(self.known, self.read, self.read_some, address)
         return found
+
+    @contextmanager
+    def of_classes(self) -> Iterator[None]:
+        """Within it, what is read are classes, and what belongs to them."""
+        before = self._memory, self._read_head
+        self._memory, self._read_head = self._classes, _head_reader(self._classes)
+        try:
+            yield
+        finally:
+            self._memory, self._read_head = before
 
     def _is_alive(self, head: bytes) -> bool:
         """Whether the reference count can be one: it is 0, or a link between free blocks, in what was freed."""
@@ -234,3 +253,9 @@ class Walk:
         if self.offsets.size("object.refcnt") == 4:  # 3.14+: ob_refcnt:32, ob_overflow:16, ob_flags:16
             count &= 0xFFFF_FFFF_FFFF
         return count & 0xFFFF_FFFF != 0 and count < _LARGEST_REFCNT
+
+
+def _head_reader(memory: Memory) -> Callable[[int, int], bytes]:
+    """How to read the first bytes of an object: a memory of captured bytes may know where objects end."""
+    reader: Callable[[int, int], bytes] = getattr(memory, "head", memory.read_some)
+    return reader

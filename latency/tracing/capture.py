@@ -1,0 +1,145 @@
+"""What ``bpf/capture.h`` took along at the moment of an event, laid over the process as it is later."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+import numpy as np
+
+from latency.cpython.offsets import Offsets
+from latency.cpython.values import Memory
+
+BLOCK = np.dtype([("address", "<u8"), ("size", "<u4"), ("object", "<u4")])
+SNAPSHOT_BYTES, BLOCK_BYTES, QUEUED = 16384, 1024, 256
+SNAPSHOT = np.dtype(
+    [("bytes", "<u4"), ("blocks", "<u4"), ("stream", "u1", (SNAPSHOT_BYTES + BLOCK_BYTES + BLOCK.itemsize,))]
+)
+EXTENT = np.dtype(
+    [(it, "<u8") for it in ("start", "size", "object", "follow", "mask", "array", "array_words", "keys", "values")]
+)
+WORKLIST = np.dtype(
+    [
+        ("queue", "<u8", (QUEUED,)),
+        ("seen", "<u8", (QUEUED,)),
+        *((name, "<u8") for name in ("head", "tail", "number")),
+        ("extent", EXTENT),
+    ]
+)
+
+
+def capture_flags(offsets: Offsets) -> list[str]:
+    """The compiler flags that ``bpf/capture.h`` needs beside those of ``parameters.cflags``.
+
+    Raises:
+        UnsupportedBuild: the offsets lack a member.
+    """
+    values = {
+        "REFCNT_BYTES": offsets.size("object.refcnt"),
+        "TYPE_BASICSIZE": offsets["type.basicsize"],
+        "TYPE_FLAGS": offsets["type.flags"],
+        "TYPE_CACHED_KEYS": offsets["heaptype.cached_keys"],
+        "LONG_HAS_TAG": int("long.tag" in offsets),
+        "UNICODE_COMPACT_DATA": offsets["unicode.compact_data"],
+        "UNICODE_DATA": offsets["unicode.data_any"],
+        "LIST_ITEMS": offsets["list.items"],
+        "DICT_KEYS": offsets["dict.keys"],
+        "DICT_VALUES": offsets["dict.values"],
+        "KEYS_NENTRIES": offsets["keys.nentries"],
+        "KEYS_SIZE": _or_absent(offsets.get("keys.size")),
+        "KEYS_LOG2_INDEX_BYTES": _or_absent(offsets.get("keys.log2_index_bytes")),
+        "KEYS_INDICES": offsets["keys.indices"],
+        "ENTRY_BYTES": offsets["entry.sizeof"],
+        "SET_MASK": offsets["set.mask"],
+        "SET_TABLE": offsets["set.table"],
+        "SET_BYTES": offsets["set.sizeof"],
+        "MANAGED_DICT": offsets.get("object.managed_dict") or 0,
+        "MANAGED_VALUES": offsets.get("object.managed_values") or 0,
+        "VALUES_CAPACITY": _or_absent(offsets.get("values.capacity")),
+        "VALUES_ITEMS": offsets.get("values.items") or 0,
+    }
+    return [f"-DPYLAT_{name}={value}" for name, value in values.items()]
+
+
+class Snapshot:
+    """The memory of the moment, over a memory of later. It is a ``Memory``.
+
+    Args:
+        stream: of a ``struct pylat_snapshot``, the part in use.
+        beneath: what is asked for everything that was not taken along.
+
+    Attributes:
+        later: how often that was asked; whoever describes a value sets it to 0 before.
+        classes: where classes are read.
+        first: the bytes of the first block.
+    """
+
+    def __init__(self, stream: bytes, beneath: Memory | None) -> None:
+        self.later = 0
+        self.classes = beneath or self  # they are not taken along, and asking for them is no reading of values
+        self._beneath = beneath
+        self._objects: dict[int, bytes] = {}
+        self.first = b""
+        blocks: list[tuple[int, bytes]] = []
+        at = 0
+        while at + BLOCK.itemsize <= len(stream):
+            address = int.from_bytes(stream[at : at + 8], "little")
+            size = int.from_bytes(stream[at + 8 : at + 12], "little")
+            inside = int.from_bytes(stream[at + 12 : at + 16], "little")
+            at += BLOCK.itemsize
+            data = stream[at : at + size]
+            at += size
+            if inside:
+                self._objects[address + inside - 1] = data[inside - 1 :]
+            self.first = self.first or data
+            blocks.append((address, data))
+        self._starts, self._blocks = _apart(blocks)
+
+    def read_some(self, address: int, size: int) -> bytes:
+        """The bytes from ``address`` on, at most ``size``: those of the moment where there are, else those of later."""
+        parts: list[bytes] = []
+        while size > 0:
+            part, whole = self._part(address, size)
+            parts.append(part)
+            address += len(part)
+            size -= len(part)
+            if not whole:
+                break
+        return b"".join(parts)
+
+    def head(self, address: int, size: int) -> bytes:
+        """The first bytes of an object, at most ``size``: no more than are the object's own, if that is known."""
+        known = self._objects.get(address)
+        return self.read_some(address, size) if known is None else known[:size]
+
+    def _part(self, address: int, size: int) -> tuple[bytes, bool]:
+        """(the bytes up to the next border of a block, whether reading may go on after them)."""
+        index = bisect_right(self._starts, address)
+        if index:
+            start, data = self._starts[index - 1], self._blocks[index - 1]
+            if address < start + len(data):
+                return data[address - start : address - start + size], True
+        if index < len(self._starts):
+            size = min(size, self._starts[index] - address)
+        self.later += 1
+        below = b"" if self._beneath is None else self._beneath.read_some(address, size)
+        return below, len(below) == size
+
+
+def _apart(blocks: list[tuple[int, bytes]]) -> tuple[list[int], list[bytes]]:
+    """The blocks in order, without what several of them hold: all are of one moment."""
+    starts: list[int] = []
+    found: list[bytes] = []
+    end = 0
+    for address, data in sorted(blocks, key=lambda block: (block[0], -len(block[1]))):
+        if address < end:
+            data = data[end - address :]
+            address = end
+        if data:
+            starts.append(address)
+            found.append(data)
+            end = address + len(data)
+    return starts, found
+
+
+def _or_absent(offset: int | None) -> int:
+    return -1 if offset is None else offset
