@@ -156,7 +156,10 @@ def _compile(source: Path, flags: Sequence[str], programs: Sequence[str]) -> Obj
     shapes: list[MapShape] = []
     numbers: dict[int, int] = {}
     for name in _declared(source):
-        fd = bpf[name].map_fd
+        try:
+            fd = bpf[name].map_fd
+        except KeyError:
+            continue  # behind an #if
         numbers[fd] = len(shapes)
         shapes.append(_shape(name, fd))
     return Object(tuple(shapes), {name: _replace_maps(bpf.dump_func(name), numbers) for name in programs})
@@ -170,7 +173,7 @@ def _declared(source: Path) -> list[str]:
         arguments = [word.strip(" );") for word in rest.split(",")]
         if macro in ("BPF_TABLE", "BPF_F_TABLE"):
             names.append(arguments[3])
-        elif macro in ("BPF_ARRAY", "BPF_PERCPU_ARRAY", "BPF_STACK", "BPF_RINGBUF_OUTPUT"):
+        elif macro in ("BPF_ARRAY", "BPF_PERCPU_ARRAY", "BPF_STACK", "BPF_RINGBUF_OUTPUT", "BPF_PROG_ARRAY"):
             names.append(arguments[0])
     return names
 

@@ -29,6 +29,7 @@ from latency.tracing.ringbuf import RingBuffer
 # BPF function -> the raw tracepoint that it hangs on
 _THREADS = {"pylat_thread_exit": "sched_process_exit"}
 _PROCESSES = {"pylat_fork": "sched_process_fork", "pylat_exec": "sched_process_exec"}
+_NOTHING_MORE: Mapping[str, str] = {}
 _U32 = np.dtype("<u4")
 
 
@@ -49,6 +50,7 @@ class Program:
         plan: whose sites are going to be probed.
         capacity: how much the maps hold.
         children: follow forks; then ``follow`` says whose.
+        more: further functions to load, each with the map (a program array) through which the others go on to it.
         attachment: ``"multi"`` (one uprobe-multi link for each role), ``"perf"`` (a perf event for each site), or
             ``"auto"``: the first where the kernel has it.
 
@@ -59,7 +61,14 @@ class Program:
     """
 
     def __init__(
-        self, made: Object, plan: SitePlan, capacity: Capacity, *, children: bool = False, attachment: str = "auto"
+        self,
+        made: Object,
+        plan: SitePlan,
+        capacity: Capacity,
+        *,
+        children: bool = False,
+        more: Mapping[str, str] = _NOTHING_MORE,
+        attachment: str = "auto",
     ) -> None:
         self.capacity = capacity
         self._plan = plan
@@ -68,6 +77,7 @@ class Program:
         self._links: list[int] = []
         self._tracepoints = _tracepoints(children=children)
         self._tracepoint_links: list[int] = []
+        self._more = more
         self._multi = attachment != "perf"
         self._may_fall_back = attachment == "auto"
         try:
@@ -98,6 +108,10 @@ class Program:
         """All ``capacity.slots`` records of ``wire.STATISTICS``, live."""
         return np.frombuffer(self._statistics_memory, wire.STATISTICS, self.capacity.slots)
 
+    def map(self, name: str, key: np.dtype[Any], value: np.dtype[Any]) -> Map:
+        """One of the maps, by its name in the source."""
+        return Map(self._maps[name], key, value)
+
     def counters(self) -> dict[str, int]:
         """The counters, summed over the CPUs."""
         values = self._counters.lookup(np.zeros(1, _U32), kernel.possible_cpus())
@@ -122,13 +136,17 @@ class Program:
         value["space"] = space
         self.processes.update(np.array([pid], _U32), value)
 
+    def records(self) -> Iterator[tuple[int, bytes]]:
+        """What has come since: (kind, the bytes)."""
+        for record in self._events.read():
+            yield int.from_bytes(record[:4], "little"), record
+
     def events(self) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
         """What has come since: (kind, a ``wire.CODE_EVENT`` or a ``wire.PROCESS_EVENT`` record)."""
-        for record in self._events.read():
-            kind = int.from_bytes(record[:4], "little")
-            dtype = wire.CODE_EVENT if kind == wire.EVENT_CODE else wire.PROCESS_EVENT
-            if len(record) >= dtype.itemsize:
-                yield kind, np.frombuffer(record, dtype, 1)[0]
+        for kind, record in self.records():
+            event = decoded(kind, record)
+            if event is not None:
+                yield kind, event
 
     # -- attaching -------------------------------------------------------------------------------
 
@@ -216,7 +234,7 @@ class Program:
         return found
 
     def _load(self) -> dict[str, int]:
-        names = (*programs(self._plan).values(), *self._tracepoints)
+        names = (*programs(self._plan).values(), *self._tracepoints, *self._more)
         # The verifier is most of the time to start, and takes one program on each processor.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             loading = {name: pool.submit(self._load_one, name) for name in names}
@@ -224,6 +242,8 @@ class Program:
         self._descriptors += found.values()
         for each in loading.values():
             each.result()  # raises what went wrong
+        for name, table in self._more.items():
+            self.map(table, _U32, _U32).update(np.zeros(1, _U32), np.array([found[name]], _U32))
         return found
 
     def _load_one(self, name: str) -> int:
@@ -271,6 +291,12 @@ class Program:
         with ThreadPoolExecutor(len(descriptors) or 1) as pool:
             list(pool.map(os.close, descriptors))
         descriptors.clear()
+
+
+def decoded(kind: int, record: bytes) -> np.ndarray[Any, Any] | None:
+    """The event as a ``wire.CODE_EVENT`` or a ``wire.PROCESS_EVENT`` record; None if it is none."""
+    dtype = wire.CODE_EVENT if kind == wire.EVENT_CODE else wire.PROCESS_EVENT
+    return np.frombuffer(record, dtype, 1)[0] if len(record) >= dtype.itemsize else None
 
 
 def sizes_agree(made: Object) -> bool:

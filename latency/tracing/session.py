@@ -7,10 +7,14 @@ end:     disable; detach; read the tables
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
+from typing import Any
+
+import numpy as np
 
 from latency.cache import Cache
 from latency.cpython.functions import LiveFunction, live_functions
@@ -99,7 +103,14 @@ class Session:
         with target.stopwatch.step("load"):
             slots, names = min(wire.NO_SLOT, capacity.slots), max(capacity.names, len(self._names or ()))
             capacity = replace(capacity, slots=slots, names=names)
-            self.program = Program(made, target.plan, capacity, children=options.children, attachment=attachment)
+            self.program = Program(
+                made,
+                target.plan,
+                self._capacity(capacity),
+                children=options.children,
+                more=self._more_programs(),
+                attachment=attachment,
+            )
         try:
             with target.stopwatch.step("fill tables"):
                 self.table.fill(self.program)
@@ -251,17 +262,33 @@ class Session:
 
     def _take_events(self) -> None:
         for kind, event in self.program.events():
-            if kind == wire.EVENT_CODE:
-                self.table.met(self.program, event)
-                continue
-            number, pid, other = int(event["space"]), int(event["tgid"]), int(event["parent"])
-            if kind == wire.EVENT_FORK:
-                self.spaces[number] = Space.of_pid(number, pid, other)
-            elif kind == wire.EVENT_EXEC:
-                if before := self.spaces.get(other):
-                    before.ended = before.ended or "exec"
-                self.spaces[number] = Space.of_pid(number, pid, 0)
-                self.strangers.append(pid)
+            self._take_event(kind, event)
+
+    def _take_event(self, kind: int, event: np.ndarray[Any, Any]) -> None:
+        if kind == wire.EVENT_CODE:
+            self.table.met(self.program, event)
+            return
+        number, pid, other = int(event["space"]), int(event["tgid"]), int(event["parent"])
+        if kind == wire.EVENT_FORK:
+            self.spaces[number] = Space.of_pid(number, pid, other)
+        elif kind == wire.EVENT_EXEC:
+            if before := self.spaces.get(other):
+                before.ended = before.ended or "exec"
+            self.spaces[number] = Space.of_pid(number, pid, 0)
+            self.strangers.append(pid)
+
+    # -- what a session of another kind adds -------------------------------------------------------
+
+    def _more_flags(self) -> list[str]:
+        """Further compiler flags."""
+        return []
+
+    def _more_programs(self) -> Mapping[str, str]:
+        """Further BPF functions, each with the program array that leads to it."""
+        return {}
+
+    def _capacity(self, capacity: Capacity) -> Capacity:
+        return capacity
 
     # -- results ---------------------------------------------------------------------------------
 
@@ -276,7 +303,8 @@ class Session:
                 by_name=self._names is not None,
                 task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
             )
-            made = kept_or_compiled(flags, needed(target.plan, children=options.children), Cache())
+            names = [*needed(target.plan, children=options.children), *self._more_programs()]
+            made = kept_or_compiled([*flags, *self._more_flags()], names, Cache())
         if not sizes_agree(made):
             raise CompileError("bpf/pylat.h and latency/tracing/wire.py disagree on a struct", "reinstall pylat")
         return made
