@@ -40,15 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
     stop = threading.Event()
     with ExitStack() as stack:
         writer = stack.enter_context(_Writer(arguments))
-        session = stack.enter_context(
-            TraceSession(
-                Target(arguments.pid, engine=options.engine),
-                options,
-                arguments=arguments.args,
-                values=arguments.ret,
-                event_bytes=arguments.buffer << 10,
-            )
+        session = TraceSession(
+            Target(arguments.pid, engine=options.engine),
+            options,
+            arguments=arguments.args,
+            values=arguments.ret,
+            event_bytes=arguments.buffer << 10,
         )
+        stack.callback(session.close)
         # From here on Ctrl-C ends the trace, and nothing ends the clean-up.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
@@ -72,18 +71,15 @@ def _follow(session: TraceSession, writer: _Writer, stop: threading.Event, argum
     end_s = time.monotonic() + arguments.duration if arguments.duration else None
     next_look_s = 0.0
     while not stop.is_set() and not writer.enough:
-        wrote = False
+        wrote, now_s = False, time.monotonic()
         for event in session.take():
-            wrote = writer.write(event) or wrote
-            now_s = time.monotonic()
-            if writer.enough or stop.is_set() or (end_s is not None and now_s >= end_s):
+            wrote, now_s = True, time.monotonic()
+            if not writer.write(event) or stop.is_set() or now_s >= next_look_s:
                 break
-            if now_s >= next_look_s:
-                break
-        now_s = time.monotonic()
         if now_s >= next_look_s:
             next_look_s = now_s + _LOOK_S
-            if why := session.poll():
+            why = session.poll()
+            if why:
                 return why
         if end_s is not None and now_s >= end_s:
             break

@@ -73,6 +73,7 @@ class TraceSession(Session):
         self._event_bytes = event_bytes
         self._backlog: deque[tuple[int, bytes]] = deque()
         self._backlog_bytes = 0
+        self._pending: deque[TraceEvent] = deque()
         self._lost = 0
         self._lost_at_end: int | None = None
         self._readers: dict[int, Reader | None] = {}
@@ -102,16 +103,21 @@ class TraceSession(Session):
 
     def take(self) -> Iterator[TraceEvent]:
         """What has happened since, in its order; with an event of its own where some were lost."""
-        while self._drain():
+        while self._drain() or self._pending:
             for _ in range(min(_AT_ONCE, len(self._backlog))):
+                # Whoever takes them may stop at any of them, and go on later.
+                while self._pending:
+                    yield self._pending.popleft()
                 kind, record = self._backlog.popleft()
                 self._backlog_bytes -= len(record)
                 if kind == trace_wire.EVENT_TRACE:
-                    yield from self._told(record)
+                    self._pending.extend(self._told(record))
                 elif (event := decoded(kind, record)) is not None:
                     if kind == wire.EVENT_CODE:
                         self._signatures.pop((int(event["space"]), int(event["code"])), None)
                     self._take_event(kind, event)
+            while self._pending:
+                yield self._pending.popleft()
 
     def take_last(self) -> Iterator[TraceEvent]:
         """After ``stop``: what is left, and what was lost at the end."""

@@ -26,8 +26,8 @@ from latency.target.elf import Image
 _RETURN_OPCODES = ("RETURN_CONST", "INSTRUMENTED_RETURN_CONST", "RETURN_VALUE", "INSTRUMENTED_RETURN_VALUE")
 _MOST_STEPS, _MOST_BRANCHES = 64, 6
 
-# What a register holds, by where it was at the site: ("register", "r15"), ("stack", 32), ("zero", 0); ("result", …) of a
-# call that was given these.
+# What a register holds, by where it was at the site: ("register", "r15"), ("stack", 32), ("zero", 0); ("result", …) of
+# a call that was given these.
 _Origin: TypeAlias = tuple[str, object]
 
 
@@ -123,7 +123,7 @@ def _ends(code: Code, address: int, held: dict[str, _Origin]) -> Iterator[_Origi
 
 
 def _apply(step: Instruction, held: dict[str, _Origin], *, fixed: bool) -> bool:
-    """Carry out one instruction. ``fixed``: the stack pointer is still that of the site; returns whether it is after."""
+    """Carry out one instruction. Returns whether the stack pointer, if it was ``fixed``, is still that of the site."""
     source, destination, place = register(step, 1), register(step, 0), memory(step, 1)
     new: _Origin = ("unknown", 0)
     if step.mnemonic == "call":
