@@ -7,6 +7,9 @@
 #include "split.h"
 #include "stack.h"
 #include "statistics.h"
+#if PYLAT_TRACE
+#include "trace.h"
+#endif
 
 /* The sizes given here are the smallest: program.py makes the maps, as large as a measurement needs them. */
 BPF_F_TABLE("array", u32, struct pylat_config, config, 1, PYLAT_MMAPABLE);
@@ -66,6 +69,22 @@ static __always_inline void finish_split(u32 slot, const struct ended_call *call
 #endif
 }
 #endif
+
+#define LEFT_BY_RETURN 0
+#define LEFT_BY_RAISE 1
+#define LEFT_BY_YIELD 2
+#define LEFT_UNKNOWN 3 /* one site sees them all: ask the frame and the thread state */
+
+/* What PYLAT_TRACE tells of an exit; elsewhere it comes to nothing. */
+struct left {
+    u64 latency_ns; /* of a suspension: since it was started or resumed */
+    u64 active_ns;  /* 0 for a call that was never suspended */
+    u32 slot;
+    u8 how;   /* LEFT_BY_… */
+    u8 seen;  /* 0: it is of no call that is measured */
+    u8 timed; /* 0: its beginning is not known */
+    u8 padding;
+};
 
 /* Returns whether it has a latency. */
 static __always_inline int finish(struct pylat_counters *count, const struct ended_call *call, int raised)
@@ -358,6 +377,138 @@ static __always_inline struct pylat_counters *hit(pylat_space *space)
     return count;
 }
 
+#if PYLAT_TRACE
+BPF_F_TABLE("hash", u32, struct pylat_trace_thread, trace_threads, 1, PYLAT_NO_PREALLOC);
+BPF_ARRAY(trace_empty, struct pylat_trace_thread, 1);
+BPF_ARRAY(trace_lost, u64, 1);
+BPF_PROG_ARRAY(trace_more, 1);
+
+static __always_inline void trace_count_lost(void)
+{
+    u32 zero = 0;
+    u64 *lost = trace_lost.lookup(&zero);
+    if (lost)
+        __sync_fetch_and_add(lost, 1);
+}
+
+/* An event of this thread, to be filled further and submitted. */
+static __always_inline struct pylat_trace_thread *trace_begin(u32 what, pylat_space space, u64 frame, u32 slot)
+{
+    u64 pid_tgid = bpf_get_current_pid_tgid();
+    u32 tid = pid_tgid, zero = 0;
+    struct pylat_trace_thread *of = trace_threads.lookup(&tid);
+    if (!of) {
+        struct pylat_trace_thread *empty = trace_empty.lookup(&zero);
+        if (empty)
+            trace_threads.update(&tid, empty);
+        of = trace_threads.lookup(&tid);
+        if (!of) {
+            trace_count_lost();
+            return NULL;
+        }
+    }
+    struct pylat_thread *thread = threads.lookup(&tid);
+    of->event.kind = PYLAT_EVENT_TRACE;
+    of->event.tgid = pid_tgid >> 32;
+    of->event.tid = tid;
+    of->event.what = what;
+    of->event.latency_ns = 0;
+    of->event.active_ns = 0;
+    of->event.frame = frame;
+    of->event.code = 0;
+    of->event.space = space;
+    of->event.value = 0;
+    of->event.slot = slot;
+    of->event.depth = thread ? thread->depth : 0;
+    of->event.value_kind = PYLAT_VALUE_NONE;
+    of->event.timed = 1;
+    of->event.exception[0] = 0;
+    of->event.snapshot.bytes = 0;
+    of->event.snapshot.blocks = 0;
+    return of;
+}
+
+static __always_inline void trace_submit(struct pylat_trace_thread *of)
+{
+    u32 zero = 0;
+    u64 *lost = trace_lost.lookup(&zero);
+    if (!lost)
+        return;
+    u64 bytes = of->event.snapshot.bytes;
+    asm volatile("" : "+r"(bytes)); /* the verifier is to see that it has a bound */
+    if (bytes > sizeof(of->event.snapshot.stream))
+        bytes = 0;
+    of->event.lost = *lost;
+    u64 size = sizeof(of->event) - sizeof(of->event.snapshot.stream) + bytes;
+    if (events.ringbuf_output(&of->event, size, PYLAT_NO_WAKEUP))
+        __sync_fetch_and_add(lost, 1);
+}
+
+/* Goes on to take along what the event of this thread is about, and submits it. */
+int pylat_trace_more(struct pt_regs *ctx)
+{
+    u32 tid = bpf_get_current_pid_tgid(), zero = 0;
+    struct pylat_config *now = config.lookup(&zero);
+    struct pylat_trace_thread *of = trace_threads.lookup(&tid);
+    if (!of || !now)
+        return 0;
+    if (pylat_take_along(&of->work, &of->event.snapshot, now->code_type))
+        trace_more.call(ctx, 0);
+    trace_submit(of);
+    return 0;
+}
+
+static __always_inline void trace_entry(struct pt_regs *ctx, u64 frame, const struct pylat_function_key *key, u32 slot,
+                                        int kind, u64 now_ns)
+{
+    u32 what = kind == PYLAT_ENTRY_RESUMES ? PYLAT_TRACE_RESUMED : PYLAT_TRACE_STARTED;
+    struct pylat_trace_thread *of = trace_begin(what, key->space, frame, slot);
+    if (!of)
+        return;
+    of->event.time_ns = now_ns;
+    of->event.code = key->code;
+    if (of->event.depth)
+        of->event.depth--;
+#if PYLAT_TRACE_ARGUMENTS
+    if (what == PYLAT_TRACE_STARTED) {
+        of->event.value_kind = PYLAT_VALUE_ARGUMENTS;
+        of->event.value = frame + PYLAT_FRAME_LOCALSPLUS;
+        u32 words = pylat_argument_words(key->code);
+        pylat_begin_with_values(&of->work, &of->event.snapshot, of->event.value, words);
+        if (words)
+            trace_more.call(ctx, 0);
+    }
+#endif
+    trace_submit(of);
+}
+
+static __always_inline void trace_exit(struct pt_regs *ctx, u64 frame, u64 thread_state, pylat_space space,
+                                       const struct left *left, u64 now_ns)
+{
+    u32 what = left->how == LEFT_BY_YIELD   ? PYLAT_TRACE_YIELDED
+               : left->how == LEFT_BY_RAISE ? PYLAT_TRACE_RAISED
+                                            : PYLAT_TRACE_RETURNED;
+    struct pylat_trace_thread *of = trace_begin(what, space, frame, left->slot);
+    if (!of)
+        return;
+    of->event.time_ns = now_ns;
+    of->event.latency_ns = left->latency_ns;
+    of->event.active_ns = left->active_ns;
+    of->event.timed = left->timed;
+    if (what == PYLAT_TRACE_RAISED)
+        pylat_exception(thread_state, &of->event);
+#if PYLAT_VALUE_IN
+    if (what == PYLAT_TRACE_RETURNED)
+        of->event.value_kind = pylat_returned(ctx, frame, &of->event.value);
+    if (of->event.value_kind == PYLAT_VALUE_OBJECT || of->event.value_kind == PYLAT_VALUE_RAW) {
+        pylat_begin_with_object(&of->work, &of->event.snapshot, of->event.value);
+        trace_more.call(ctx, 0);
+    }
+#endif
+    trace_submit(of);
+}
+#endif
+
 /* A frame starts, or goes on after a suspension. */
 int pylat_entry(struct pt_regs *ctx)
 {
@@ -429,6 +580,12 @@ int pylat_entry(struct pt_regs *ctx)
         count->unmatched_entry++;
     if (kind == PYLAT_ENTRY_STARTS)
         count->entries++;
+#if PYLAT_TRACE
+    if (pushed == PYLAT_OVERFLOW)
+        trace_count_lost();
+    else
+        trace_entry(ctx, frame, &key, call.slot, kind, call.start_ns);
+#endif
     if (pushed != PYLAT_OVERFLOW)
         return 0;
     if ((function->flags & PYLAT_SUSPENDS) && !kept) {
@@ -466,18 +623,13 @@ static __always_inline int probes_were_away(void)
 #endif
 }
 
-#define LEFT_BY_RETURN 0
-#define LEFT_BY_RAISE 1
-#define LEFT_BY_YIELD 2
-#define LEFT_UNKNOWN 3 /* one site sees them all: ask the frame and the thread state */
-
-static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_state, int how)
+static __always_inline void leave_call(struct pt_regs *ctx, u64 frame, u64 thread_state, int how, u64 now_ns,
+                                       pylat_space *in, struct left *left)
 {
-    u64 now_ns = bpf_ktime_get_ns();
-    pylat_space space;
-    struct pylat_counters *count = hit(&space);
+    struct pylat_counters *count = hit(in);
     if (!count)
         return;
+    pylat_space space = *in;
     u64 pid_tgid = bpf_get_current_pid_tgid();
     u32 tid = pid_tgid;
     struct pylat_function_key key = {.space = space};
@@ -525,14 +677,24 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         if (popped == PYLAT_NOT_OPEN)
             call.flags = function->flags;
     }
-    if (popped == PYLAT_FROM_OVERFLOW)
+    if (popped == PYLAT_FROM_OVERFLOW) {
+#if PYLAT_TRACE
+        trace_count_lost();
+#endif
         return; /* counted at its entry */
+    }
 
     int suspends = call.flags & PYLAT_SUSPENDS;
+    left->slot = call.slot;
+    left->timed = 1;
+    if (popped == PYLAT_MATCHED && now_ns > call.start_ns)
+        left->latency_ns = now_ns - call.start_ns;
 #if PYLAT_START == PYLAT_START_BY_LASTI
     /* To 3.10 close() and throw() enter even a generator that was not started. */
     if (suspends && popped == PYLAT_MATCHED && !(call.flags & PYLAT_RESUMED) && pylat_never_started(frame, 0)) {
         count->entries--;
+        left->how = LEFT_BY_RAISE;
+        left->seen = 1;
         return;
     }
 #endif
@@ -545,6 +707,7 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     int raised = how == LEFT_BY_RAISE;
     if (how == LEFT_UNKNOWN || (suspends && raised))
         raised = pylat_raised(thread_state, suspends, generator_exit_type(suspends));
+    left->how = how == LEFT_BY_YIELD ? LEFT_BY_YIELD : raised ? LEFT_BY_RAISE : LEFT_BY_RETURN;
 
     struct pylat_frame_key suspended_key = {.frame = frame, .space = space};
     struct pylat_suspended *kept = NULL;
@@ -562,6 +725,12 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     if (suspends && popped == PYLAT_NOT_OPEN && !kept)
         closing_slot = closing.lookup(&suspended_key);
     if (how == LEFT_BY_YIELD) {
+        left->seen = popped == PYLAT_MATCHED || kept;
+        if (kept && popped == PYLAT_NOT_OPEN) {
+            left->slot = kept->slot;
+            left->latency_ns = ran_ns;
+            left->timed = ran_ns != 0;
+        }
         if (closing_slot) {
             u32 slot = *closing_slot;
             struct pylat_statistics *of = statistics.lookup(&slot);
@@ -618,6 +787,10 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     if (kept)
         pylat_share_add(&ended.share, &kept->share);
 #endif
+    left->seen = 1;
+    left->slot = ended.slot;
+    left->latency_ns = ended.end_ns > ended.start_ns ? ended.end_ns - ended.start_ns : 0;
+    left->active_ns = kept ? ended.active_ns : 0;
     int measured = finish(count, &ended, raised);
     if (kept)
         suspended.delete(&suspended_key);
@@ -639,6 +812,18 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     work->call.suspensions = ended.suspensions;
     slow_programs.call(ctx, 0);
     count->slow_lost++; /* the call of another program does not come back, unless it failed */
+#endif
+}
+
+static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_state, int how)
+{
+    u64 now_ns = bpf_ktime_get_ns();
+    pylat_space space = 0;
+    struct left left = {};
+    leave_call(ctx, frame, thread_state, how, now_ns, &space, &left);
+#if PYLAT_TRACE
+    if (left.seen)
+        trace_exit(ctx, frame, thread_state, space, &left, now_ns);
 #endif
 }
 
@@ -699,6 +884,15 @@ int pylat_generator_dealloc(struct pt_regs *ctx)
         __sync_fetch_and_add(&of->abandoned, 1);
         count->abandoned++;
     }
+#if PYLAT_TRACE
+    struct pylat_trace_thread *to = trace_begin(PYLAT_TRACE_ABANDONED, space, frame, slot);
+    if (to) {
+        to->event.time_ns = bpf_ktime_get_ns();
+        to->event.latency_ns = to->event.time_ns - kept->start_ns;
+        to->event.active_ns = kept->active_ns;
+        trace_submit(to);
+    }
+#endif
     suspended.delete(&key);
     closing.update(&key, &slot);
     return 0;
@@ -816,6 +1010,9 @@ int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
     u64 pid_tgid = bpf_get_current_pid_tgid();
     u32 tid = pid_tgid;
     forget_thread(tid);
+#if PYLAT_TRACE
+    trace_threads.delete(&tid);
+#endif
 #if PYLAT_MANY_PROCESSES
     u32 tgid = pid_tgid >> 32;
     if (tid == tgid)

@@ -27,6 +27,7 @@ examples:
   pylat -p 4242 --func render --slower 50ms    and each slow call: its arguments, its stack
   pylat functions -p 4242 'Api.*'              what is there to be measured
   pylat run --func render -o a.json -- python3 job.py
+  pylat trace -p 4242 --func get --args --ret  calls one by one, as they happen
   pylat bench --func f --rounds 10 'python3 a.py' 'python3 b.py'
   pylat compare base.json head.json --fail p50:3%%
   pylat -p 4242 --gc -d 30                     the garbage collector's pauses
@@ -100,6 +101,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     _listing(command("functions", "list the functions that live in a process"))
     _reporting(command("report", "render a saved recording again"))
     _running(command("run", "start a program under measurement"))
+    _tracing(command("trace", "calls one by one, as they happen, with arguments and results"))
     _benching(command("bench", "measure two commands in turns, and compare them"))
     _comparing(command("compare", "compare two recordings: the verdict for CI"))
     checking = command("check", "can pylat work here, on this process?")
@@ -137,6 +139,28 @@ def _measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attach", choices=("auto", "multi", "perf"), default="auto", help=argparse.SUPPRESS)
     parser.add_argument("--ebpf", action="store_true", help=argparse.SUPPRESS)
     _look(parser)
+
+
+def _tracing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-p", "--pid", type=_pid, required=True, help="whom to trace")
+    _patterns(parser)
+    parser.add_argument("--args", action="store_true", help="the arguments of each call")
+    parser.add_argument("--ret", action="store_true", help="what each call returns, and the text of exceptions")
+    parser.add_argument("-d", "--duration", type=_seconds, metavar="SECONDS", help="how long; else until Ctrl-C")
+    parser.add_argument("-n", "--number", type=_count, metavar="COUNT", help="until so many calls have ended")
+    parser.add_argument("-j", "--json", action="store_true", help="one JSON object for each event")
+    parser.add_argument("--chrome", metavar="FILE", help="write a trace that ui.perfetto.dev opens, instead of lines")
+    units = parser.add_mutually_exclusive_group()
+    units.add_argument("-u", "--microseconds", dest="unit", action="store_const", const="us", help="in microseconds")
+    units.add_argument("-m", "--milliseconds", dest="unit", action="store_const", const="ms", help="in milliseconds")
+    parser.add_argument(
+        "--max-loss", type=_percentage, default=0.1, metavar="PCT", help="exit with 4 if more events were lost (0.1)"
+    )
+    parser.add_argument("--buffer", type=_buffer, default=16384, metavar="KB", help=argparse.SUPPRESS)
+    parser.epilog = (
+        "A tilde behind a value says that part of it was read after the event, and may have changed since; an ellipsis "
+        "stands where a text was cut."
+    )
 
 
 def _running(parser: argparse.ArgumentParser) -> None:
@@ -338,6 +362,12 @@ def _threshold(text: str) -> str:
 def _kept(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= _MOST_KEPT:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of calls from 1 to {_MOST_KEPT:,}")
+    return int(text)
+
+
+def _buffer(text: str) -> int:
+    if not text.isdecimal() or not 4 <= int(text) <= 1 << 20 or int(text) & (int(text) - 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give a power of two, in kB")
     return int(text)
 
 

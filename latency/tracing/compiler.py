@@ -173,7 +173,7 @@ def _declared(source: Path) -> list[str]:
         arguments = [word.strip(" );") for word in rest.split(",")]
         if macro in ("BPF_TABLE", "BPF_F_TABLE"):
             names.append(arguments[3])
-        elif macro in ("BPF_ARRAY", "BPF_PERCPU_ARRAY", "BPF_STACK", "BPF_RINGBUF_OUTPUT"):
+        elif macro in ("BPF_ARRAY", "BPF_PERCPU_ARRAY", "BPF_STACK", "BPF_RINGBUF_OUTPUT", "BPF_PROG_ARRAY"):
             names.append(arguments[0])
     return names
 

@@ -65,6 +65,7 @@ class Capacity:
             "free_slots": self.slots,
             "functions": self.functions,
             "threads": self.threads,
+            "trace_threads": self.threads,
             "suspended": self.suspended,
             "processes": self.processes,
             "ancestors": 4 * self.processes,

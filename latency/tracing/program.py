@@ -33,6 +33,7 @@ _PROCESSES = {"pylat_fork": "sched_process_fork", "pylat_exec": "sched_process_e
 # BPF function that others end in, by a tail call -> the map that holds it
 _SLOW = {"pylat_slow": "slow_programs"}
 _EVENT_TYPES = {wire.EVENT_CODE: wire.CODE_EVENT, wire.EVENT_MODULE: wire.MODULE_EVENT}
+_NOTHING_MORE: Mapping[str, str] = {}
 _U32 = np.dtype("<u4")
 
 
@@ -55,6 +56,7 @@ class Program:
         capacity: how much the maps hold.
         children: follow forks; then ``follow`` says whose.
         splitting: what of the calls' times is told apart; ``splits`` reads it.
+        more: further functions to load, each with the map (a program array) through which the others go on to it.
         attachment: ``"multi"`` (one uprobe-multi link for each role), ``"perf"`` (a perf event for each site), or
             ``"auto"``: the first where the kernel has it.
 
@@ -72,6 +74,7 @@ class Program:
         *,
         children: bool = False,
         splitting: Splitting = NOTHING,
+        more: Mapping[str, str] = _NOTHING_MORE,
         attachment: str = "auto",
     ) -> None:
         self.capacity = capacity
@@ -83,6 +86,7 @@ class Program:
         self._lasting: list[int] = []  # of sites that see no calls
         self._tracepoints = _tracepoints(children=children, splitting=splitting)
         self._tracepoint_links: list[int] = []
+        self._more = more
         self._multi = attachment != "perf"
         self._may_fall_back = attachment == "auto"
         try:
@@ -122,6 +126,10 @@ class Program:
         """All ``capacity.slots`` records of ``wire.STATISTICS``, live."""
         return np.frombuffer(self._statistics_memory, wire.STATISTICS, self.capacity.slots)
 
+    def map(self, name: str, key: np.dtype[Any], value: np.dtype[Any]) -> Map:
+        """One of the maps, by its name in the source."""
+        return Map(self._maps[name], key, value)
+
     def counters(self) -> dict[str, int]:
         """The counters, summed over the CPUs."""
         values = self._counters.lookup(np.zeros(1, _U32), kernel.possible_cpus())
@@ -146,13 +154,17 @@ class Program:
         value["space"] = space
         self.processes.update(np.array([pid], _U32), value)
 
+    def records(self) -> Iterator[tuple[int, bytes]]:
+        """What has come since: (kind, the bytes)."""
+        for record in self._events.read():
+            yield int.from_bytes(record[:4], "little"), record
+
     def events(self) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
         """What has come since: (kind, a ``wire.CODE_EVENT``, ``MODULE_EVENT`` or ``PROCESS_EVENT`` record)."""
-        for record in self._events.read():
-            kind = int.from_bytes(record[:4], "little")
-            dtype = _EVENT_TYPES.get(kind, wire.PROCESS_EVENT)
-            if len(record) >= dtype.itemsize:
-                yield kind, np.frombuffer(record, dtype, 1)[0]
+        for kind, record in self.records():
+            event = decoded(kind, record)
+            if event is not None:
+                yield kind, event
 
     @property
     def loaded(self) -> Mapping[str, int]:
@@ -303,7 +315,7 @@ class Program:
         return found
 
     def _load(self) -> dict[str, int]:
-        called = {name: table for name, table in _SLOW.items() if name in self._object.programs}
+        called = {name: table for name, table in _SLOW.items() if name in self._object.programs} | {**self._more}
         names = (*programs(self._plan).values(), *self._tracepoints, *called)
         # The verifier is most of the time to start, and takes one program on each processor.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -367,6 +379,12 @@ class Program:
         with ThreadPoolExecutor(len(descriptors) or 1) as pool:
             list(pool.map(os.close, descriptors))
         descriptors.clear()
+
+
+def decoded(kind: int, record: bytes) -> np.ndarray[Any, Any] | None:
+    """The event as a ``wire.CODE_EVENT``, ``MODULE_EVENT`` or ``PROCESS_EVENT`` record; None if it is none."""
+    dtype = _EVENT_TYPES.get(kind, wire.PROCESS_EVENT)
+    return np.frombuffer(record, dtype, 1)[0] if len(record) >= dtype.itemsize else None
 
 
 def sizes_agree(made: Object, splitting: Splitting = NOTHING) -> bool:

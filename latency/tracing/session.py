@@ -13,6 +13,9 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
+from typing import Any
+
+import numpy as np
 
 from latency.cache import Cache
 from latency.cpython import jit
@@ -361,28 +364,44 @@ class Session:
         # Before the others: the program tells of a function earlier than of a slow call of it.
         slow = list(self.program.slow_events()) if self._slow else []
         for kind, event in self.program.events():
-            if kind == wire.EVENT_CODE:
-                self.table.met(self.program, event)
-                continue
-            if kind == wire.EVENT_MODULE:
-                self.table.announce_module(event)
-                continue
-            number, pid, other = int(event["space"]), int(event["tgid"]), int(event["parent"])
-            if kind == wire.EVENT_FORK:
-                self.spaces[number] = Space.of_pid(number, pid, other)
-            elif kind == wire.EVENT_EXEC:
-                if before := self.spaces.get(other):
-                    before.ended = before.ended or "exec"
-                self.spaces[number] = Space.of_pid(number, pid, 0)
-                self.strangers.append(pid)
+            self._take_event(kind, event)
         if self._slow:
             self._slow.take(slow)
+
+    def _take_event(self, kind: int, event: np.ndarray[Any, Any]) -> None:
+        if kind == wire.EVENT_CODE:
+            self.table.met(self.program, event)
+            return
+        if kind == wire.EVENT_MODULE:
+            self.table.announce_module(event)
+            return
+        number, pid, other = int(event["space"]), int(event["tgid"]), int(event["parent"])
+        if kind == wire.EVENT_FORK:
+            self.spaces[number] = Space.of_pid(number, pid, other)
+        elif kind == wire.EVENT_EXEC:
+            if before := self.spaces.get(other):
+                before.ended = before.ended or "exec"
+            self.spaces[number] = Space.of_pid(number, pid, 0)
+            self.strangers.append(pid)
 
     def _look_for_jit(self) -> None:
         """Where it is on by default, it may have begun to compile meanwhile."""
         with suppress(TargetError):  # the target ended
             spots = jit.blind_spots(self.target.process, self.target.build)
             self.unseen += [spot for spot in spots if spot not in (*self.target.plan.blind_spots, *self.unseen)]
+
+    # -- what a session of another kind adds -------------------------------------------------------
+
+    def _more_flags(self) -> list[str]:
+        """Further compiler flags."""
+        return []
+
+    def _more_programs(self) -> Mapping[str, str]:
+        """Further BPF functions, each with the program array that leads to it."""
+        return {}
+
+    def _capacity(self, capacity: Capacity) -> Capacity:
+        return capacity
 
     # -- results ---------------------------------------------------------------------------------
 
@@ -433,7 +452,7 @@ class Session:
             names = needed(
                 target.plan, children=options.children, splitting=self._splitting, slower=bool(options.slower)
             )
-            made = kept_or_compiled(flags, names, Cache())
+            made = kept_or_compiled([*flags, *self._more_flags()], [*names, *self._more_programs()], Cache())
         if not sizes_agree(made, self._splitting):
             raise CompileError("bpf/pylat.h and latency/tracing/wire.py disagree on a struct", "reinstall pylat")
         capacity = Capacity(slots=slots)
@@ -447,9 +466,10 @@ class Session:
             return Program(
                 made,
                 target.plan,
-                capacity,
+                self._capacity(capacity),
                 children=options.children,
                 splitting=self._splitting,
+                more=self._more_programs(),
                 attachment=self._attachment,
             )
 

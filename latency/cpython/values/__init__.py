@@ -18,8 +18,9 @@ names with unprintable characters are escaped everywhere, so that no text holds 
 
 from __future__ import annotations
 
+from latency.cpython.values.arguments import Signature
 from latency.cpython.values.memory import Captured, Memory
 from latency.cpython.values.reader import Reader
 from latency.cpython.values.walk import CUT, Limits
 
-__all__ = ["CUT", "Captured", "Limits", "Memory", "Reader"]
+__all__ = ["CUT", "Captured", "Limits", "Memory", "Reader", "Signature"]

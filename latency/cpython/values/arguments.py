@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from latency.cpython.values.memory import Spent, Unreadable
 from latency.cpython.values.scalars import name
-from latency.cpython.values.walk import CUT, Object, Walk
+from latency.cpython.values.walk import CUT, Walk
 
 UNBOUND = "<unbound>"
 """Stands for an argument that was deleted, or has no value yet."""
@@ -19,8 +20,24 @@ _LARGEST_TAG = 1
 _MOST_ARGUMENTS = 1_000
 
 
+class Signature(NamedTuple):
+    """What a code object says of the arguments of its calls.
+
+    Attributes:
+        names: positional, keyword-only, then those of ``*`` and of ``**``; an ellipsis for one that cannot be read.
+        words: how many words of ``localsplus`` hold them.
+        kinds: 3.11+: ``co_localspluskinds``.
+        cells: to 3.10: which word holds the cell of an argument that inner functions use, by its name.
+    """
+
+    names: tuple[str, ...]
+    words: int
+    kinds: bytes | None
+    cells: Mapping[str, int]
+
+
 def arguments(walk: Walk, frame: int, code_address: int) -> Iterator[tuple[str, str]]:
-    """The name and the text of each argument: positional, keyword-only, then those of ``*`` and of ``**``.
+    """The name and the text of each argument, in the order of ``Signature.names``.
 
     Nothing is given if the frame is not one of this code.
 
@@ -28,85 +45,96 @@ def arguments(walk: Walk, frame: int, code_address: int) -> Iterator[tuple[str, 
         TargetGone, NoPrivilege
     """
     try:
-        code = walk.object(code_address)
+        of = signature(walk, code_address)
         word = walk.words(frame + walk.offsets["frame.code"], 1)[0] & walk.offsets.stackref_mask
-        if code.type.kind != "code" or word != code_address:
+        if word != code_address:
             return
-        names = _names(walk, code)
-        values = walk.words(frame + walk.offsets["frame.localsplus"], len(names))
-        cells = _Cells(walk, frame, code)
+        words = walk.words(frame + walk.offsets["frame.localsplus"], of.words)
     except (Unreadable, Spent):
         return
-    for index, (name_at, word) in enumerate(zip(names, values, strict=True)):
-        yield _argument(walk, index, name_at, word, cells)
+    yield from arguments_of(walk, of, words)
 
 
-def _argument(walk: Walk, index: int, name_at: int, word: int, cells: _Cells) -> tuple[str, str]:
-    called = CUT
-    try:
-        called = name(walk, name_at)
-        if word & ~walk.offsets.stackref_mask > _LARGEST_TAG:
-            raise Unreadable
-        value = cells.value(index, called, word & walk.offsets.stackref_mask)
-    except Unreadable:
-        return called, f"<unreadable at {word:#x}>"
-    except Spent:
-        return called, CUT
-    return called, walk.describe(value) if value else UNBOUND
+def arguments_of(walk: Walk, of: Signature, words: Sequence[int]) -> Iterator[tuple[str, str]]:
+    """The same of the first words of a ``localsplus``; of arguments that lie beyond them, the text is an ellipsis."""
+    for index, called in enumerate(of.names):
+        if index >= len(words):
+            yield called, CUT
+            continue
+        word = words[index]
+        try:
+            if word & ~walk.offsets.stackref_mask > _LARGEST_TAG:
+                raise Unreadable
+            value = _value(walk, of, index, words)
+        except Unreadable:
+            yield called, f"<unreadable at {word:#x}>"
+        except Spent:
+            yield called, CUT
+        else:
+            yield called, walk.describe(value) if value else UNBOUND
 
 
-def _names(walk: Walk, code: Object) -> list[int]:
+def signature(walk: Walk, code_address: int) -> Signature:
+    """What there is to know of a code object. Raises Unreadable, Spent."""
+    code = walk.object(code_address)
+    if code.type.kind != "code":
+        raise Unreadable
     flags = walk.member(code, "code.flags")
     count = walk.member(code, "code.argcount") + walk.member(code, "code.kwonlyargcount")
     count += bool(flags & _VARARGS) + bool(flags & _VARKEYWORDS)
-    names = walk.object(
-        walk.member(code, "code.localsplusnames" if "code.localsplusnames" in walk.offsets else "code.varnames")
-    )
-    if names.type.kind != "tuple" or not count <= walk.size(names) or count > _MOST_ARGUMENTS:
+    tuple_at = walk.member(code, "code.localsplusnames" if "code.localsplusnames" in walk.offsets else "code.varnames")
+    addresses = _items(walk, tuple_at)
+    if not count <= len(addresses):
         raise Unreadable
-    return walk.words(names.address + walk.offsets["tuple.items"], count)
+    names = tuple(_name(walk, at) for at in addresses[:count])
+    if "code.localspluskinds" in walk.offsets:
+        kinds = walk.object(walk.member(code, "code.localspluskinds"))
+        if kinds.type.kind != "bytes":
+            raise Unreadable
+        size = min(walk.size(kinds), _MOST_ARGUMENTS)
+        return Signature(names, count, walk.read(kinds.address + walk.offsets["bytes.data"], size), {})
+    first = walk.member(code, "code.nlocals")
+    cells = {
+        _name(walk, at): first + place for place, at in enumerate(_items(walk, walk.member(code, "code.cellvars")))
+    }
+    return Signature(names, first + len(cells) if cells and count else count, None, cells)
 
 
-class _Cells:
-    """The arguments that inner functions use: these are moved into cells at the begin of the call."""
+def _items(walk: Walk, address: int) -> list[int]:
+    found = walk.object(address)
+    if found.type.kind != "tuple":
+        raise Unreadable
+    return walk.words(address + walk.offsets["tuple.items"], min(walk.size(found), _MOST_ARGUMENTS))
 
-    def __init__(self, walk: Walk, frame: int, code: Object) -> None:
-        self._walk = walk
-        self._frame = frame
-        self._kinds: bytes | None = None
-        self._names: dict[str, int] = {}
-        self._first = 0
-        if "code.localspluskinds" in walk.offsets:
-            kinds = walk.object(walk.member(code, "code.localspluskinds"))
-            if kinds.type.kind != "bytes":
-                raise Unreadable
-            size = min(walk.size(kinds), _MOST_ARGUMENTS)
-            self._kinds = walk.read(kinds.address + walk.offsets["bytes.data"], size)
-        else:
-            self._first = walk.member(code, "code.nlocals")
-            cellvars = walk.object(walk.member(code, "code.cellvars"))
-            if cellvars.type.kind != "tuple":
-                raise Unreadable
-            size = min(walk.size(cellvars), _MOST_ARGUMENTS)
-            for index, at in enumerate(walk.words(cellvars.address + walk.offsets["tuple.items"], size)):
-                self._names[name(walk, at)] = index
 
-    def value(self, index: int, called: str, value: int) -> int:
-        """The address of an argument's value, wherever it is now; 0 if it has none."""
-        walk = self._walk
-        if self._kinds is not None:
-            # 3.11+: it stays at its place, and MAKE_CELL, before RESUME, puts a cell around it. To an argument that
-            # is a cell itself, and still bare, this would be done too; only a caller of inspect or ctypes has one.
-            if not value or not self._kinds[index : index + 1] or not self._kinds[index] & _CELL_KIND:
-                return value
-            cell = value
-        else:
-            # To 3.10: it moves to the cells behind the locals.
-            if value or called not in self._names:
-                return value
-            place = self._frame + walk.offsets["frame.localsplus"] + 8 * (self._first + self._names[called])
-            cell = walk.words(place, 1)[0]
-        if cell in walk.known.singletons:
-            return cell
-        found = walk.object(cell)
-        return walk.member(found, "cell.value") if found.type.kind == "cell" else value
+def _name(walk: Walk, address: int) -> str:
+    try:
+        return name(walk, address)
+    except Unreadable:
+        return CUT
+
+
+def _value(walk: Walk, of: Signature, index: int, words: Sequence[int]) -> int:
+    """The address of an argument's value, wherever it is now; 0 if it has none.
+
+    Those that inner functions use are moved into cells at the begin of the call.
+    """
+    value = words[index] & walk.offsets.stackref_mask
+    if of.kinds is not None:
+        # 3.11+: it stays at its place, and MAKE_CELL, before RESUME, puts a cell around it. To an argument that
+        # is a cell itself, and still bare, this would be done too; only a caller of inspect or ctypes has one.
+        if not value or not of.kinds[index : index + 1] or not of.kinds[index] & _CELL_KIND:
+            return value
+        cell = value
+    else:
+        # To 3.10: it moves to the cells behind the locals.
+        place = of.cells.get(of.names[index])
+        if value or place is None:
+            return value
+        if place >= len(words):
+            raise Spent
+        cell = words[place]
+    if cell in walk.known.singletons:
+        return cell
+    found = walk.object(cell)
+    return walk.member(found, "cell.value") if found.type.kind == "cell" else value

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.values import callables, containers, dates, instances, scalars
-from latency.cpython.values.arguments import arguments
+from latency.cpython.values.arguments import Signature, arguments, arguments_of, signature
 from latency.cpython.values.known import Known
-from latency.cpython.values.memory import Memory
+from latency.cpython.values.memory import Memory, Spent, Unreadable
 from latency.cpython.values.walk import Limits, Renderer, Walk
 from latency.target.build import Build
 
@@ -115,6 +115,28 @@ class Reader:
             TargetGone, NoPrivilege
         """
         return arguments(self._walk(limits, memory), frame_address, code_address)
+
+    def signature(self, code_address: int) -> Signature | None:
+        """The names of a code object's arguments and where they lie; None if there is no such code object.
+
+        Raises:
+            TargetGone, NoPrivilege
+        """
+        try:
+            return signature(self._walk(None, None), code_address)
+        except (Unreadable, Spent):
+            return None
+
+    def arguments_of(
+        self, of: Signature, words: Sequence[int], *, limits: Limits | None = None, memory: Memory | None = None
+    ) -> Iterator[tuple[str, str]]:
+        """The same as ``arguments``, one by one, from the words of a frame that was captured.
+
+        Args:
+            of: of the code that it runs.
+            words: the first ``of.words`` of ``localsplus``, or fewer.
+        """
+        return arguments_of(self._walk(limits, memory), of, words)
 
     def _walk(self, limits: Limits | None, memory: Memory | None) -> Walk:
         return Walk(self._known, memory or self._memory, limits or self._limits, _RENDERERS, self._clock)

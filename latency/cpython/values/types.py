@@ -79,7 +79,7 @@ def read_type(known: Known, read: Callable[[int, int], bytes], read_some: Callab
         raw = read(base, known.offsets["type.sizeof"])
         raws.append((base, raw))
         base = _word(raw, known.offsets["type.base"])
-    found = _of_language(known, base)
+    found = of_language(known, base)
     kind_repr = known.reprs[found.kind]
     for address, raw in reversed(raws):
         found = _derived(known, read, read_some, address, raw, found, kind_repr)
@@ -105,7 +105,8 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def _of_language(known: Known, address: int) -> Type:
+def of_language(known: Known, address: int) -> Type:
+    """A type of the language, by one of the addresses in ``known.types``."""
     name = known.types[address]
     return Type(address, name, name, inherits_repr=True)
 

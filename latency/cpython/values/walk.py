@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from latency.cpython.values.known import Known
 from latency.cpython.values.memory import Memory, Spent, Unreadable
-from latency.cpython.values.types import Type, read_type
+from latency.cpython.values.types import Type, of_language, read_type
 
 CUT = "…"
 """Stands where a bound cut a text."""
@@ -232,7 +232,9 @@ class Walk:
     def type(self, address: int) -> Type:
         """The type at an address, read once in a walk. Raises Unreadable, Spent."""
         found = self._types.get(address)
-        if found is None:
+        if found is None and address in self.known.types:
+            found = self._types[address] = of_language(self.known, address)
+        elif found is None:
             with self.of_classes():
                 found = self._types[address] = read_type(self.known, self.read, self.read_some, address)
         return found
