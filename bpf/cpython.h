@@ -13,6 +13,9 @@
  * /proc/kallsyms to learn whether the kernel has it, 0.3 s for what Linux 5.5 and later always have. */
 static long (*pylat_read)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_user;
 
+/* Text up to its end; the same for bpf_probe_read_user_str. */
+static long (*pylat_read_text)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_user_str;
+
 static long (*pylat_read_kernel)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_kernel;
 
 static __always_inline int pylat_read_u64(u64 address, u64 *value)

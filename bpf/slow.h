@@ -8,8 +8,6 @@
 
 #include "cpython.h"
 
-static long (*pylat_read_text)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_user_str;
-
 /* The Python frame that called this one: f_back, previous. 0 for none. */
 static __always_inline int pylat_caller(u64 *frame)
 {

@@ -8,7 +8,7 @@
 #define PYLAT_FOLLOWED 104
 #include "capture.h"
 
-#define PYLAT_EVENT_TRACE 16 /* beside the kinds of pylat.h */
+#define PYLAT_EVENT_TRACE 17 /* beside the kinds of pylat.h */
 #define PYLAT_TRACE_NAME_BYTES 48
 #define PYLAT_NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP: user space looks by itself, the target need not wake it */
 
@@ -53,9 +53,6 @@ struct pylat_trace_thread {
     struct pylat_worklist work;
     struct pylat_trace_event event;
 };
-
-/* bpf_probe_read_user_str, named as pylat_read is. */
-static long (*pylat_read_text)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_user_str;
 
 /* How many words hold the arguments of a code object's calls, with the cells to which some are moved (to 3.10). */
 static __always_inline u32 pylat_argument_words(u64 code)

@@ -12,7 +12,7 @@ from latency.cpython.sites.returns import ReturnPlace
 from latency.tracing.capture import SNAPSHOT, capture_flags
 from latency.tracing.parameters import PT_REGS
 
-EVENT_TRACE = 16
+EVENT_TRACE = 17
 NAME_BYTES = 48
 STARTED, RESUMED, RETURNED, RAISED, YIELDED, ABANDONED = 1, 2, 3, 4, 5, 6
 VALUE_NONE, VALUE_ARGUMENTS, VALUE_OBJECT, VALUE_RAW, VALUE_UNKNOWN = 0, 1, 2, 3, 4
