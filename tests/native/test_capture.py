@@ -38,6 +38,7 @@ static long native_read(void *to, unsigned size, const void *from)
     return -14;
 }
 #define BPF_FUNC_probe_read_user native_read
+#define BPF_FUNC_probe_read_user_str native_read
 #define BPF_FUNC_probe_read_kernel native_read
 struct pt_regs;
 #include "pylat.h"
