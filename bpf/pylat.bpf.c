@@ -70,22 +70,6 @@ static __always_inline void finish_split(u32 slot, const struct ended_call *call
 }
 #endif
 
-#define LEFT_BY_RETURN 0
-#define LEFT_BY_RAISE 1
-#define LEFT_BY_YIELD 2
-#define LEFT_UNKNOWN 3 /* one site sees them all: ask the frame and the thread state */
-
-/* What PYLAT_TRACE tells of an exit; elsewhere it comes to nothing. */
-struct left {
-    u64 latency_ns; /* of a suspension: since it was started or resumed */
-    u64 active_ns;  /* 0 for a call that was never suspended */
-    u32 slot;
-    u8 how;   /* LEFT_BY_… */
-    u8 seen;  /* 0: it is of no call that is measured */
-    u8 timed; /* 0: its beginning is not known */
-    u8 padding;
-};
-
 /* Returns whether it has a latency. */
 static __always_inline int finish(struct pylat_counters *count, const struct ended_call *call, int raised)
 {
@@ -377,7 +361,21 @@ static __always_inline struct pylat_counters *hit(pylat_space *space)
     return count;
 }
 
+#define LEFT_BY_RETURN 0
+#define LEFT_BY_RAISE 1
+#define LEFT_BY_YIELD 2
+#define LEFT_UNKNOWN 3 /* one site sees them all: ask the frame and the thread state */
+
 #if PYLAT_TRACE
+/* What is told of an exit. */
+struct trace_left {
+    u64 latency_ns; /* of a suspension: since it was started or resumed */
+    u64 active_ns;  /* 0 for a call that was never suspended */
+    u32 slot;
+    u16 how;   /* LEFT_BY_… */
+    u16 timed; /* 0: its beginning is not known */
+};
+
 BPF_F_TABLE("hash", u32, struct pylat_trace_thread, trace_threads, 1, PYLAT_NO_PREALLOC);
 BPF_ARRAY(trace_empty, struct pylat_trace_thread, 1);
 BPF_ARRAY(trace_lost, u64, 1);
@@ -483,7 +481,7 @@ static __always_inline void trace_entry(struct pt_regs *ctx, u64 frame, const st
 }
 
 static __always_inline void trace_exit(struct pt_regs *ctx, u64 frame, u64 thread_state, pylat_space space,
-                                       const struct left *left, u64 now_ns)
+                                       const struct trace_left *left, u64 now_ns)
 {
     u32 what = left->how == LEFT_BY_YIELD   ? PYLAT_TRACE_YIELDED
                : left->how == LEFT_BY_RAISE ? PYLAT_TRACE_RAISED
@@ -623,13 +621,13 @@ static __always_inline int probes_were_away(void)
 #endif
 }
 
-static __always_inline void leave_call(struct pt_regs *ctx, u64 frame, u64 thread_state, int how, u64 now_ns,
-                                       pylat_space *in, struct left *left)
+static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_state, int how)
 {
-    struct pylat_counters *count = hit(in);
+    u64 now_ns = bpf_ktime_get_ns();
+    pylat_space space;
+    struct pylat_counters *count = hit(&space);
     if (!count)
         return;
-    pylat_space space = *in;
     u64 pid_tgid = bpf_get_current_pid_tgid();
     u32 tid = pid_tgid;
     struct pylat_function_key key = {.space = space};
@@ -685,16 +683,19 @@ static __always_inline void leave_call(struct pt_regs *ctx, u64 frame, u64 threa
     }
 
     int suspends = call.flags & PYLAT_SUSPENDS;
-    left->slot = call.slot;
-    left->timed = 1;
+#if PYLAT_TRACE
+    struct trace_left left = {.slot = call.slot, .timed = 1};
     if (popped == PYLAT_MATCHED && now_ns > call.start_ns)
-        left->latency_ns = now_ns - call.start_ns;
+        left.latency_ns = now_ns - call.start_ns;
+#endif
 #if PYLAT_START == PYLAT_START_BY_LASTI
     /* To 3.10 close() and throw() enter even a generator that was not started. */
     if (suspends && popped == PYLAT_MATCHED && !(call.flags & PYLAT_RESUMED) && pylat_never_started(frame, 0)) {
         count->entries--;
-        left->how = LEFT_BY_RAISE;
-        left->seen = 1;
+#if PYLAT_TRACE
+        left.how = LEFT_BY_RAISE;
+        goto told;
+#endif
         return;
     }
 #endif
@@ -707,7 +708,9 @@ static __always_inline void leave_call(struct pt_regs *ctx, u64 frame, u64 threa
     int raised = how == LEFT_BY_RAISE;
     if (how == LEFT_UNKNOWN || (suspends && raised))
         raised = pylat_raised(thread_state, suspends, generator_exit_type(suspends));
-    left->how = how == LEFT_BY_YIELD ? LEFT_BY_YIELD : raised ? LEFT_BY_RAISE : LEFT_BY_RETURN;
+#if PYLAT_TRACE
+    left.how = how == LEFT_BY_YIELD ? LEFT_BY_YIELD : raised ? LEFT_BY_RAISE : LEFT_BY_RETURN;
+#endif
 
     struct pylat_frame_key suspended_key = {.frame = frame, .space = space};
     struct pylat_suspended *kept = NULL;
@@ -725,12 +728,6 @@ static __always_inline void leave_call(struct pt_regs *ctx, u64 frame, u64 threa
     if (suspends && popped == PYLAT_NOT_OPEN && !kept)
         closing_slot = closing.lookup(&suspended_key);
     if (how == LEFT_BY_YIELD) {
-        left->seen = popped == PYLAT_MATCHED || kept;
-        if (kept && popped == PYLAT_NOT_OPEN) {
-            left->slot = kept->slot;
-            left->latency_ns = ran_ns;
-            left->timed = ran_ns != 0;
-        }
         if (closing_slot) {
             u32 slot = *closing_slot;
             struct pylat_statistics *of = statistics.lookup(&slot);
@@ -754,6 +751,15 @@ static __always_inline void leave_call(struct pt_regs *ctx, u64 frame, u64 threa
             if (suspended.update(&suspended_key, &fresh))
                 count->table_full++;
         }
+#if PYLAT_TRACE
+        if (kept && popped == PYLAT_NOT_OPEN) {
+            left.slot = kept->slot;
+            left.latency_ns = ran_ns;
+            left.timed = ran_ns != 0;
+        }
+        if (kept || popped == PYLAT_MATCHED)
+            goto told;
+#endif
         return;
     }
     if (popped == PYLAT_NOT_OPEN && !kept) {
@@ -787,11 +793,12 @@ static __always_inline void leave_call(struct pt_regs *ctx, u64 frame, u64 threa
     if (kept)
         pylat_share_add(&ended.share, &kept->share);
 #endif
-    left->seen = 1;
-    left->slot = ended.slot;
-    left->latency_ns = ended.end_ns > ended.start_ns ? ended.end_ns - ended.start_ns : 0;
-    left->active_ns = kept ? ended.active_ns : 0;
     int measured = finish(count, &ended, raised);
+#if PYLAT_TRACE
+    left.slot = ended.slot;
+    left.latency_ns = ended.end_ns > ended.start_ns ? ended.end_ns - ended.start_ns : 0;
+    left.active_ns = kept ? ended.active_ns : 0;
+#endif
     if (kept)
         suspended.delete(&suspended_key);
 #if PYLAT_SLOWER
@@ -813,17 +820,9 @@ static __always_inline void leave_call(struct pt_regs *ctx, u64 frame, u64 threa
     slow_programs.call(ctx, 0);
     count->slow_lost++; /* the call of another program does not come back, unless it failed */
 #endif
-}
-
-static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_state, int how)
-{
-    u64 now_ns = bpf_ktime_get_ns();
-    pylat_space space = 0;
-    struct left left = {};
-    leave_call(ctx, frame, thread_state, how, now_ns, &space, &left);
 #if PYLAT_TRACE
-    if (left.seen)
-        trace_exit(ctx, frame, thread_state, space, &left, now_ns);
+told:
+    trace_exit(ctx, frame, thread_state, space, &left, now_ns);
 #endif
 }
 

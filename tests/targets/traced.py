@@ -26,6 +26,10 @@ KEPT = []
 LOG = []
 
 
+def same(value):
+    return value
+
+
 def echo(value, *more, key=None, **others):
     return (value, more, key, others)
 
@@ -51,15 +55,13 @@ def values():
     del KEPT[:]
     pool = special()
     for number in range(COUNT):
-        value = pool[number] if number < len(pool) else any_value(2 if number % 10 == 0 else 0)
-        other = any_value(0)
-        KEPT.append((value, other, echo(value, other, key=number) if number % 2 else echo(value, other=other)))
-    log = []
-    for number, (value, other, result) in enumerate(KEPT):
-        # in the order in which the code names them
-        arguments = [value, number, (other,), {}] if number % 2 else [value, None, (), {"other": other}]
-        log.append([[repr(it) for it in arguments], repr(result)])
-    return log
+        value = pool[number] if number < len(pool) else any_value(2 if number % 20 == 0 else 0)
+        if number % 10:
+            KEPT.append(([value], same(value)))
+        else:  # in the order in which the code names them
+            more = {"other": number}
+            KEPT.append(([value, number, (None,), more], echo(value, None, key=number, **more)))
+    return [[[repr(it) for it in arguments], repr(result)] for arguments, result in KEPT]
 
 
 def change(text, items, user):

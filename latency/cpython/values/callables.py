@@ -24,7 +24,7 @@ def method(walk: Walk, found: Object) -> str:
     if callee.type.kind == "function":
         called = name(walk, walk.member(callee, "function.qualname"))
     elif callee.type.kind in ("builtin_function_or_method", "builtin_method"):
-        called = c_string(walk.read_some, walk.words(walk.member(callee, "cfunction.def"), 1)[0])
+        called = _called(walk, walk.member(callee, "cfunction.def"))
     else:
         return f"<method at {found.address:#x}>"
     text = f"<bound method {called} of "
@@ -34,13 +34,18 @@ def method(walk: Walk, found: Object) -> str:
 
 def builtin(walk: Walk, found: Object) -> str:
     """A function or a bound method of C's."""
-    definition = walk.member(found, "cfunction.def")
-    called = c_string(walk.read_some, walk.words(definition + walk.offsets["methoddef.name"], 1)[0])
+    called = _called(walk, walk.member(found, "cfunction.def"))
     bound = walk.member(found, "cfunction.self")
     owner = walk.object(bound).type if bound else None
     if owner is None or owner.kind == "module":
         return f"<built-in function {called}>"
     return f"<built-in method {called} of {owner.name} object at {bound:#x}>"
+
+
+def _called(walk: Walk, definition: int) -> str:
+    """What C calls a function, in its static ``PyMethodDef``."""
+    with walk.of_classes():
+        return c_string(walk.read_some, walk.words(definition + walk.offsets["methoddef.name"], 1)[0])
 
 
 def class_(walk: Walk, found: Object) -> str:
