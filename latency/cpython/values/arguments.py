@@ -18,6 +18,7 @@ _CELL_KIND = 0x40  # CO_FAST_CELL of co_localspluskinds, 3.11+
 # Of a _PyStackRef, 3.14+: 0 or Py_TAG_REFCNT. The tags 2 and 3 mark what is no object, and never an argument.
 _LARGEST_TAG = 1
 _MOST_ARGUMENTS = 1_000
+_MOST_LOCALS = 1 << 16
 
 
 class Signature(NamedTuple):
@@ -49,10 +50,23 @@ def arguments(walk: Walk, frame: int, code_address: int) -> Iterator[tuple[str, 
         word = walk.words(frame + walk.offsets["frame.code"], 1)[0] & walk.offsets.stackref_mask
         if word != code_address:
             return
-        words = walk.words(frame + walk.offsets["frame.localsplus"], of.words)
+        words = _words(walk, of, frame + walk.offsets["frame.localsplus"])
     except (Unreadable, Spent):
         return
     yield from arguments_of(walk, of, words)
+
+
+def _words(walk: Walk, of: Signature, address: int) -> list[int]:
+    """Of ``localsplus`` what is needed: the other locals may not even be captured."""
+    if of.words > _MOST_LOCALS:
+        raise Unreadable
+    words = walk.words(address, len(of.names))
+    words += [0] * (of.words - len(words))
+    for index, called in enumerate(of.names):
+        place = of.cells.get(called)
+        if not words[index] and place is not None and place < len(words):
+            words[place] = walk.words(address + 8 * place, 1)[0]
+    return words
 
 
 def arguments_of(walk: Walk, of: Signature, words: Sequence[int]) -> Iterator[tuple[str, str]]:
