@@ -14,7 +14,9 @@ from latency.cpython import jit
 from latency.cpython.debug_offsets import READ_BYTES
 from latency.cpython.offsets import Offsets, for_build
 from latency.cpython.sites import SitePlan
-from latency.cpython.sites.kept import kept_or_found
+from latency.cpython.sites.kept import kept, kept_or_found
+from latency.cpython.watch_points import ENGINE as WATCH
+from latency.cpython.watch_points import WatchPlan
 from latency.recording import TargetInfo
 from latency.target.build import Build, identify
 from latency.target.process import Process
@@ -61,19 +63,25 @@ class Target:
             self.build: Build = identify(self.process)
             self.offsets: Offsets = _offsets(self.process, self.build)
         with self.stopwatch.step("find sites"):
-            self.plan: SitePlan = self._plan(engine, cache or Cache())
+            self._cache = cache or Cache()
+            self.plan: SitePlan = self._plan(engine)
 
-    def _plan(self, engine: str, cache: Cache) -> SitePlan:
-        if engine == "watch":
+    def _plan(self, engine: str) -> SitePlan:
+        if engine == WATCH:
             return self.watch_plan()
-        plan = kept_or_found(self.build, self.offsets, engine=engine, cache=cache)
+        plan = kept_or_found(self.build, self.offsets, engine=engine, cache=self._cache)
         return replace(plan, blind_spots=(*plan.blind_spots, *jit.blind_spots(self.process, self.build)))
 
     def watch_plan(self) -> SitePlan:
         """The plan of the watch engine. Raises UnsupportedBuild."""
-        from latency.cpython.watch_sites import watch_plan  # it imports the disassembler
 
-        return watch_plan(self.build.image, self.build.version, self.offsets)
+        def find() -> WatchPlan:
+            from latency.cpython.watch_sites import watch_plan  # it imports the disassembler
+
+            return watch_plan(self.build.image, self.build.version, self.offsets)
+
+        cache, decode = self._cache, WatchPlan.from_json
+        return kept(self.build, self.offsets, engine=WATCH, cache=cache, decode=decode, find=find)
 
     def info(self) -> TargetInfo:
         """As a recording states it."""

@@ -23,7 +23,8 @@ Source: Python/ceval.c and Objects/frameobject.c of 3.6 to 3.10; Python/ceval.c 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from latency.cpython import jit
 from latency.cpython.functions import LiveFunction
@@ -64,6 +65,26 @@ class WatchPlan(SitePlan):
     fresh: int = 0
     parts: tuple[tuple[int, int], ...] = ()
     again: tuple[int, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Any) -> WatchPlan:
+        """The inverse of ``to_json``. Raises ValueError, TypeError, KeyError or AttributeError on anything else."""
+        base = SitePlan.from_json(value)
+        (low, high), parts = value["leave"], tuple((begin, end) for begin, end in value["parts"])
+        returns, again = tuple(value["returns"]), tuple(value["again"])
+        lasti_bytes, fresh = value["lasti_bytes"], value["fresh"]
+        numbers = (low, high, lasti_bytes, fresh, *returns, *again, *(number for part in parts for number in part))
+        if not all(type(number) is int for number in numbers):
+            raise TypeError("an address or an opcode is no number")
+        return cls(
+            **{each.name: getattr(base, each.name) for each in fields(base)},
+            leave=(low, high),
+            returns=returns,
+            lasti_bytes=lasti_bytes,
+            fresh=fresh,
+            parts=parts,
+            again=again,
+        )
 
 
 @dataclass(frozen=True)

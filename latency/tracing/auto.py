@@ -11,9 +11,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from latency.cpython.functions import LiveFunction
-from latency.cpython.interpreter import Target
+from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.watch_points import unwatchable
 from latency.errors import HostError, PylatError
 from latency.recording import Options
@@ -129,6 +130,10 @@ class Auto:
             target.choice = target.choice or f"{target.plan.engine}: the cost of a hit cannot be measured here"
             return
         begin = time.monotonic()
+        # The look is a time of waiting: the other engine is made ready meanwhile.
+        pool = ThreadPoolExecutor(1)
+        ready = pool.submit(self._watching, list(session.spaces[0].lives.values()))
+        pool.shutdown(wait=False)
         with target.stopwatch.step("look"):
             look = looked(session, sleep=time.sleep)
         choice = choose(look, hit, self._trap_ns, target.plan.engine)
@@ -140,26 +145,38 @@ class Auto:
             choice = Choice(False, f"{target.plan.engine}: watch takes no slices of generators and coroutines", 0.0)
         target.choice = choice.why
         if choice.watch:
-            self._watch(choice)
-        else:
-            self.looked_s = time.monotonic() - begin
+            self._watch(choice, ready)
+            return
+        self.looked_s = time.monotonic() - begin
+        ready.add_done_callback(_close)
 
     def close(self) -> None:
         """Take everything away."""
         self.session.close()
 
-    def _watch(self, choice: Choice) -> None:
-        self.session.close()
+    def _watching(self, lives: list[LiveFunction]) -> WatchSession:
+        """The session that would watch, with nothing attached yet. Raises what ``WatchSession`` does."""
         target = copy.copy(self._target)
-        target.choice = choice.why
+        target.stopwatch = Stopwatch()
+        target.plan = target.watch_plan()
+        return WatchSession(target, self._options, lives=lives)
+
+    def _watch(self, choice: Choice, ready: Future[WatchSession]) -> None:
+        self.session.close()
         try:
-            with target.stopwatch.step("find watch sites"):
-                target.plan = target.watch_plan()
-            self.session = WatchSession(target, self._options)
-            self.session.start()
+            session = ready.result()
+            self.session = session
+            session.target.choice = choice.why
+            session.target.stopwatch = self._target.stopwatch
+            session.start()
         except PylatError as error:
             self.session.close()
             self._target.process.check()
             self._target.choice = f"{self._target.plan.engine}: watch was cheaper, but {error}"
             self.session = Session(self._target, self._options, attachment=self._attachment)
             self.session.start()
+
+
+def _close(ready: Future[WatchSession]) -> None:
+    if not ready.exception():
+        ready.result().close()

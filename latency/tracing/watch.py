@@ -41,6 +41,7 @@ class WatchSession:
     Args:
         target: whose plan is a ``WatchPlan`` (``Target(pid, engine="watch")``).
         options: ``func`` and ``regex`` say which functions; ``children`` follows forks.
+        lives: the target's functions, where somebody has just looked for them.
 
     Raises:
         NoFunctionMatches: no live function matches; the hint offers the nearest names.
@@ -48,7 +49,7 @@ class WatchSession:
         HostError: bcc, the kernel or the privileges do not allow it.
     """
 
-    def __init__(self, target: Target, options: Options) -> None:
+    def __init__(self, target: Target, options: Options, *, lives: Sequence[LiveFunction] | None = None) -> None:
         assert isinstance(target.plan, WatchPlan)
         if not options.func:
             raise UsageError("the watch engine measures single functions", "name them with --func")
@@ -75,7 +76,7 @@ class WatchSession:
         with ThreadPoolExecutor(1) as pool:
             compiling = pool.submit(compile_watch, target.offsets, self._plan, children=options.children)
             with target.stopwatch.step("find functions"):
-                self.functions = self._find_functions()
+                self.functions = self._find_functions(lives)
             with target.stopwatch.step("wait for the compiler"):
                 made = compiling.result()
         with target.stopwatch.step("load"):
@@ -192,10 +193,11 @@ class WatchSession:
         mine = self.target.build.device_inode
         return [mapping.start for mapping in process.maps() if mapping.device_inode == mine]
 
-    def _find_functions(self) -> list[WatchPoints]:
+    def _find_functions(self, lives: Sequence[LiveFunction] | None) -> list[WatchPoints]:
         target = self.target
         matcher = Matcher.parse(self.options.func, regex=self.options.regex)
-        lives = live_functions(target.process, target.build, target.offsets)
+        if lives is None:
+            lives = live_functions(target.process, target.build, target.offsets)
         wanted = [live for live in lives if matcher.matches(live)]
         if not wanted:
             raise _nothing_matches(matcher, lives)
