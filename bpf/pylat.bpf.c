@@ -621,9 +621,16 @@ static __always_inline int probes_were_away(void)
 #endif
 }
 
+/* Where most exits are of calls that are not wanted, these do not pay for the clock. */
+#if PYLAT_EVERY_FUNCTION || PYLAT_SPLIT
+#define CLOCK_FIRST 1
+#else
+#define CLOCK_FIRST 0
+#endif
+
 static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_state, int how)
 {
-    u64 now_ns = bpf_ktime_get_ns();
+    u64 now_ns = CLOCK_FIRST ? bpf_ktime_get_ns() : 0;
     pylat_space space;
     struct pylat_counters *count = hit(&space);
     if (!count)
@@ -655,6 +662,8 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         struct pylat_function *function = functions.lookup(&key);
         if (!function || !(function->flags & (PYLAT_WANTED | PYLAT_STRUCK_OUT)))
             return; /* not asked for, or the interpreter's own frame (_Py_InitCleanup) that no entry announced */
+        if (!CLOCK_FIRST)
+            now_ns = bpf_ktime_get_ns();
         thread = threads.lookup(&tid);
         if (thread && (function->flags & PYLAT_SUSPENDS))
             popped = pylat_pop_frame(thread, frame, &call); /* never anonymous, however deep */

@@ -79,11 +79,19 @@ static __always_inline int is_fresh(u64 frame, const struct pylat_watched *of)
 #endif
 }
 
+/* Whether a register can hold the address of a struct at all: to find out by a look-up or a failing read costs much
+ * more.
+ */
+static __always_inline int may_be_address(u64 value)
+{
+    return !(value & 7) && value - 65536 < (1ULL << 47) - 65536;
+}
+
 static __always_inline u64 fresh_frame(const struct hit *hit, const struct pylat_watched *of)
 {
     for (u32 i = 0; i < REGISTERS; i++) {
         u64 frame = hit->registers[i], code = 0;
-        if (pylat_frame_code(frame, &code) || code != of->code)
+        if (!may_be_address(frame) || pylat_frame_code(frame, &code) || code != of->code)
             continue;
         if (is_fresh(frame, of))
             return frame;
@@ -145,7 +153,7 @@ static __always_inline u64 released_frame(const struct hit *hit, const struct py
     u64 found = 0, latest_ns = 0;
     for (u32 i = 0; i < REGISTERS; i++) {
         u64 frame = hit->registers[i];
-        const struct pylat_watch_call *call = open_call(hit, frame);
+        const struct pylat_watch_call *call = may_be_address(frame) ? open_call(hit, frame) : NULL;
         if (!call || call->slot != slot || call->start_ns <= latest_ns || !is_release(hit, frame, of))
             continue;
         found = frame;
@@ -321,7 +329,7 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
     u64 found = 0;
     for (u32 i = 0; i < REGISTERS; i++) {
         u64 frame = hit->registers[i], code = 0, at = 0;
-        const struct pylat_watch_call *call = open_call(hit, frame);
+        const struct pylat_watch_call *call = may_be_address(frame) ? open_call(hit, frame) : NULL;
         if (!call || call->slot != slot || pylat_frame_code(frame, &code) || code != of->code)
             continue;
         if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) || at == unit)
