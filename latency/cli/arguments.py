@@ -292,7 +292,7 @@ def _look(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-F", "--full", action="store_true", help="a histogram for each function of the table")
     parser.add_argument("--top", type=_count, default=20, metavar="N", help="functions in the table (20)")
     parser.add_argument("-j", "--json", dest="format", action="store_const", const="json", help="--format json")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="of the report (text)")
+    parser.add_argument("--format", choices=("text", "json", "html"), default="text", help="of the report (text)")
 
 
 def _probing(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from latency.cli.terminal import color, width
@@ -20,6 +21,8 @@ def show(recording: Recording, arguments: argparse.Namespace) -> None:
     """Print a report as the arguments ask for it."""
     if arguments.format == "json":
         sys.stdout.write(dumps([recording]) + "\n")
+    elif arguments.format == "html":
+        sys.stdout.write(page([recording], arguments))
     else:
         sys.stdout.write(text(recording, arguments))
     sys.stdout.flush()
@@ -31,6 +34,13 @@ def show_interval(recording: Recording, arguments: argparse.Namespace) -> None:
         print(json.dumps({"schema": "pylat/1", "runs": [to_json(recording)]}, separators=(",", ":")), flush=True)
     else:
         print(text(recording, arguments), flush=True)
+
+
+def page(recordings: Sequence[Recording], arguments: argparse.Namespace) -> str:
+    """The report as HTML."""
+    from latency.report.html import render_html
+
+    return render_html(recordings, unit=arguments.unit, top=arguments.top, full=arguments.full)
 
 
 def text(recording: Recording, arguments: argparse.Namespace) -> str:

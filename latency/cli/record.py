@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         slower=arguments.slower or "",
         slowest=arguments.slowest,
     )
+    if arguments.format == "html" and arguments.interval:
+        raise UsageError("a report for each interval is text or JSON", "leave -i out, or take --format json")
     if arguments.append and not arguments.output:
         raise UsageError("--append adds to a file, and there is none", "give -o FILE")
     if arguments.output:
