@@ -143,6 +143,11 @@ class Auto:
         suspends = any(live.function.kind != "function" for live in session.functions)
         if choice.watch and suspends and limit_pct is not None and 100 * choice.share > limit_pct:
             choice = Choice(False, f"{target.plan.engine}: watch takes no slices of generators and coroutines", 0.0)
+        elif choice.watch and suspends and (limit_pct is None or 100 * look.probes_share(hit) <= limit_pct):
+            why = (
+                f"{target.plan.engine}: watch costs less, but does not see the time that generators and coroutines run"
+            )
+            choice = Choice(False, why, 0.0)
         target.choice = choice.why
         if choice.watch:
             self._watch(choice, ready)
