@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
 
@@ -298,7 +299,7 @@ class WatchSession:
         counters["abandoned"] += self._closed
         duration_s = (reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9
         return Recording(
-            target=self._info,
+            target=replace(self._info, choice=self.target.choice),
             duration_s=duration_s,
             functions=latencies(
                 reading,
