@@ -1016,8 +1016,11 @@ int pylat_exec(struct bpf_raw_tracepoint_args *ctx)
 int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
 {
     u64 pid_tgid = bpf_get_current_pid_tgid();
-    u32 tid = pid_tgid;
-    forget_thread(tid);
+    u32 tid = pid_tgid, zero = 0;
+    struct pylat_config *now = config.lookup(&zero);
+    /* After the end of a measurement or slice, its exits are no longer seen: what was open then stays open. */
+    if (now && now->enabled)
+        forget_thread(tid);
 #if PYLAT_TRACE
     trace_threads.delete(&tid);
 #endif

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.lab import Interpreter
 from tests.pylat_command import Tracing, pylat
 from tests.target_program import TargetProgram
+from tests.watch import Watch
 
 Start = Callable[..., TargetProgram]
 
@@ -25,6 +27,23 @@ def run():
 
 serve(run)
 os.execv("/bin/sleep", ["sleep", "60"])
+"""
+
+# Eight threads at any time, each in its one call nearly all of its life; each starts the next before it ends.
+ENDS_ITS_THREADS = """
+import sys, threading, time
+
+def brief():
+    time.sleep(0.002)
+
+def live():
+    brief()
+    threading.Thread(target=live, daemon=True).start()
+
+for _ in range(8):
+    threading.Thread(target=live, daemon=True).start()
+print("ready", flush=True)
+sys.stdin.read()
 """
 
 
@@ -69,6 +88,22 @@ def test_a_call_in_which_the_target_is_killed_is_counted_as_lost(
     assert result.status == 3
     assert result.function("stuck")["calls"] == 0
     assert {name: count for name, count in result.run["losses"].items() if count} == {"thread_ended": 1}
+
+
+def test_threads_that_end_while_the_probes_are_taken_away_leave_their_calls_open(
+    own_interpreter: Interpreter, start_target: Start, tmp_path: Path
+) -> None:
+    script = tmp_path / "ends_its_threads.py"
+    script.write_text(ENDS_ITS_THREADS)
+    target = start_target(own_interpreter, script, handshake=False)
+    assert target.readline() == "ready"
+    with Watch(target.pid, ["brief"]) as watch:
+        time.sleep(0.3)  # of the target's calls; how many is all the same
+        recording = watch.stop()
+    (brief,) = recording.functions
+    assert brief.calls
+    assert brief.open
+    assert recording.losses.total == 0
 
 
 def test_a_target_that_becomes_another_program_is_reported_as_far_as_it_was_seen(
