@@ -20,7 +20,7 @@ import numpy as np
 
 from latency.cpython.sites import Role, SitePlan
 from latency.errors import AttachError, CompileError, HostError, NoPrivilege
-from latency.tracing import kernel, wire
+from latency.tracing import apart, kernel, wire
 from latency.tracing.compiler import Object
 from latency.tracing.kernel import Map
 from latency.tracing.parameters import Capacity, programs
@@ -248,24 +248,28 @@ class Program:
         """Take the probes away. The maps stay readable."""
         self._links += self._lasting
         self._lasting.clear()
-        self._close(self._links)
+        apart.close(self._links)
 
     def pause(self) -> None:
         """Take away all probes that calls pass, until ``resume``; no program runs any more when this returns.
 
         The one on the deallocation of code objects stays, so that what is known of the target's functions stays true.
         """
-        self._close(self._links)
+        apart.close(self._links)
 
     def resume(self, path: str, pid: int) -> None:
         """Place them again, as ``attach`` did. Raises AttachError."""
         try:
-            self._attach_sites(path, pid, [role for role in programs(self._plan) if role is not Role.CODE_DEALLOC])
+            self._links += apart.opened(lambda: self._calls_attached(path, pid))
         except OSError as error:
             self.pause()
             raise AttachError(
                 f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
             ) from error
+
+    def _calls_attached(self, path: str, pid: int) -> list[int]:
+        self._attach_sites(path, pid, [role for role in programs(self._plan) if role is not Role.CODE_DEALLOC])
+        return self._links
 
     def forget_calls(self) -> None:
         """Empty the tables of open and suspended calls: their ends will not be seen."""

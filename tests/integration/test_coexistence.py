@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -106,3 +107,23 @@ def test_one_that_ends_leaves_the_other_measuring(own_interpreter: Interpreter, 
         result = lasting.stop()
     both = {name: {key: first[name][key] + second[name][key] for key in first[name]} for name in first}
     assert result.agrees(both)
+
+
+def test_a_death_while_probes_are_being_taken_away_leaves_none(
+    own_interpreter: Interpreter, start_target: Start
+) -> None:
+    """Linux leaves breakpoints where whoever removes them has been killed: so that is done by children."""
+    target = start_target(own_interpreter, "serving.py")
+    engine = Target(target.pid).plan.engine
+    probed = Probed.of(target.pid, engine)
+    arguments = ("-p", target.pid, "--func", "handle", "--engine", engine, "--max-overhead", 1, "-j")
+    for _ in range(3):
+        with Tracing(*arguments) as tracing:
+            children = Path(f"/proc/{tracing.pid}/task/{tracing.pid}/children")
+            end = time.monotonic() + _DETACH_S
+            while not children.read_text() and time.monotonic() < end:
+                time.sleep(0.001)
+            assert children.read_text(), "the limit is far exceeded, and the probes were not taken away"
+            os.kill(tracing.pid, signal.SIGKILL)
+            assert tracing.wait().status == -signal.SIGKILL
+        assert any(probed.states()), probed.changed()
