@@ -29,7 +29,7 @@ examples:
   pylat run --func render -o a.json -- python3 job.py
   pylat trace -p 4242 --func get --args --ret  calls one by one, as they happen
   pylat bench --func f --rounds 10 'python3 a.py' 'python3 b.py'
-  pylat compare base.json head.json --fail p50:3%%
+  pylat compare base.json head.json --fail p50:3%
   pylat -p 4242 --gc -d 30                     the garbage collector's pauses
   pylat check -p 4242                          can pylat measure this process, and how
   pylat probes -p 4242                         where its probes are, and the bytes there now
@@ -92,7 +92,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + "." * (text[-1] != "?"))
         added.set_defaults(run=_Command(name))
         added.add_argument("-v", "--verbose", action="store_true", help="say what is done where and why")
         return added

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 from latency.recording import PARTS, FunctionLatency, percentile_name
 from latency.report.layout import Line, table, wrap
@@ -31,7 +32,9 @@ def divided(latency: FunctionLatency, unit: str | None, width: int) -> list[Line
     lines: list[Line] = []
     split = latency.split
     if split is not None and split.calls:
-        lines += [Line(""), *wrap(_sentence(latency, unit), width), *table(_rows(latency, unit), width)]
+        known = isfinite(latency.percentiles_ns([_SAID])[0])
+        sentence = wrap(_sentence(latency, unit), width) if known else []
+        lines += [Line(""), *sentence, *table(_rows(latency, unit), width)]
         if not split.gc_known:
             lines += wrap(
                 "gc: not told apart in this build, which has no marker for it; in running", width, style="dim"
@@ -45,7 +48,8 @@ def divided(latency: FunctionLatency, unit: str | None, width: int) -> list[Line
 
 def table_of_parts(functions: Sequence[FunctionLatency], unit: str | None, width: int, top: int) -> list[Line]:
     """The same of many functions: what all calls of each took, by part; nothing if not asked for."""
-    shown = [each for each in by_time(functions)[:top] if each.split is not None or each.self_time is not None]
+    shown = [each for each in by_time(functions) if each.split is not None or each.self_time is not None]
+    shown = sorted(shown, key=lambda each: each.self_time.sum_ns if each.self_time else 0, reverse=True)[:top]
     if not shown:
         return []
     splits = [each.split for each in shown if each.split is not None]

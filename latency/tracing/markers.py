@@ -26,7 +26,7 @@ from latency.tracing.marker_names import MarkerNames, unreadable
 from latency.tracing.marker_program import MarkerProgram
 from latency.tracing.markers_wanted import parse, points
 from latency.tracing.opencalls import OpenCalls
-from latency.tracing.reading import Counted, Reading, Slices
+from latency.tracing.reading import Counted, Reading, Slices, began_at
 from latency.tracing.results import latencies
 
 _SLOTS, _MANY_SLOTS = 64, 8192
@@ -223,7 +223,7 @@ class MarkerSession:
             blind_spots=(*self._blind_spots(), *self.unseen),
             began_before=counters.pop("began_before"),
             events=counters,
-            started_at=self._started_at,
+            started_at=began_at(self._started_at, self._first, earlier),
         )
 
     def _not_raised(self) -> Iterator[str]:

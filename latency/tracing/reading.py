@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -148,6 +149,17 @@ class Reading:
             if function in functions:
                 functions[function].divided += divided
         return cls(at_ns, functions, unnamed, spaces, program.counters())
+
+
+def began_at(started_at: datetime, first: Reading | None, earlier: Reading | None) -> datetime:
+    """When what came after an earlier reading began.
+
+    Args:
+        started_at: the time of the first reading.
+    """
+    if first is None or earlier is None:
+        return started_at
+    return started_at + timedelta(microseconds=(earlier.at_ns - first.at_ns) // 1000)
 
 
 class Counting(Protocol):

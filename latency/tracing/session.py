@@ -34,7 +34,7 @@ from latency.tracing.compiler import kept_or_compiled
 from latency.tracing.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.parameters import Capacity, cflags
 from latency.tracing.program import Program, needed, sizes_agree
-from latency.tracing.reading import Reading, Slices
+from latency.tracing.reading import Reading, Slices, began_at
 from latency.tracing.results import latencies
 from latency.tracing.slow import SLOW_BYTES, SLOW_THREADS, TOLD_CODES, SlowLog
 from latency.tracing.spaces import Space, Spaces
@@ -510,7 +510,7 @@ class Session:
             overhead=self._overhead(counters, duration_s),
             began_before=counters.pop("began_before"),
             events=counters,
-            started_at=self._started_at,
+            started_at=began_at(self._started_at, self._first, earlier),
             processes=self._processes(reading) if self.options.children else (),
             watched=watched.share(duration_s) if sliced else None,
             slow_calls=self._slow.found(reading, earlier, lost, whole=whole) if self._slow else None,

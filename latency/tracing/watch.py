@@ -28,7 +28,7 @@ from latency.target.process import Process
 from latency.tracing import wire
 from latency.tracing.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.opencalls import OpenCalls
-from latency.tracing.reading import Counted, Reading, Slices
+from latency.tracing.reading import Counted, Reading, Slices, began_at
 from latency.tracing.results import latencies
 from latency.tracing.watch_limit import WatchLimit
 from latency.tracing.watch_program import WatchProgram, compile_watch
@@ -131,10 +131,12 @@ class WatchSession:
 
     def stop(self) -> Recording:
         """End the measurement: disable, detach, read."""
+        # Found while ends are still seen: what ends later is open at the end, and not an end that was missed.
+        over = self._over()
         self.program.config["enabled"] = 0
         ended_ns = time.monotonic_ns()
-        opens, unseen = self._open_calls()
-        self._count_closed(opens)
+        opens, unseen = self._open_calls(over)
+        self._count_closed(opens, over)
         self.program.detach()
         self._memory_bytes, self._map_bytes = resident_bytes(), self.program.map_bytes
         return self._recording(
@@ -223,35 +225,48 @@ class WatchSession:
         )
         return Reading(at_ns, functions, 0, {0: calls}, self.program.counters())
 
-    def _open_calls(self) -> tuple[dict[int, OpenCalls], int]:
-        """(the open calls by slot, how many have ended unseen)."""
-        target, unseen = self.target, 0
-        opens: dict[int, OpenCalls] = {}
+    def _over(self) -> set[tuple[int, int]]:
+        """The calls in the tables whose end was not seen: (address of the frame, CLOCK_MONOTONIC of the start)."""
+        target, found = self.target, set()
         for _, value in self.program.threads.items():
             calls = value[0]["calls"]
             process = self._readable(int(calls["space"]))
             for call in calls["open"][: min(int(calls["depth"]), wire.DEPTH)]:
-                slot, frame = int(call["slot"]), int(call["frame"])
-                code = self.functions[slot].live.address
+                code, frame = self.functions[int(call["slot"])].live.address, int(call["frame"])
                 if process and has_ended(process, target.offsets, self._plan, frame, code):
+                    found.add((frame, int(call["start_ns"])))
+        for key, value in self.program.frames.items():
+            points, frame = self.functions[int(value[0]["slot"])], int(key[0]["frame"])
+            process = self._readable(int(key[0]["process"])) if points.suspends else None
+            if process and not is_alive(process, target.offsets, points, frame):
+                found.add((frame, int(value[0]["start_ns"])))
+        return found
+
+    def _open_calls(self, over: set[tuple[int, int]]) -> tuple[dict[int, OpenCalls], int]:
+        """(the open calls by slot, how many have ended unseen)."""
+        unseen = 0
+        opens: dict[int, OpenCalls] = {}
+        for _, value in self.program.threads.items():
+            calls = value[0]["calls"]
+            for call in calls["open"][: min(int(calls["depth"]), wire.DEPTH)]:
+                slot, start_ns = int(call["slot"]), int(call["start_ns"])
+                if (int(call["frame"]), start_ns) in over:
                     unseen += 1
                 else:
-                    opens.setdefault(slot, OpenCalls()).add(int(call["start_ns"]))
+                    opens.setdefault(slot, OpenCalls()).add(start_ns)
         return opens, unseen
 
-    def _count_closed(self, opens: dict[int, OpenCalls]) -> None:
+    def _count_closed(self, opens: dict[int, OpenCalls], over: set[tuple[int, int]]) -> None:
         """Adds the calls of what suspends to the open ones; those that were closed or freed unseen are abandoned."""
         for key, value in self.program.frames.items():
-            slot, frame = int(value[0]["slot"]), int(key[0]["frame"])
-            points = self.functions[slot]
-            if not points.suspends:
+            slot, start_ns = int(value[0]["slot"]), int(value[0]["start_ns"])
+            if not self.functions[slot].suspends:
                 continue
-            process = self._readable(int(key[0]["process"]))
-            if process and not is_alive(process, self.target.offsets, points, frame):
+            if (int(key[0]["frame"]), start_ns) in over:
                 self.program.statistics["abandoned"][slot] += 1
                 self._closed += 1
             else:
-                opens.setdefault(slot, OpenCalls()).add(int(value[0]["start_ns"]))
+                opens.setdefault(slot, OpenCalls()).add(start_ns)
 
     def _readable(self, tgid: int) -> Process | None:
         """The process of a key (0: the target), while it runs what it ran when its calls began."""
@@ -321,7 +336,7 @@ class WatchSession:
             overhead=self._overhead(counters["hits"], duration_s),
             began_before=counters.pop("began_before"),
             events=counters,
-            started_at=self._started_at,
+            started_at=began_at(self._started_at, self._first, earlier),
             watched=watched.share(duration_s) if self.limit.sliced else None,
             processes=self._process_calls() if self.options.children else (),
         )

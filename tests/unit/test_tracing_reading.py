@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from latency.recording import PERCENTILES, Function
 from latency.recording.parts import intervals_ns
 from latency.tracing import wire
 from latency.tracing.opencalls import OpenCalls
-from latency.tracing.reading import Counted, Reading, Slices
+from latency.tracing.reading import Counted, Reading, Slices, began_at
 from latency.tracing.results import latencies
 
 SERVE, IDLE = Function("serve", "app.py", 10), Function("idle", "app.py", 20)
@@ -65,6 +66,14 @@ def test_an_interval_is_what_came_since_the_one_before() -> None:
     found = {it.function: it for it in latencies(now, opens={}, earlier=earlier)}
     assert found[SERVE].calls == found[SERVE].wall.count == 15
     assert found[IDLE].calls == 1
+
+
+def test_an_interval_begins_where_the_one_before_ended() -> None:
+    start = datetime(2026, 11, 27, tzinfo=timezone.utc)
+    first, earlier = reading(10**9), reading(3 * 10**9)
+    assert began_at(start, first, earlier) == start + timedelta(seconds=2)
+    assert began_at(start, first, first) == start
+    assert began_at(start, None, None) == start
 
 
 def test_the_busiest_function_comes_first() -> None:
