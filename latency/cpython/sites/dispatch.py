@@ -1,0 +1,61 @@
+"""Where the opcode handlers lie, and in which registers each of them finds what it runs (CPython 3.11 and later)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from latency.cpython.offsets import Offsets
+from latency.cpython.sites.code import Code, Sweep, memory, register
+from latency.cpython.sites.opcodes import find_table, opcodes
+from latency.errors import UnsupportedBuild
+from latency.target.elf import Image
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """The opcode handlers of an image and what follows from RETURN_VALUE's: where every handler finds the frame."""
+
+    code: Code
+    sweep: Sweep
+    numbers: Mapping[str, int]
+    by_name: dict[str, int]
+    table: int
+    frame: str
+    next_instr: str
+    stack_pointer: str
+    instr_offset: int
+
+
+def opcode_handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> Handlers:
+    """What other engines need too. Raises UnsupportedBuild, saying what was not found."""
+    numbers = opcodes(minor)
+    table, targets = find_table(image, numbers)
+    code = Code(image)
+    by_name = {name: targets[number] for name, number in numbers.items()}
+    sweep = code.sweep(parts_of(image, targets))
+    frame = next_instr = stack_pointer = ""
+    for step in code.straight(by_name["RETURN_VALUE"], limit=40):
+        stored, loaded = memory(step, 0), memory(step, 1)
+        if step.mnemonic != "mov":
+            continue
+        if not frame and stored and stored[1] == offsets["frame.instr"] and (source := register(step, 1)):
+            frame, next_instr = stored[0], source
+        if not stack_pointer and loaded and loaded[1] == -8 and register(step, 0):
+            stack_pointer = loaded[0]
+    if not frame or not stack_pointer or frame in ("rsp", "rip"):
+        raise refused(image, "has a RETURN_VALUE handler that shows no frame register")
+    return Handlers(code, sweep, numbers, by_name, table, frame, next_instr, stack_pointer, offsets["frame.instr"])
+
+
+def parts_of(image: Image, targets: Iterable[int]) -> list[tuple[int, int]]:
+    """All parts of the interpreter's function, wherever the compiler put them: gcc 16 puts every handler into
+    ``.cold``."""
+    parts = {image.code_range(address) for address in set(targets)}
+    if None in parts:
+        raise refused(image, "has opcode handlers outside the unwinder's table")
+    return sorted(part for part in parts if part)
+
+
+def refused(image: Image, what: str) -> UnsupportedBuild:
+    return UnsupportedBuild(f"{image.name} {what}", "report this build to pylat, with its origin and build id")
