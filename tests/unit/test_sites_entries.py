@@ -10,7 +10,7 @@ import pytest
 from latency.cpython.offsets import load
 from latency.cpython.sites import Role, SitePlan
 from latency.cpython.sites.code import Code
-from latency.cpython.sites.dispatch import Handlers
+from latency.cpython.sites.dispatch import Handlers, _registers
 from latency.cpython.sites.entries import entry_sites
 from latency.cpython.sites.handlers import _inlined_clear
 from latency.errors import UnsupportedBuild
@@ -124,6 +124,18 @@ def test_a_call_behind_which_both_registers_would_still_hold_is_refused(handled:
     code = "4889d8 4c89e3 4c896038 7500 c3"
     with pytest.raises(UnsupportedBuild, match="runs into"):
         entry_sites(handled("rbx", "r12", before=CALL, RESUME=code))
+
+
+def test_the_registers_are_those_that_return_value_begins_with(handled: Handled) -> None:
+    found = handled(RETURN_VALUE="4c895538 4d8b73f8 c3")  # mov [rbp + 0x38], r10; mov r14, [r11 - 8]
+    assert _registers(found.code.image, found.code, found.by_name["RETURN_VALUE"], 0x38) == ("rbp", "r10", "r11")
+
+
+def test_a_frame_that_has_to_be_loaded_first_is_refused(handled: Handled) -> None:
+    # clang 21, 3.11.2: mov rdx, [rsp + 0x38]; mov [rdx + 0x38], rbp; mov rbx, [r14 - 8]
+    found = handled(RETURN_VALUE="488b542438 48896a38 498b5ef8 c3")
+    with pytest.raises(UnsupportedBuild, match=r"frames in no register .*: mov rdx, qword ptr \[rsp \+ 0x38\]"):
+        _registers(found.code.image, found.code, found.by_name["RETURN_VALUE"], 0x38)
 
 
 def test_a_frame_that_the_interpreter_itself_clears_is_found(handled: Handled) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from latency.cpython.offsets import Offsets
-from latency.cpython.sites.code import Code, Sweep, memory, register
+from latency.cpython.sites.code import Code, Instruction, Sweep, memory, register, text, written
 from latency.cpython.sites.opcodes import find_table, opcodes
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
@@ -34,18 +34,27 @@ def opcode_handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> H
     code = Code(image)
     by_name = {name: targets[number] for name, number in numbers.items()}
     sweep = code.sweep(parts_of(image, targets))
+    frame, next_instr, stack_pointer = _registers(image, code, by_name["RETURN_VALUE"], offsets["frame.instr"])
+    return Handlers(code, sweep, numbers, by_name, table, frame, next_instr, stack_pointer, offsets["frame.instr"])
+
+
+def _registers(image: Image, code: Code, start: int, instr_offset: int) -> tuple[str, str, str]:
+    """(frame, next_instr, stack pointer): what RETURN_VALUE uses as such before it changes it."""
     frame = next_instr = stack_pointer = ""
-    for step in code.straight(by_name["RETURN_VALUE"], limit=40):
+    changed: dict[str, Instruction] = {}
+    for step in code.straight(start, limit=40):
         stored, loaded = memory(step, 0), memory(step, 1)
-        if step.mnemonic != "mov":
-            continue
-        if not frame and stored and stored[1] == offsets["frame.instr"] and (source := register(step, 1)):
-            frame, next_instr = stored[0], source
-        if not stack_pointer and loaded and loaded[1] == -8 and register(step, 0):
-            stack_pointer = loaded[0]
+        if step.mnemonic == "mov":
+            if not frame and stored and stored[1] == instr_offset and (source := register(step, 1)):
+                frame, next_instr = stored[0], source
+                if frame in changed:
+                    raise refused(image, f"has its frames in no register when a handler starts: {text(changed[frame])}")
+            if not stack_pointer and loaded and loaded[1] == -8 and register(step, 0):
+                stack_pointer = loaded[0]
+        changed |= dict.fromkeys(written(step), step)
     if not frame or not stack_pointer or frame in ("rsp", "rip"):
         raise refused(image, "has a RETURN_VALUE handler that shows no frame register")
-    return Handlers(code, sweep, numbers, by_name, table, frame, next_instr, stack_pointer, offsets["frame.instr"])
+    return frame, next_instr, stack_pointer
 
 
 def parts_of(image: Image, targets: Iterable[int]) -> list[tuple[int, int]]:
