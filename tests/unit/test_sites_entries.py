@@ -12,7 +12,6 @@ from latency.cpython.sites import Role, SitePlan
 from latency.cpython.sites.code import Code
 from latency.cpython.sites.dispatch import Handlers, _registers
 from latency.cpython.sites.entries import entry_sites
-from latency.cpython.sites.handlers import _inlined_clear
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 from latency.tracing.calibration import NOP, _instruction
@@ -136,14 +135,6 @@ def test_a_frame_that_has_to_be_loaded_first_is_refused(handled: Handled) -> Non
     found = handled(RETURN_VALUE="488b542438 48896a38 498b5ef8 c3")
     with pytest.raises(UnsupportedBuild, match=r"frames in no register .*: mov rdx, qword ptr \[rsp \+ 0x38\]"):
         _registers(found.code.image, found.code, found.by_name["RETURN_VALUE"], 0x38)
-
-
-def test_a_frame_that_the_interpreter_itself_clears_is_found(handled: Handled) -> None:
-    offsets = load((3, 13, 5))
-    found = handled(other="c645fb04 c3")  # mov byte [rbp - 5], 4: FRAME_CLEARED
-    assert _inlined_clear(found, offsets) == found.sweep.lines[0].address
-    for harmless in ("c645fb01", "c645fc04", "448875fb"):  # another state, another place, r14b
-        assert _inlined_clear(handled(other=harmless + "c3"), offsets) is None
 
 
 def test_the_program_is_told_of_next_instr_only_where_it_is_needed() -> None:

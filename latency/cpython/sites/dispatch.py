@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from latency.cpython.offsets import Offsets
-from latency.cpython.sites.code import Code, Instruction, Sweep, memory, register, text, written
+from latency.cpython.sites.code import Code, Instruction, Line, Sweep, memory, register, text, written
 from latency.cpython.sites.opcodes import find_table, opcodes
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
+
+_GOES_ELSEWHERE = ("jmp", "ret", "ud2", "int3", "hlt")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,17 @@ def parts_of(image: Image, targets: Iterable[int]) -> list[tuple[int, int]]:
     if None in parts:
         raise refused(image, "has opcode handlers outside the unwinder's table")
     return sorted(part for part in parts if part)
+
+
+def falls_into(found: Handlers, address: int) -> Line | None:
+    """The instruction before an address, behind which the code goes on there, and be it a call; None: there is none."""
+    lines = found.sweep.lines
+    place = bisect_left(lines, address, key=lambda line: line.address) - 1
+    while place >= 0 and (line := lines[place]).address + line.size == address:
+        if line.mnemonic != "nop":
+            return None if line.mnemonic.split()[-1] in _GOES_ELSEWHERE else line
+        address, place = line.address, place - 1
+    return None
 
 
 def refused(image: Image, what: str) -> UnsupportedBuild:

@@ -22,7 +22,7 @@ from latency.cpython.sites.code import (
     register,
     written,
 )
-from latency.cpython.sites.dispatch import Handlers, refused
+from latency.cpython.sites.dispatch import Handlers, falls_into, refused
 from latency.cpython.sites.plan import Role, Site
 
 ENTRY_OPCODES = ("RESUME", "RESUME_QUICK", "RESUME_CHECK", "RESUME_CHECK_JIT", "INSTRUMENTED_RESUME")
@@ -99,8 +99,10 @@ def _before_a_change(found: Handlers, name: str) -> Instruction:
         )
     if others := found.sweep.jumps_into(start, start):
         raise refused(image, f"jumps to its {name} handler at {start:#x} from {min(others):#x}")
-    if _falls_into(found, start):
-        raise refused(image, f"runs into its {name} handler at {start:#x} from the code before it")
+    before = falls_into(found, start)
+    # A call before it does not return if next_instr would not outlive it (_Py_FatalErrorFunc).
+    if before and (before.mnemonic != "call" or {found.frame, found.next_instr} <= CALLEE_SAVED):
+        raise refused(image, f"runs into its {name} handler at {start:#x} from {before.address:#x}")
     for step in found.code.straight(start, limit=_STORE_LIMIT):
         if found.sweep.jumps_into(start + 1, step.address):
             break
@@ -123,17 +125,3 @@ def _stores_its_unit(found: Handlers, start: int) -> bool:
         if step.mnemonic == "mov" and place and place[1] == found.instr_offset and place[0] in holding_frame:
             return register(step, 1) in holding_unit
     return False
-
-
-def _falls_into(found: Handlers, start: int) -> bool:
-    """Whether the code before an address can go on there; a call before it can where both registers outlive calls
-    (otherwise it is one that does not return, as of _Py_FatalErrorFunc)."""
-    before = [line for line in found.sweep.lines if line.address < start]
-    while before and before[-1].mnemonic == "nop":
-        before.pop()
-    if not before or before[-1].address + before[-1].size > start:
-        return False
-    last = before[-1]
-    if last.mnemonic == "call":
-        return {found.frame, found.next_instr} <= CALLEE_SAVED
-    return last.mnemonic not in ("jmp", "notrack jmp", "bnd jmp", "ret", "ud2", "int3", "hlt")

@@ -2,7 +2,7 @@
 
     entry:  the RESUME family (see entries)
     exit:   3.11: RETURN_VALUE and exception_unwind, where each asks frame->is_entry
-            3.12 and later: _PyEval_FrameClearAndPop(tstate, frame), once for each return and each exception
+            3.12 and later: _PyEval_FrameClearAndPop(tstate, frame), once per return and exception (see clears)
     yield:  the YIELD_VALUE family
 
 Source: Python/ceval.c of 3.11, Python/bytecodes.c and Python/ceval.c from 3.12.
@@ -10,14 +10,10 @@ Source: Python/ceval.c of 3.11, Python/bytecodes.c and Python/ceval.c from 3.12.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-
 from latency.cpython.offsets import Offsets
+from latency.cpython.sites.clears import clear_site, inlined_sites
 from latency.cpython.sites.code import (
     Code,
-    Instruction,
-    copies,
     emulated,
     first_emulated,
     is_branch,
@@ -33,7 +29,6 @@ from latency.cpython.sites.plan import Role, Site, SitePlan
 from latency.target.elf import Image
 
 YIELD_OPCODES = ("YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE")
-CLEAR = ("_PyEval_FrameClearAndPop", "_PyEvalFrameClearAndPop")  # exported from 3.13; local in 3.12
 
 _TRACING_LIMIT = 400  # instructions of DO_TRACING
 
@@ -54,8 +49,9 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SiteP
         exits, tstate = _exits_asking_is_entry(found, offsets)
         registers |= {"return.frame": found.frame, "raise.frame": found.frame, "raise.tstate": tstate}
     else:
-        exits = [_clear_site(found, offsets)]
+        exits = [clear_site(found, offsets), *inlined_sites(found, offsets)]
         registers |= {"exit.frame": "rsi", "exit.tstate": "rdi"}
+        registers |= {"return.frame": found.frame} if len(exits) > 1 else {}
     return SitePlan(
         engine="handlers",
         sites=(*exits, *yields, *entries),
@@ -89,7 +85,7 @@ def unwinding_sites(image: Image, minor: tuple[int, int], offsets: Offsets) -> t
         UnsupportedBuild: the handlers are not as this version's are.
     """
     found = opcode_handlers(image, minor, offsets)
-    start = _clear_site(found, offsets).start
+    start = clear_site(found, offsets).start
     returns = {
         address
         for name in ("RETURN_VALUE", "RETURN_CONST")
@@ -190,48 +186,3 @@ def _thread_state(found: Handlers, offsets: Offsets) -> str:
         if place and place[1] == offsets["tstate.recursion"] and place[0] not in (found.frame, "rsp"):
             return place[0]
     raise refused(found.code.image, "has a RETURN_VALUE handler that does not touch the recursion counter")
-
-
-def _clear_site(found: Handlers, offsets: Offsets) -> Site:
-    """3.12 and later: the first emulated instruction of the function that every frame ends in."""
-    image, code = found.code.image, found.code
-    symbols = image.symbols(CLEAR)
-    name = next((name for name in CLEAR if name in symbols), "")
-    start = symbols[name].address if name else _called_on_return(found, offsets)
-    if not any(_asks_owner(step, held, offsets) for step, held in copies(code.straight(start, limit=40), "rsi")):
-        raise refused(image, f"has no {CLEAR[0]} that looks at frame->owner at {start:#x}")
-    if copy := _inlined_clear(found, offsets):
-        raise refused(image, f"has a copy of {CLEAR[0]} in the interpreter, at {copy:#x}: frames can end unseen")
-    steps = list(code.straight(start, limit=24))
-    chosen = first_emulated(
-        copies(steps, "rsi"), lambda step, held: "rsi" in held and not found.sweep.jumps_into(start + 1, step.address)
-    )
-    return code.site(Role.EXIT, name or CLEAR[1], start, chosen[0] if chosen else steps[0])
-
-
-def _inlined_clear(found: Handlers, offsets: Offsets) -> int | None:
-    """Where the interpreter itself does what that function alone does: ``gen->gi_frame_state = FRAME_CLEARED``, by
-    the frame within the generator. A compiler that sees whole programs, or does not mind interposition, may inline."""
-    below, cleared = offsets["gen.iframe"] - offsets["gen.frame_state"], offsets.constants["FRAME_CLEARED"]
-    store = re.compile(rf"byte ptr \[r\w+ - (0x)?{below:x}\], (0x)?{cleared:x}")
-    return next(
-        (line.address for line in found.sweep.lines if line.mnemonic == "mov" and store.fullmatch(line.operands)), None
-    )
-
-
-def _asks_owner(step: Instruction, holders: Iterable[str], offsets: Offsets) -> bool:
-    place = memory(step, 0)
-    return step.mnemonic == "cmp" and place is not None and place[0] in holders and place[1] == offsets["frame.owner"]
-
-
-def _called_on_return(found: Handlers, offsets: Offsets) -> int:
-    """3.12, stripped: the first call behind ``tstate->py_recursion_remaining++`` on RETURN_VALUE's path."""
-    counted = False
-    for step in found.code.straight(found.by_name["RETURN_VALUE"], limit=64, follow=True):
-        place = memory(step, 0)
-        counted = counted or bool(step.mnemonic in ("add", "inc") and place and place[1] == offsets["tstate.recursion"])
-        if counted and step.mnemonic == "call":
-            goal = target(step)
-            if goal is not None:
-                return goal
-    raise refused(found.code.image, f"does not call {CLEAR[0]} on the path of RETURN_VALUE")
