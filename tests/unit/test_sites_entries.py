@@ -9,14 +9,12 @@ import pytest
 
 from latency.cpython.offsets import load
 from latency.cpython.sites import Role, SitePlan
-from latency.cpython.sites.code import Code
 from latency.cpython.sites.dispatch import Handlers, _registers
 from latency.cpython.sites.entries import entry_sites
 from latency.errors import UnsupportedBuild
-from latency.target.elf import Image
 from latency.tracing.calibration import NOP, _instruction
 from latency.tracing.parameters import PT_REGS, cflags
-from tests.unit.elf_builder import ALLOC, CODE, Elf, Section
+from tests.unit.made_handlers import made_handlers
 
 Handled = Callable[..., Handlers]
 
@@ -33,21 +31,10 @@ CALL, JUMP, NOP_OF_4 = "e8 00000000", "eb fe", "0f1f4000"
 
 @pytest.fixture
 def handled(tmp_path: Path) -> Handled:
-    """``handled(RESUME="90 c3")``: handlers of this code, one behind the other; what is no opcode lies between."""
+    """``handled(RESUME="90 c3")``: see ``made_handlers``."""
 
     def make(frame: str = "rbp", next_instr: str = "r10", **code: str) -> Handlers:
-        parts = {name: bytes.fromhex(text) for name, text in code.items()}
-        elf = Elf([Section(".text", b"".join(parts.values()), flags=ALLOC | CODE)])
-        (tmp_path / "image").write_bytes(elf.build())
-        at = elf[".text"].address
-        by_name = {}
-        for name, part in parts.items():
-            if name.isupper():
-                by_name[name] = at
-            at += len(part)
-        read = Code(Image.open(tmp_path / "image"))
-        sweep = read.sweep([(elf[".text"].address, at)])
-        return Handlers(read, sweep, {}, by_name, 0, frame, next_instr, "r11", 0x38)
+        return made_handlers(tmp_path, code, frame=frame, next_instr=next_instr)
 
     return make
 
