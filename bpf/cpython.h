@@ -126,11 +126,15 @@ static __always_inline int pylat_entry_kind(struct pt_regs *ctx, u64 frame, u64 
     int before = pylat_before_start(frame, code);
     return before < 0 ? PYLAT_ENTRY_UNREADABLE : before ? PYLAT_ENTRY_STARTS : PYLAT_ENTRY_RESUMES;
 #else
-    /* The site lies behind the handler's store of its own unit into the frame (prev_instr, instr_ptr). */
     u64 unit = 0;
     u8 oparg = 0;
+#ifdef PYLAT_ENTRY_NEXT_INSTR
+    unit = PYLAT_REGISTER(ctx, PYLAT_ENTRY_NEXT_INSTR); /* as at the handler's start */
+#else
+    /* The site lies behind the handler's store of its own unit into the frame (prev_instr, instr_ptr). */
     if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &unit))
         return PYLAT_ENTRY_UNREADABLE;
+#endif
     if (pylat_read(&oparg, sizeof(oparg), (void *)(unit + 1)))
         return PYLAT_ENTRY_UNREADABLE;
     oparg &= PYLAT_RESUME_MASK;

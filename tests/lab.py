@@ -151,7 +151,8 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[Path, str | None, 
         for path in _executables(directory):
             yield path, None, "source"
     for name in filter(None, environ.get("PYLAT_LAB_PYTHONS", "").split(":")):
-        yield Path(name), None, "given"
+        root, _, inside = name.rpartition("//")
+        yield Path(root, inside), root or None, "given"
     for suite in foreign_suites(release):
         root = cache_directory(environ) / suite
         for path in _executables(root / "usr/bin"):

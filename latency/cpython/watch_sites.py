@@ -35,6 +35,8 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
     returns = _returns(version)
     if version >= (3, 12, 0):
         (released,) = base.of(Role.EXIT)
+        if copy := next(base.of(Role.RETURN), None):
+            raise UnsupportedBuild(f"{image.name} releases frames in {copy.name} too", "try another --engine")
         leave = image.code_range(released.start) or (0, 0)
         if leave == (0, 0):
             raise UnsupportedBuild(f"{image.name} does not say where {released.name} ends", "try another --engine")

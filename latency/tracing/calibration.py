@@ -113,7 +113,7 @@ def timed(run: Callable[[], None]) -> float:
 
 
 def _instruction(plan: SitePlan, role: Role) -> bytes:
-    return NOP if all(site.emulated for site in plan.of(role)) else _MOV
+    return NOP if all(site.emulated for site in plan.usual(role)) else _MOV
 
 
 def loop(values: dict[str, int], entry: bytes, left: bytes) -> tuple[bytes, int, int]:

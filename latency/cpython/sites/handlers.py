@@ -1,8 +1,8 @@
 """Sites in the opcode handlers, CPython 3.11 and later, where Python calls Python without entering a C function.
 
-    entry:  the RESUME family, behind "frame->prev_instr (instr_ptr) = this unit"
+    entry:  the RESUME family (see entries)
     exit:   3.11: RETURN_VALUE and exception_unwind, where each asks frame->is_entry
-            3.12 and later: _PyEval_FrameClearAndPop(tstate, frame), once for each return and each exception
+            3.12 and later: _PyEval_FrameClearAndPop(tstate, frame), once per return and exception (see clears)
     yield:  the YIELD_VALUE family
 
 Source: Python/ceval.c of 3.11, Python/bytecodes.c and Python/ceval.c from 3.12.
@@ -10,32 +10,25 @@ Source: Python/ceval.c of 3.11, Python/bytecodes.c and Python/ceval.c from 3.12.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-
 from latency.cpython.offsets import Offsets
+from latency.cpython.sites.clears import clear_site, inlined_sites
 from latency.cpython.sites.code import (
     Code,
-    Instruction,
-    Sweep,
-    copies,
     emulated,
     first_emulated,
     is_branch,
     is_jump,
     memory,
-    register,
     target,
     written,
 )
+from latency.cpython.sites.dispatch import Handlers, opcode_handlers, parts_of, refused
+from latency.cpython.sites.entries import entry_sites
 from latency.cpython.sites.opcodes import find_table, opcodes
 from latency.cpython.sites.plan import Role, Site, SitePlan
-from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 
-ENTRY_OPCODES = ("RESUME", "RESUME_QUICK", "RESUME_CHECK", "RESUME_CHECK_JIT", "INSTRUMENTED_RESUME")
 YIELD_OPCODES = ("YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE")
-CLEAR = ("_PyEval_FrameClearAndPop", "_PyEvalFrameClearAndPop")  # exported from 3.13; local in 3.12
 
 _TRACING_LIMIT = 400  # instructions of DO_TRACING
 
@@ -45,34 +38,20 @@ RESUME_MASKS = {(3, 11): 0xFF, (3, 12): 0xFF, (3, 13): 0x3, (3, 14): 0x3, (3, 15
 _CREATOR_OPARGS = {(3, 15): 4}
 
 
-@dataclass(frozen=True)
-class Handlers:
-    """The opcode handlers of an image and what follows from RETURN_VALUE's: where every handler finds the frame."""
-
-    code: Code
-    sweep: Sweep
-    numbers: Mapping[str, int]
-    by_name: dict[str, int]
-    table: int
-    frame: str
-    next_instr: str
-    stack_pointer: str
-    instr_offset: int
-
-
 def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SitePlan:
     """The ``handlers`` engine's plan. Raises UnsupportedBuild, saying what was not found."""
     minor = version[:2]
     found = opcode_handlers(image, minor, offsets)
-    entries = [_entry_site(found, name) for name in ENTRY_OPCODES if name in found.by_name]
+    entries, registers = entry_sites(found)
     yields = [_yield_site(found, name) for name in YIELD_OPCODES if name in found.by_name]
-    registers = {"entry.frame": found.frame, "yield.frame": found.frame}
+    registers["yield.frame"] = found.frame
     if "frame.is_entry" in offsets:  # 3.11
         exits, tstate = _exits_asking_is_entry(found, offsets)
         registers |= {"return.frame": found.frame, "raise.frame": found.frame, "raise.tstate": tstate}
     else:
-        exits = [_clear_site(found, offsets)]
+        exits = [clear_site(found, offsets), *inlined_sites(found, offsets)]
         registers |= {"exit.frame": "rsi", "exit.tstate": "rdi"}
+        registers |= {"return.frame": found.frame} if len(exits) > 1 else {}
     return SitePlan(
         engine="handlers",
         sites=(*exits, *yields, *entries),
@@ -88,27 +67,6 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SiteP
     )
 
 
-def opcode_handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> Handlers:
-    """What other engines need too. Raises UnsupportedBuild, saying what was not found."""
-    numbers = opcodes(minor)
-    table, targets = find_table(image, numbers)
-    code = Code(image)
-    by_name = {name: targets[number] for name, number in numbers.items()}
-    sweep = code.sweep(_parts(image, targets))
-    frame = next_instr = stack_pointer = ""
-    for step in code.straight(by_name["RETURN_VALUE"], limit=40):
-        stored, loaded = memory(step, 0), memory(step, 1)
-        if step.mnemonic != "mov":
-            continue
-        if not frame and stored and stored[1] == offsets["frame.instr"] and (source := register(step, 1)):
-            frame, next_instr = stored[0], source
-        if not stack_pointer and loaded and loaded[1] == -8 and register(step, 0):
-            stack_pointer = loaded[0]
-    if not frame or not stack_pointer or frame in ("rsp", "rip"):
-        raise _refused(image, "has a RETURN_VALUE handler that shows no frame register")
-    return Handlers(code, sweep, numbers, by_name, table, frame, next_instr, stack_pointer, offsets["frame.instr"])
-
-
 def interpreter_parts(image: Image, minor: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     """The stretches of code (begin and end addresses) that hold the opcode handlers, which fetch the units.
 
@@ -116,7 +74,7 @@ def interpreter_parts(image: Image, minor: tuple[int, int]) -> tuple[tuple[int, 
         UnsupportedBuild: there is no table of handlers, or they lie outside the unwinder's table.
     """
     _, targets = find_table(image, opcodes(minor))
-    return tuple(_parts(image, targets))
+    return tuple(parts_of(image, targets))
 
 
 def unwinding_sites(image: Image, minor: tuple[int, int], offsets: Offsets) -> tuple[Site, ...]:
@@ -127,7 +85,7 @@ def unwinding_sites(image: Image, minor: tuple[int, int], offsets: Offsets) -> t
         UnsupportedBuild: the handlers are not as this version's are.
     """
     found = opcode_handlers(image, minor, offsets)
-    start = _clear_site(found, offsets).start
+    start = clear_site(found, offsets).start
     returns = {
         address
         for name in ("RETURN_VALUE", "RETURN_CONST")
@@ -169,53 +127,6 @@ def tracing_fetches(image: Image, minor: tuple[int, int], offsets: Offsets) -> t
     return tuple(sorted(fetches))
 
 
-def _parts(image: Image, targets: Iterable[int]) -> list[tuple[int, int]]:
-    """All parts of the interpreter's function, wherever the compiler put them: gcc 16 puts every handler into
-    ``.cold``."""
-    parts = {image.code_range(address) for address in set(targets)}
-    if None in parts:
-        raise _refused(image, "has opcode handlers outside the unwinder's table")
-    return sorted(part for part in parts if part)
-
-
-def _entry_site(found: Handlers, name: str) -> Site:
-    """Behind the store of the unit's address into the frame, so that its oparg can be read from there."""
-    start = found.by_name[name]
-    stored: Instruction | None = None
-    fallback: Instruction | None = None
-    for step in found.code.straight(start, limit=32):
-        if stored is None:
-            if is_branch(step) or found.frame in written(step):
-                break
-            if step.mnemonic == "mov" and memory(step, 0) == (found.frame, found.instr_offset):
-                stored = step
-            continue
-        if not _only_from_entries(found, start, step.address):
-            break
-        fallback = fallback or step
-        if emulated(step):
-            return found.code.site(Role.ENTRY, name, start, step)
-        if found.frame in written(step):
-            break
-    if fallback is None:
-        raise _refused(found.code.image, f"has a {name} handler that pylat cannot read")
-    return found.code.site(Role.ENTRY, name, start, fallback)
-
-
-def _only_from_entries(found: Handlers, start: int, last: int) -> bool:
-    """Whether all jumps past the handler's start come from the handlers of its own family: RESUME_CHECK goes on in
-    RESUME when its check fails, which is one entry seen twice, and the matching drops the second."""
-    family = [found.by_name[name] for name in ENTRY_OPCODES if name in found.by_name]
-    for source in found.sweep.jumps_into(start + 1, last):
-        if not any(_in_straight_line(found.code, handler, source) for handler in family):
-            return False
-    return True
-
-
-def _in_straight_line(code: Code, start: int, address: int, *, limit: int = 24) -> bool:
-    return any(step.address == address for step in code.straight(start, limit=limit))
-
-
 def _yield_site(found: Handlers, name: str) -> Site:
     """The first emulated instruction that only this handler reaches; its first instruction where there is none."""
     start = found.by_name[name]
@@ -244,7 +155,7 @@ def _exits_asking_is_entry(found: Handlers, offsets: Offsets) -> tuple[list[Site
     of_generator = asked & _reached(found.code, found.by_name["RETURN_GENERATOR"])
     unwinding = asked - of_return - of_generator
     if len(of_return) != 1 or len(unwinding) != 1:
-        raise _refused(
+        raise refused(
             image, f"asks frame->is_entry at {len(of_return)} places on return and {len(unwinding)} on exceptions"
         )
     tstate = _thread_state(found, offsets)
@@ -274,41 +185,4 @@ def _thread_state(found: Handlers, offsets: Offsets) -> str:
         place = memory(step, 0)
         if place and place[1] == offsets["tstate.recursion"] and place[0] not in (found.frame, "rsp"):
             return place[0]
-    raise _refused(found.code.image, "has a RETURN_VALUE handler that does not touch the recursion counter")
-
-
-def _clear_site(found: Handlers, offsets: Offsets) -> Site:
-    """3.12 and later: the first emulated instruction of the function that every frame ends in."""
-    image, code = found.code.image, found.code
-    symbols = image.symbols(CLEAR)
-    name = next((name for name in CLEAR if name in symbols), "")
-    start = symbols[name].address if name else _called_on_return(found, offsets)
-    if not any(_asks_owner(step, held, offsets) for step, held in copies(code.straight(start, limit=40), "rsi")):
-        raise _refused(image, f"has no {CLEAR[0]} that looks at frame->owner at {start:#x}")
-    steps = list(code.straight(start, limit=24))
-    chosen = first_emulated(
-        copies(steps, "rsi"), lambda step, held: "rsi" in held and not found.sweep.jumps_into(start + 1, step.address)
-    )
-    return code.site(Role.EXIT, name or CLEAR[1], start, chosen[0] if chosen else steps[0])
-
-
-def _asks_owner(step: Instruction, holders: Iterable[str], offsets: Offsets) -> bool:
-    place = memory(step, 0)
-    return step.mnemonic == "cmp" and place is not None and place[0] in holders and place[1] == offsets["frame.owner"]
-
-
-def _called_on_return(found: Handlers, offsets: Offsets) -> int:
-    """3.12, stripped: the first call behind ``tstate->py_recursion_remaining++`` on RETURN_VALUE's path."""
-    counted = False
-    for step in found.code.straight(found.by_name["RETURN_VALUE"], limit=64, follow=True):
-        place = memory(step, 0)
-        counted = counted or bool(step.mnemonic in ("add", "inc") and place and place[1] == offsets["tstate.recursion"])
-        if counted and step.mnemonic == "call":
-            goal = target(step)
-            if goal is not None:
-                return goal
-    raise _refused(found.code.image, f"does not call {CLEAR[0]} on the path of RETURN_VALUE")
-
-
-def _refused(image: Image, what: str) -> UnsupportedBuild:
-    return UnsupportedBuild(f"{image.name} {what}", "report this build to pylat, with its origin and build id")
+    raise refused(found.code.image, "has a RETURN_VALUE handler that does not touch the recursion counter")

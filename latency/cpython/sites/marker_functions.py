@@ -18,7 +18,9 @@ import capstone.x86_const as x86
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites.code import CALLEE_SAVED, Code, Instruction, copies, memory, register, written
-from latency.cpython.sites.handlers import ENTRY_OPCODES, RESUME_MASKS, Handlers, opcode_handlers
+from latency.cpython.sites.dispatch import Handlers, opcode_handlers
+from latency.cpython.sites.entries import ENTRY_OPCODES
+from latency.cpython.sites.handlers import RESUME_MASKS
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 

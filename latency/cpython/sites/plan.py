@@ -88,6 +88,11 @@ class SitePlan:
         """The sites of one role."""
         return (site for site in self.sites if site.role is role)
 
+    def usual(self, role: Role) -> Iterator[Site]:
+        """Those that calls run again and again: RESUME turns itself into RESUME_CHECK, where there is one (3.13)."""
+        names = {site.name for site in self.sites}
+        return (site for site in self.of(role) if site.name != "RESUME" or "RESUME_CHECK" not in names)
+
     @property
     def places(self) -> dict[str, str]:
         """``registers`` and ``saved`` as text: ``{"exit.frame": "r13", "exit.tstate": "[rsp+0x8]"}``."""
