@@ -10,7 +10,6 @@ the program of the switches with neither of the two measured, and those of the c
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import subprocess
 import sys
@@ -22,7 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.cost import worker
+from benchmarks.running import counted, runs
+from benchmarks.worker import Worker
 from latency.cpython.interpreter import Target
 from latency.recording import Options
 from latency.tracing.session import Session
@@ -35,7 +35,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--offcpu": {"offcpu": True},
     "both": {"offcpu": True, "self_time": True},
 }
-_SYS_BPF, _BPF_ENABLE_STATS, _ATTRIBUTE_BYTES = 321, 32, 128  # x86-64; linux/bpf.h
 
 # Answers each byte with a byte, until there are no more.
 _PONG = """
@@ -83,37 +82,18 @@ def pong() -> Iterator[Pong]:
         other.process.communicate()
 
 
-@contextmanager
-def statistics() -> Iterator[None]:
-    """The kernel counts runs and their time of all BPF programs."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.syscall(_SYS_BPF, _BPF_ENABLE_STATS, ctypes.create_string_buffer(_ATTRIBUTE_BYTES), _ATTRIBUTE_BYTES)
-    if fd < 0:
-        raise OSError(ctypes.get_errno(), "the kernel keeps no statistics of BPF programs")
-    try:
-        yield
-    finally:
-        os.close(fd)
-
-
-def counted(fd: int) -> tuple[int, int]:
-    """(nanoseconds, runs) of a program until now."""
-    info = dict(line.split(":\t", 1) for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines())
-    return int(info["run_time_ns"]), int(info["run_cnt"])
-
-
 def run_ns(pid: int, func: str, other: Pong, turns: int, **options: Any) -> dict[str, float]:
     """Nanoseconds of one run of each program of a measurement, while the two hand over."""
     with Session(Target(pid), Options(func=(func,), **options)) as session:
         session.start()
         other.turns(turns // 10)
-        before = {name: counted(fd) for name, fd in session.program.loaded.items()}
+        before = {name: runs(fd) for name, fd in session.program.loaded.items()}
         other.turns(turns)
         found = {}
         for name, fd in session.program.loaded.items():
-            spent_ns, runs = (now - then for now, then in zip(counted(fd), before[name], strict=True))
-            if runs >= turns:
-                found[name] = spent_ns / runs
+            count, spent_ns = (now - then for now, then in zip(runs(fd), before[name], strict=True))
+            if count >= turns:
+                found[name] = spent_ns / count
         return found
 
 
@@ -122,9 +102,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--turns", type=int, default=40_000)
     turns = parser.parse_args().turns
-    with statistics(), worker(PYTHON) as idle, pong() as other:
+    with counted(), Worker(PYTHON.command(), "calls.py") as idle, pong() as other:
         ways = {f"measured, {name}": (other.process.pid, "answer", options) for name, options in OPTIONS.items()}
-        ways["another process measured, --offcpu"] = (idle.process.pid, "wanted", OPTIONS["--offcpu"])
+        ways["another process measured, --offcpu"] = (idle.pid, "wanted", OPTIONS["--offcpu"])
         for way, (pid, func, options) in ways.items():
             found = run_ns(pid, func, other, turns, **options)
             print(f"{way:36}", "  ".join(f"{name.removeprefix('pylat_')} {ns:.0f} ns" for name, ns in found.items()))

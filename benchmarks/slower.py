@@ -2,35 +2,40 @@
 
     .venv/bin/python -m benchmarks.slower [ROUNDS [VERSION …]]
 
-Both in each round, in turns, the best of four runs of 20,000 calls of each; the threshold is one that no call reaches.
+Both in each round, in turns, many short bursts of calls of each; the threshold is one that no call reaches.
 """
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks.cost import ratio, worker
+from benchmarks.keeping import fastest, ratios
+from benchmarks.worker import Worker
 from latency.cpython.interpreter import Target
 from latency.recording import Options
 from latency.tracing.session import Session
 from tests import lab
 
 _NEVER_REACHED = "1000s"
-_RUNS = 4
+_BURST_NS, _BURSTS = 1_000_000, 60
 
 
 def added_ns(interpreter: lab.Interpreter, rounds: int) -> dict[str, list[float]]:
     """Nanoseconds that are added to one call, a number for each round, by what ``--slower`` says."""
     found: dict[str, list[float]] = {"": [], _NEVER_REACHED: []}
-    with worker(interpreter) as program:
-        target = Target(program.process.pid)
+    with Worker(interpreter.command(), "calls.py") as program:
+        target = Target(program.pid)
+
+        def call_ns() -> float:
+            return fastest(program.ask("time", "wanted", _BURST_NS, _BURSTS)[1])
+
         for number in range(rounds):
-            bare = min(program.time_ns("wanted") for _ in range(_RUNS))
+            bare = call_ns()
             for slower in sorted(found, reverse=bool(number % 2)):
                 with Session(target, Options(func=("wanted",), slower=slower)) as session:
                     session.start()
-                    program.time_ns("wanted")  # warm
-                    best = min(program.time_ns("wanted") for _ in range(_RUNS))
+                    call_ns()  # warm
+                    best = call_ns()
                     calls = session.stop().calls
                 if not calls:
                     raise AssertionError(f"{interpreter.id}: no call was seen")
@@ -45,8 +50,7 @@ def main() -> None:
         if sys.argv[2:] and interpreter.version not in sys.argv[2:]:
             continue
         added = added_ns(interpreter, rounds)
-        median, low, high = ratio(added[_NEVER_REACHED], added[""])
-        print(f"{interpreter.id:24} × {median:.3f}  (quartiles {low:.3f} to {high:.3f}, {rounds} rounds)", flush=True)
+        print(f"{interpreter.id:24} × {ratios(added[_NEVER_REACHED], added['']):.3f}, {rounds} rounds", flush=True)
 
 
 if __name__ == "__main__":
