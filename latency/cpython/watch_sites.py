@@ -35,7 +35,7 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
     returns = _returns(version)
     if version >= (3, 12, 0):
         (released,) = base.of(Role.EXIT)
-        if copy := next(base.of(Role.RETURN), None):
+        if copy := next((site for site in base.sites if site.role in (Role.RETURN, Role.RAISE)), None):
             raise UnsupportedBuild(f"{image.name} releases frames in {copy.name} too", "try another --engine")
         leave = image.code_range(released.start) or (0, 0)
         if leave == (0, 0):

@@ -30,7 +30,7 @@ def offsets() -> Offsets:
 
 
 def sites(directory: Path, offsets: Offsets, **code: str) -> list[Site]:
-    return list(inlined_sites(made_handlers(directory, code), offsets))
+    return inlined_sites(made_handlers(directory, code), offsets, 0)[0]
 
 
 def test_a_copy_has_its_site_at_the_answer_whose_frame_it_is(tmp_path: Path, offsets: Offsets) -> None:
@@ -79,6 +79,41 @@ def test_a_handler_with_another_way_out_is_refused(tmp_path: Path, offsets: Offs
     leaves = f"4c895538 750c {COPY} 8907 c3"
     with pytest.raises(UnsupportedBuild, match="leaves the way to the end of a frame"):
         sites(tmp_path, offsets, RETURN_CONST=leaves)
+
+
+# The function itself, and a return that goes to it behind a callback: call; test eax, eax; je to the call; ret
+FUNCTION, INSTRUMENTED = "c3", "e800000000 85c0 7401 c3 e8f0ffffff c3"
+COUNTS, LOADS = "41ff422c", "4d8b6c2408"  # inc dword [r10 + 0x2c]: recursion; mov r13, [r12 + 8]
+UNWINDING = "41807c244600 7501 c3 41c64424fb04 c3"  # the copy, of the frame in r12
+
+
+def unwinding(directory: Path, offsets: Offsets, *, instrumented: str, code: str) -> tuple[list[Site], dict[str, str]]:
+    parts = {"function": FUNCTION, "INSTRUMENTED_RETURN_VALUE": instrumented, "RETURN_VALUE": RETURN_VALUE}
+    found = made_handlers(directory, {**parts, "unwinding": code})
+    return inlined_sites(found, offsets, found.sweep.lines[0].address)
+
+
+def test_the_copy_that_is_left_is_that_of_exceptions(tmp_path: Path, offsets: Offsets) -> None:
+    found, registers = unwinding(tmp_path, offsets, instrumented=INSTRUMENTED, code=COUNTS + LOADS + UNWINDING)
+    assert [site.role for site in found] == [Role.RETURN, Role.RAISE]
+    assert registers == {"return.frame": "rbp", "raise.frame": "r12", "raise.tstate": "r10"}
+    assert found[-1].instruction.startswith("jne")
+
+
+@pytest.mark.parametrize(
+    ("instrumented", "code"),
+    [
+        ("e800000000 c3", COUNTS + LOADS + UNWINDING),
+        (INSTRUMENTED, LOADS + UNWINDING),
+        (INSTRUMENTED, COUNTS + "4d89c2" + UNWINDING),  # mov r10, r8
+        (INSTRUMENTED, COUNTS + LOADS + UNWINDING + "ebee"),
+        (INSTRUMENTED, COUNTS + LOADS + UNWINDING + UNWINDING),
+    ],
+    ids=["an instrumented return's", "no recursion counted", "thread state lost", "jumped into", "two of them"],
+)
+def test_a_copy_that_may_be_another_is_refused(tmp_path: Path, offsets: Offsets, instrumented: str, code: str) -> None:
+    with pytest.raises(UnsupportedBuild, match="frames could end unseen"):
+        unwinding(tmp_path, offsets, instrumented=instrumented, code=code)
 
 
 def test_the_watch_engine_wants_one_place_where_frames_are_released(

@@ -9,9 +9,10 @@ import pytest
 
 from latency.cpython.offsets import load
 from latency.cpython.sites import Role, SitePlan
-from latency.cpython.sites.dispatch import Handlers, _registers
+from latency.cpython.sites.dispatch import Handlers, _registers, falls_into
 from latency.cpython.sites.entries import entry_sites
 from latency.errors import UnsupportedBuild
+from latency.target.elf import Image
 from latency.tracing.calibration import NOP, _instruction
 from latency.tracing.parameters import PT_REGS, cflags
 from tests.unit.made_handlers import made_handlers
@@ -110,6 +111,22 @@ def test_a_call_behind_which_both_registers_would_still_hold_is_refused(handled:
     code = "4889d8 4c89e3 4c896038 7500 c3"
     with pytest.raises(UnsupportedBuild, match="runs into"):
         entry_sites(handled("rbx", "r12", before=CALL, RESUME=code))
+
+
+@pytest.mark.parametrize(
+    ("function", "returns"),
+    [("ebfe", False), ("c3", True), ("eb20", True), ("ffe0", True)],
+    ids=["loops for ever", "returns", "goes elsewhere", "goes who knows where"],
+)
+def test_a_call_that_never_returns_is_known_by_its_function(
+    handled: Handled, monkeypatch: pytest.MonkeyPatch, function: str, returns: bool
+) -> None:
+    size = len(bytes.fromhex(function))
+    before = "e8" + (-5 - size & 0xFFFFFFFF).to_bytes(4, "little").hex()
+    found = handled(function=function, before=before, RESUME="c3")
+    begin = found.sweep.lines[0].address
+    monkeypatch.setattr(Image, "code_range", lambda *_: (begin, begin + size))
+    assert (falls_into(found, found.by_name["RESUME"]) is not None) == returns
 
 
 def test_the_registers_are_those_that_return_value_begins_with(handled: Handled) -> None:

@@ -1,7 +1,7 @@
 """Exit sites of 3.12 and later: where frames are cleared, once for each return and each exception.
 
     _PyEval_FrameClearAndPop(tstate, frame)   all, or those of them that still call it, where
-    RETURN_VALUE, RETURN_CONST                hold copies of it: clang inlines it there, going by a profile
+    RETURN_VALUE, RETURN_CONST, exit_unwind   hold copies of it: clang inlines it there, going by a profile
 
 Each copy begins by asking ``frame->owner``. That a copy is there shows in what nothing else in the interpreter does:
 ``gen->gi_frame_state = FRAME_CLEARED``, by the frame within the generator.
@@ -12,10 +12,20 @@ Source: Python/ceval.c (_PyEval_FrameClearAndPop, clear_thread_frame, clear_gen_
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from latency.cpython.offsets import Offsets
-from latency.cpython.sites.code import Instruction, copies, first_emulated, is_branch, memory, target, written
+from latency.cpython.sites.code import (
+    Instruction,
+    copies,
+    first_emulated,
+    is_branch,
+    is_jump,
+    memory,
+    target,
+    text,
+    written,
+)
 from latency.cpython.sites.dispatch import Handlers, falls_into, refused
 from latency.cpython.sites.plan import Role, Site
 
@@ -24,6 +34,7 @@ CLEAR = ("_PyEval_FrameClearAndPop", "_PyEvalFrameClearAndPop")  # exported from
 _RETURNS = ("RETURN_VALUE", "RETURN_CONST")
 # Instructions up to frame->owner, from there to the store, and when an immortal constant is not counted.
 _QUESTION_LIMIT, _COPY_LIMIT, _DETOUR_LIMIT = 32, 24, 8
+_CALL_LIMIT, _UNWINDING_LIMIT, _ANSWER_LIMIT = 48, 8, 4
 
 
 def clear_site(found: Handlers, offsets: Offsets) -> Site:
@@ -59,37 +70,112 @@ def _called_on_return(found: Handlers, offsets: Offsets) -> int:
     raise refused(found.code.image, f"does not call {CLEAR[0]} on the path of RETURN_VALUE")
 
 
-def inlined_sites(found: Handlers, offsets: Offsets) -> Iterator[Site]:
-    """The sites of the copies, in the handlers of plain returns.
+def inlined_sites(found: Handlers, offsets: Offsets, clear: int) -> tuple[list[Site], dict[str, str]]:
+    """(the sites of the copies of the function at ``clear``, the registers to read there).
 
     Raises:
-        UnsupportedBuild: there is a copy elsewhere, or one that pylat cannot follow: frames could end unseen.
+        UnsupportedBuild: there is a copy that pylat cannot follow: frames could end unseen.
     """
-    image, stores = found.code.image, _state_stores(found, offsets)
-    followed = set[int]()
+    stores = _state_stores(found, offsets)
+    registers: dict[str, str] = {}
+    sites: list[Site] = []
+    calling = [name for name in (*_RETURNS, *map("INSTRUMENTED_{}".format, _RETURNS)) if name in found.by_name]
     for name in _RETURNS:
         line = _up_to_the_answer(found, name, offsets) if name in found.by_name else []
-        if not line:
+        if line:
+            calling.remove(name)
+            copy = _copy_in_a_return(found, name, line, stores)
+            stores.discard(copy)
+            sites.append(found.code.site(Role.RETURN, name, line[0].address, line[-1]))
+            registers["return.frame"] = found.frame
+    if len(stores) == 1 and all(_calls(found, name, clear) for name in calling):
+        # The one that ends frames and is left.
+        unwinding = _copy_of_unwinding(found, offsets, *stores)
+        if unwinding:
+            answers, frame, tstate = unwinding
+            sites.append(found.code.site(Role.RAISE, "exit_unwind", answers.address, answers))
+            registers |= {"raise.frame": frame, "raise.tstate": tstate}
+            stores.clear()
+    if stores:
+        raise refused(
+            found.code.image,
+            f"has a copy of {CLEAR[0]} in the interpreter, at {min(stores):#x}: frames could end unseen",
+        )
+    return sites, registers
+
+
+def _copy_in_a_return(found: Handlers, name: str, line: list[Instruction], stores: set[int]) -> int:
+    """The store that belongs to the copy in this handler."""
+    image, start, answers = found.code.image, line[0].address, line[-1]
+    copy = _copy_behind(found, answers, stores)
+    if not copy:
+        raise refused(image, f"asks whose frame it is in {name}, at {answers.address:#x}, and does not clear it there")
+    others = _others(found, copy, answers) | found.sweep.jumps_into(start, answers.address)
+    for branch in filter(is_branch, line[:-1]):
+        detour = _detour(found, branch, answers.address)
+        others |= _others(found, detour, branch)
+        others -= {branch.address, *detour}
+    if others:
+        raise refused(image, f"clears a frame in {name}, at {copy[-1]:#x}, for {min(others):#x} too")
+    return copy[-1]
+
+
+def _calls(found: Handlers, name: str, clear: int) -> bool:
+    """Whether a handler calls the function on its straight line, or on the other way of one of its branches: an
+    instrumented return goes on when its callback has not failed."""
+    call = f"call {clear:#x}"
+    for step in found.code.straight(found.by_name[name], limit=_CALL_LIMIT):
+        if text(step) == call:
+            return True
+        way = target(step) if is_branch(step) else None
+        if way and any(text(each) == call for each in found.code.straight(way, limit=_COPY_LIMIT, follow=True)):
+            return True
+    return False
+
+
+def _copy_of_unwinding(found: Handlers, offsets: Offsets, store: int) -> tuple[Instruction, str, str] | None:
+    """(the jump by whose frame it is, the registers of frame and thread state there) of exit_unwind: behind
+    ``tstate->py_recursion_remaining++``, with nothing that jumps in between."""
+    lines = found.sweep.lines
+    for place, line in enumerate(lines):
+        if line.mnemonic != "cmp" or not line.operands.endswith(f"+ {offsets['frame.owner']:#x}], 0"):
             continue
-        start, answers = line[0].address, line[-1]
-        after = answers.address + answers.size
-        ways = [_way(found, way, stores) for way in (after, target(answers) or after)]
-        copy = next((way for way in ways if way), None)
-        if copy is None:
-            raise refused(
-                image, f"asks whose frame it is in {name}, at {answers.address:#x}, and does not clear it there"
-            )
-        others = _others(found, copy, answers) | found.sweep.jumps_into(start, answers.address)
-        for branch in filter(is_branch, line[:-1]):
-            detour = _detour(found, branch, answers.address)
-            others |= _others(found, detour, branch)
-            others -= {branch.address, *detour}
-        if others:
-            raise refused(image, f"clears a frame in {name}, at {copy[-1]:#x}, for {min(others):#x} too")
-        followed.add(copy[-1])
-        yield found.code.site(Role.RETURN, name, start, answers)
-    if rest := stores - followed:
-        raise refused(image, f"has a copy of {CLEAR[0]} in the interpreter, at {min(rest):#x}: frames could end unseen")
+        asks = memory(found.code.at(line.address), 0)
+        answers = _answer(found, line.address, asks[0]) if asks else None
+        copy = _copy_behind(found, answers, {store}) if answers else []
+        if not asks or not answers or not copy:
+            continue
+        for before in reversed(lines[max(0, place - _UNWINDING_LIMIT) : place]):
+            step = found.code.at(before.address)
+            counted = memory(step, 0)
+            if step.mnemonic in ("inc", "add") and counted and counted[1] == offsets["tstate.recursion"]:
+                between = list(found.code.straight(before.address, limit=_UNWINDING_LIMIT + _ANSWER_LIMIT))
+                between = [each for each in between if each.address < answers.address]
+                held = not any({asks[0], counted[0]} & written(each) for each in between)
+                alone = not found.sweep.jumps_into(before.address + 1, answers.address)
+                if held and alone and not _others(found, copy, answers):
+                    return answers, asks[0], counted[0]
+                return None
+            if is_branch(step) or is_jump(step) or step.mnemonic in ("call", "ret"):
+                return None
+    return None
+
+
+def _answer(found: Handlers, question: int, frame: str) -> Instruction | None:
+    """The jump by the answer of a comparison; None if the frame's register changes before it."""
+    for step in found.code.straight(question, limit=_ANSWER_LIMIT):
+        if is_branch(step):
+            return step
+        if frame in written(step) or (step.address != question and step.mnemonic != "mov"):
+            return None
+    return None
+
+
+def _copy_behind(found: Handlers, answers: Instruction, stores: set[int]) -> list[int]:
+    """The addresses from the jump to the store, with it; none if neither way reaches one."""
+    after = answers.address + answers.size
+    ways = [_way(found, way, stores) for way in (after, target(answers) or after)]
+    return next((way for way in ways if way), [])
 
 
 def _state_stores(found: Handlers, offsets: Offsets) -> set[int]:
@@ -105,14 +191,13 @@ def _up_to_the_answer(found: Handlers, name: str, offsets: Offsets) -> list[Inst
     if name == "RETURN_VALUE":
         wanted.add(offsets["frame.stackpointer" if "frame.stackpointer" in offsets else "frame.stacktop"])
     line: list[Instruction] = []
-    asked = False
     for step in found.code.straight(found.by_name[name], limit=_QUESTION_LIMIT):
         line.append(step)
-        if asked:
-            return line if is_branch(step) and not wanted else []
         if step.mnemonic == "call" or found.frame in written(step):
             return []
-        asked = _asks_owner(step, (found.frame,), offsets)
+        if _asks_owner(step, (found.frame,), offsets):
+            answers = _answer(found, step.address, found.frame)
+            return [*line, answers] if answers and not wanted else []
         place = memory(step, 0)
         if place and place[0] == found.frame and step.mnemonic == "mov":
             wanted.discard(place[1])

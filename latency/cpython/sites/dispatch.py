@@ -70,14 +70,28 @@ def parts_of(image: Image, targets: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def falls_into(found: Handlers, address: int) -> Line | None:
-    """The instruction before an address, behind which the code goes on there, and be it a call; None: there is none."""
+    """The instruction before an address, behind which the code goes on there; None: there is none."""
     lines = found.sweep.lines
     place = bisect_left(lines, address, key=lambda line: line.address) - 1
     while place >= 0 and (line := lines[place]).address + line.size == address:
         if line.mnemonic != "nop":
-            return None if line.mnemonic.split()[-1] in _GOES_ELSEWHERE else line
+            stays = line.mnemonic.split()[-1] in _GOES_ELSEWHERE or _never_returns(found, line)
+            return None if stays else line
         address, place = line.address, place - 1
     return None
+
+
+def _never_returns(found: Handlers, line: Line) -> bool:
+    """Whether this is the call of a function that has no way out (_Py_FatalErrorFunc)."""
+    if line.mnemonic != "call" or not line.operands.startswith("0x"):
+        return False
+    around = found.code.image.code_range(int(line.operands, 16))
+    if around is None:
+        return False
+    sweep = found.code.sweep([around])
+    leaves = any(not around[0] <= goal < around[1] for _, goal in sweep.jumps)
+    jumps = sum(each.mnemonic.split()[-1][0] == "j" for each in sweep.lines)
+    return not leaves and jumps == len(sweep.jumps) and not any("ret" in each.mnemonic for each in sweep.lines)
 
 
 def refused(image: Image, what: str) -> UnsupportedBuild:

@@ -49,9 +49,10 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SiteP
         exits, tstate = _exits_asking_is_entry(found, offsets)
         registers |= {"return.frame": found.frame, "raise.frame": found.frame, "raise.tstate": tstate}
     else:
-        exits = [clear_site(found, offsets), *inlined_sites(found, offsets)]
-        registers |= {"exit.frame": "rsi", "exit.tstate": "rdi"}
-        registers |= {"return.frame": found.frame} if len(exits) > 1 else {}
+        cleared = clear_site(found, offsets)
+        copies, where = inlined_sites(found, offsets, cleared.start)
+        exits = [cleared, *copies]
+        registers |= {"exit.frame": "rsi", "exit.tstate": "rdi", **where}
     return SitePlan(
         engine="handlers",
         sites=(*exits, *yields, *entries),
