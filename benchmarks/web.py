@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -95,19 +95,41 @@ def _cpu_ns(pid: int) -> int:
 
 
 @contextmanager
-def traced(pid: int, arguments: Sequence[str], seen: list[Any]) -> Iterator[None]:
+def busy(port: int) -> Iterator[None]:
+    """One client goes on meanwhile: ``auto`` chooses by what the server does when it looks."""
+    enough = threading.Event()
+
+    def client() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        while not enough.is_set():
+            request(connection)
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        going_on = pool.submit(client)
+        try:
+            yield
+        finally:
+            enough.set()
+        going_on.result()
+
+
+@contextmanager
+def traced(port: int, pid: int, arguments: Sequence[str], seen: list[Any]) -> Iterator[None]:
     """``pylat -p PID --func handle_request``; its recording goes to ``seen``."""
     command = [*own_command(), "-p", str(pid), "--func", "handle_request", "-j", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     said = []
     try:
         assert process.stderr is not None
-        for line in process.stderr:
-            said.append(line.strip())
-            if line.startswith("Tracing "):
-                break
-        else:
-            raise RuntimeError(f"pylat ended: {' '.join(said)}")
+        # The others' calls must be just those of the slice.
+        with nullcontext() if arguments else busy(port):
+            for line in process.stderr:
+                said.append(line.strip())
+                if line.startswith("Tracing "):
+                    break
+            else:
+                raise RuntimeError(f"pylat ended: {' '.join(said)}")
         yield
         os.kill(process.pid, signal.SIGINT)
         out, _ = process.communicate(timeout=60)
@@ -131,7 +153,7 @@ def measure(settings: Settings) -> Values:
             for name in [*_VARIANTS][turn:] + [*_VARIANTS][:turn]:
                 seen: list[Any] = []
                 before = bare[-1]
-                with traced(pid, _VARIANTS[name], seen):
+                with traced(port, pid, _VARIANTS[name], seen):
                     looked_at = slice_of(port, pid)
                 after = slice_of(port, pid)
                 bare.append(after)
