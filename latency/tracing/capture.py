@@ -8,6 +8,7 @@ import numpy as np
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.values import Memory
+from latency.errors import TargetError
 
 BLOCK = np.dtype([("address", "<u8"), ("size", "<u4"), ("object", "<u4")])
 SNAPSHOT_BYTES, BLOCK_BYTES, QUEUED = 16384, 1024, 256
@@ -123,6 +124,20 @@ class Snapshot:
         self.later += 1
         below = b"" if self._beneath is None else self._beneath.read_some(address, size)
         return below, len(below) == size
+
+
+class Quiet:
+    """A process's memory, which holds nothing any more once the process has ended."""
+
+    def __init__(self, process: Memory) -> None:
+        self._process = process
+
+    def read_some(self, address: int, size: int) -> bytes:
+        """As ``Process.read_some``, but raises nothing."""
+        try:
+            return self._process.read_some(address, size)
+        except TargetError:
+            return b""
 
 
 def _apart(blocks: list[tuple[int, bytes]]) -> tuple[list[int], list[bytes]]:

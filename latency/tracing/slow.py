@@ -27,9 +27,8 @@ from latency.cpython.values import Limits, Reader
 from latency.errors import TargetError
 from latency.histogram import Histogram
 from latency.recording import Argument, Function, Options, SlowCall, SlowCalls, Slower, StackFrame, slowest
-from latency.target.process import Process
 from latency.tracing import wire
-from latency.tracing.capture import BLOCK, Snapshot
+from latency.tracing.capture import BLOCK, Quiet, Snapshot
 from latency.tracing.program import Program
 from latency.tracing.reading import Reading
 from latency.tracing.spaces import Spaces
@@ -222,7 +221,7 @@ class SlowLog:
         head += _block(frame + self._offsets["frame.code"], code.to_bytes(8, "little"))
         space = self._spaces.get(int(event["space"]))
         process = space.readable if space else None
-        snapshot = Snapshot(head + told.stream, _Quiet(process) if process else None)
+        snapshot = Snapshot(head + told.stream, Quiet(process) if process else None)
         try:
             for name, text in self._reader.each_argument(frame, code, limits=_LIMITS, memory=snapshot):
                 found.append(Argument(name, text, snapshot.later > 0))
@@ -242,20 +241,6 @@ class _Told:
     @property
     def duration_ns(self) -> int:
         return int(self.event["end_ns"]) - int(self.event["start_ns"])
-
-
-class _Quiet:
-    """The memory of a process that may end meanwhile."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-
-    def read_some(self, address: int, size: int) -> bytes:
-        """The readable bytes from ``address`` on, at most ``size``."""
-        try:
-            return self._process.read_some(address, size)
-        except TargetError:
-            return b""
 
 
 class _Slowest:

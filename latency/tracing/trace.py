@@ -12,13 +12,13 @@ import numpy as np
 
 from latency.cpython.interpreter import Target
 from latency.cpython.sites.returns import ReturnPlace, return_place
-from latency.cpython.values import Limits, Memory, Reader, Signature
+from latency.cpython.values import Limits, Reader, Signature
 from latency.errors import TargetError
 from latency.recording import Function, Options
 from latency.recording import trace as told
 from latency.recording.trace import TraceEvent, Value
 from latency.tracing import trace_wire, wire
-from latency.tracing.capture import Snapshot
+from latency.tracing.capture import Quiet, Snapshot
 from latency.tracing.parameters import Capacity
 from latency.tracing.program import decoded
 from latency.tracing.session import Session
@@ -77,7 +77,7 @@ class TraceSession(Session):
         self._lost = 0
         self._lost_at_end: int | None = None
         self._readers: dict[int, Reader | None] = {}
-        self._memories: dict[int, _Beneath] = {}
+        self._memories: dict[int, Quiet] = {}
         self._signatures: dict[tuple[int, int], Signature | None] = {}
         super().__init__(target, options, attachment=attachment)
         self._lost_table = self.program.map(trace_wire.LOST_TABLE, np.dtype("<u4"), np.dtype("<u8"))
@@ -226,27 +226,13 @@ class TraceSession(Session):
             process = space.readable if space else None
             self._readers[number] = None
             if process is not None:
-                memory = _Beneath(process)
+                memory = Quiet(process)
                 try:
                     self._readers[number] = Reader(memory, self.target.build, self.target.offsets)
                     self._memories[number] = memory
                 except TargetError:
                     pass
         return self._readers[number]
-
-
-class _Beneath:
-    """A process's memory, which holds nothing any more once the process has ended."""
-
-    def __init__(self, process: Memory) -> None:
-        self._process = process
-
-    def read_some(self, address: int, size: int) -> bytes:
-        """As ``Process.read_some``, but raises nothing."""
-        try:
-            return self._process.read_some(address, size)
-        except TargetError:
-            return b""
 
 
 def _raw_exception(event: RawEvent, reader: Reader, snapshot: Snapshot, limits: Limits, *, comma: bool) -> Value:
