@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +14,10 @@ from tests.lab import Interpreter
 from tests.pylat_command import Tracing
 from tests.target_program import TargetProgram
 
-START_S = 1.0
-"""From the start of the command to "Tracing …", on a machine that does nothing else."""
+FIRST_LOOPS, AGAIN_LOOPS = 8.0, 3.0
+"""CPU time to the first trace, compiler included, and once the compiler's work is cached; in units of ``loop_s``, which
+a slow machine stretches as well. benchmarks/starting.py has the seconds."""
 RESIDENT_KB = 160 << 10
-_SLOW_MACHINE = 3
-"""How many times slower a test machine may be. Asked of CPU seconds, which other work there does not stretch."""
 
 # About 100 MB of objects, and a function to measure.
 LARGE = """
@@ -34,6 +34,16 @@ def run():
 
 serve(run)
 """
+
+
+def loop_s() -> float:
+    """CPU time of a loop of ten million steps here, the fastest of three."""
+    times = []
+    for _ in range(3):
+        begin = time.process_time()
+        sum(number * number for number in range(10_000_000))
+        times.append(time.process_time() - begin)
+    return min(times)
 
 
 def resident_kb(pid: int, name: str = "VmRSS") -> int:
@@ -54,11 +64,13 @@ def test_the_probes_of_a_large_process_are_in_place_soon_and_in_little_memory(
     target = start_target(own_interpreter, script)
     assert resident_kb(target.pid) > 95_000
     first, *later = (measured(target, tmp_path / "cache") for _ in range(3))
-    again = min(later)
+    again = min(later, key=lambda cost: cost.cpu_s)
+    unit_s = loop_s()
     for name, cost in (("first", first), ("again", again)):
         record_property(name, cost)
         print(f"{name}: {cost.start_s:.2f} s to the probes, {cost.cpu_s:.2f} s of CPU, {cost.resident_kb >> 10} MB")
-    assert first.cpu_s <= START_S * _SLOW_MACHINE
+    assert first.cpu_s <= FIRST_LOOPS * unit_s
+    assert again.cpu_s <= AGAIN_LOOPS * unit_s
     assert again.cpu_s < first.cpu_s
     assert max(first.resident_kb, again.resident_kb) <= RESIDENT_KB
 
