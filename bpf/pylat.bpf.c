@@ -651,8 +651,10 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
 #if PYLAT_EVERY_FUNCTION
     /* Nearly every exit is the innermost open call's: try that before asking whose code it is. */
     thread = threads.lookup(&tid);
-    if (thread && pylat_is_innermost(thread, frame))
-        popped = pylat_pop(thread, frame, &call);
+    if (thread && pylat_is_innermost(thread, frame)) {
+        pylat_pop_innermost(thread, &call);
+        popped = PYLAT_MATCHED;
+    }
 #endif
     if (popped == PYLAT_NOT_OPEN) {
         if (pylat_frame_code(frame, &key.code)) {
@@ -665,10 +667,8 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         if (!CLOCK_FIRST)
             now_ns = bpf_ktime_get_ns();
         thread = threads.lookup(&tid);
-        if (thread && (function->flags & PYLAT_SUSPENDS))
-            popped = pylat_pop_frame(thread, frame, &call); /* never anonymous, however deep */
-        else if (thread)
-            popped = pylat_pop(thread, frame, &call);
+        if (thread) /* what suspends has a record of its own, however deep */
+            popped = pylat_pop(thread, frame, !(function->flags & PYLAT_SUSPENDS), &call);
         if (function->flags & PYLAT_STRUCK_OUT) {
             if (popped == PYLAT_MATCHED)
                 count->entries--;
@@ -944,15 +944,16 @@ static __always_inline void forget_thread(u32 tid)
     struct pylat_thread *thread = threads.lookup(&tid);
     if (!thread)
         return;
-    u32 depth = thread->depth;
-    for (u32 i = 0; i < PYLAT_DEPTH; i++) {
-        asm volatile("" : "+r"(i)); /* as in pylat_find */
-        if (i >= depth)
-            break;
-        u32 slot = thread->open[i & PYLAT_MASK].slot;
+    u64 left = thread->depth;
+    asm volatile("" : "+r"(left)); /* as in pylat_find */
+    while (left > 0 && left <= PYLAT_DEPTH) {
+        left--;
+        asm volatile("" : "+r"(left));
+        u32 slot = thread->open[left].slot;
         struct pylat_statistics *of = statistics.lookup(&slot);
-        if (of)
-            __sync_fetch_and_add(&of->cut, 1);
+        if (!of)
+            break; /* no open call is without: to go on here as well would double the verifier's work each time */
+        __sync_fetch_and_add(&of->cut, 1);
     }
     threads.delete(&tid);
 }

@@ -25,17 +25,23 @@
 /* Index of the innermost open call with this frame, or PYLAT_DEPTH. */
 static __always_inline u32 pylat_find(const struct pylat_thread *thread, u64 frame)
 {
-    u32 depth = thread->depth;
-    for (u32 i = 0; i < PYLAT_DEPTH; i++) {
-        /* Without this the compiler counts the index down instead, and the verifier sees no bound. */
-        asm volatile("" : "+r"(i));
-        if (i >= depth)
+    u64 found = PYLAT_DEPTH;
+    u64 at = thread->depth;
+    asm volatile("" : "+r"(at)); /* bounded here, whatever the caller knows */
+    if (at > PYLAT_DEPTH)
+        return found;
+    while (at > 0) {
+        at--;
+        asm volatile("" : "+r"(at)); /* no pointer that moves along: the verifier would see no bound */
+        if (thread->open[at].frame == frame) {
+            found = at;
             break;
-        u32 at = (depth - 1 - i) & PYLAT_MASK;
-        if (thread->open[at].frame == frame)
-            return at;
+        }
     }
-    return PYLAT_DEPTH;
+    /* What the search learnt of the depth is forgotten: one of a thousand ways out of it stands for all, and the
+     * verifier goes on from one only. */
+    asm volatile("" : "+r"(found) : : "memory");
+    return found;
 }
 
 /* Take one entry out. The order of the others carries no meaning but "innermost last", which only speeds up the
@@ -91,41 +97,37 @@ static __always_inline int pylat_is_innermost(const struct pylat_thread *thread,
     return depth > 0 && depth <= PYLAT_DEPTH && thread->open[(depth - 1) & PYLAT_MASK].frame == frame;
 }
 
-/* Take the innermost open call of this frame into `call`. */
-static __always_inline int pylat_pop_frame(struct pylat_thread *thread, u64 frame, struct pylat_open *call)
+/* The innermost open call ends or suspends: take it into `call`. */
+static __always_inline void pylat_pop_innermost(struct pylat_thread *thread, struct pylat_open *call)
 {
-    u32 depth = thread->depth;
-    if (pylat_is_innermost(thread, frame)) {
-        u32 top = (depth - 1) & PYLAT_MASK;
-        *call = thread->open[top];
-        thread->depth = top;
-        if (top == 0)
-            thread->disordered = 0;
-        return PYLAT_MATCHED;
-    }
-    if (depth > 0 && depth <= PYLAT_DEPTH) {
-        u32 at = pylat_find(thread, frame);
-        if (at < PYLAT_DEPTH) {
-            *call = thread->open[at & PYLAT_MASK];
-            pylat_remove(thread, at);
-            thread->disordered = 1;
-            return PYLAT_MATCHED;
-        }
-    }
-    return PYLAT_NOT_OPEN;
+    u32 top = (thread->depth - 1) & PYLAT_MASK;
+    *call = thread->open[top];
+    thread->depth = top;
+    if (top == 0)
+        thread->disordered = 0;
 }
 
 /* A frame ends or suspends: take its open call into `call`. A call beyond the table has no frame to be known by; any
- * exit that is in no table may be its. */
-static __always_inline int pylat_pop(struct pylat_thread *thread, u64 frame, struct pylat_open *call)
+ * exit that is in no table may be its, if it `may_be_beyond`. */
+static __always_inline int pylat_pop(struct pylat_thread *thread, u64 frame, int may_be_beyond, struct pylat_open *call)
 {
-    int popped = pylat_pop_frame(thread, frame, call);
-    if (popped == PYLAT_NOT_OPEN && thread->too_deep > 0) {
+    if (pylat_is_innermost(thread, frame)) {
+        pylat_pop_innermost(thread, call);
+        return PYLAT_MATCHED;
+    }
+    u32 at = pylat_find(thread, frame);
+    if (at < PYLAT_DEPTH) {
+        *call = thread->open[at & PYLAT_MASK];
+        pylat_remove(thread, at);
+        thread->disordered = 1;
+        return PYLAT_MATCHED;
+    }
+    if (may_be_beyond && thread->too_deep > 0) {
         thread->too_deep--;
         thread->last_beyond = 0;
         return PYLAT_FROM_OVERFLOW;
     }
-    return popped;
+    return PYLAT_NOT_OPEN;
 }
 
 /* The call leaves the thread, suspended: what must outlive its stay on the stack. `kept` is the record of an

@@ -214,7 +214,7 @@ static __always_inline void replaced(struct hit *hit, u64 frame, const struct py
         return;
     }
     hit->count->unmatched_entry++;
-    pylat_pop(&hit->thread->calls, frame, &call);
+    pylat_pop(&hit->thread->calls, frame, 1, &call);
 }
 
 /* 3.11: under a tracer a unit is fetched twice, both times before the frame stands at it. */
@@ -283,7 +283,7 @@ static __always_inline void count_written(struct hit *hit, const struct pylat_wa
     u64 frame = released_frame(hit, of, slot);
     struct pylat_watch_call *more = frame ? open_call(hit, frame) : NULL;
     struct pylat_open call = {};
-    if (!more || pylat_pop(&hit->thread->calls, frame, &call) != PYLAT_MATCHED)
+    if (!more || pylat_pop(&hit->thread->calls, frame, 1, &call) != PYLAT_MATCHED)
         return;
     u64 half_traps = 2 * (hit->thread->traps - more->traps);
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
@@ -356,7 +356,7 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
     }
     struct pylat_open plain = {};
     u64 half_traps = 2 * (hit->thread->traps - call->traps);
-    if (pylat_pop(&hit->thread->calls, found, &plain) != PYLAT_MATCHED)
+    if (pylat_pop(&hit->thread->calls, found, 1, &plain) != PYLAT_MATCHED)
         return;
     close_call(hit, found);
     finish(hit, &plain, half_traps, PYLAT_NOT_RAISED);
@@ -411,35 +411,30 @@ int pylat_watch(struct watch_context *ctx)
         return 0;
     hit.thread->traps++;
     struct pylat_watched *counted = NULL, *begun = NULL, *ending = NULL;
-    u32 slot = 0;
-    u64 frame = 0;
     for (u32 i = 0; i < PYLAT_WATCHED; i++) {
         u32 index = i;
         struct pylat_watched *of = watched.lookup(&index);
         if (!of || !of->code || (hit.process->freed >> i & 1))
             continue;
-        if (address == of->count) {
+        if (address == of->count)
             counted = of;
-            slot = i;
-        } else if (address == of->entry && hit.config->enabled && !begun) {
-            frame = fresh_frame(&hit, of); /* 0 if somebody else read it: dis, the specialiser, a debugger */
-            if (frame) {
-                begun = of;
-                slot = i;
-            }
-        } else if (hit.config->enabled && (address == of->raises || address == of->returns[0] ||
-                                           address == of->returns[1] || address == of->returns[2])) {
+        else if (address == of->entry && hit.config->enabled)
+            begun = of;
+        else if (hit.config->enabled && (address == of->raises || address == of->returns[0] ||
+                                         address == of->returns[1] || address == of->returns[2]))
             ending = of;
-            slot = i;
-        }
     }
-    if (counted)
-        count_written(&hit, counted, slot);
-    else if (begun)
-        entered(&hit, begun, slot, frame);
+    /* The slot is read from memory: of one that it has not counted itself, the verifier goes one way only. */
+    if (counted) {
+        count_written(&hit, counted, counted->slot);
+    } else if (begun) {
+        u64 frame = fresh_frame(&hit, begun); /* 0 if somebody else read it: dis, the specialiser, a debugger */
+        if (frame)
+            entered(&hit, begun, begun->slot, frame);
+    }
 #if PYLAT_START == PYLAT_START_BY_OPARG
     else if (ending)
-        ending_fetched(&hit, ending, slot, address - 1);
+        ending_fetched(&hit, ending, ending->slot, address - 1);
 #endif
     return 0;
 }
@@ -505,7 +500,7 @@ int pylat_watch_raise(struct pt_regs *ctx)
     struct pylat_watched *of = watched.lookup(&slot);
     if (!more || !of || more->caller != PYLAT_REGISTER(ctx, PYLAT_RAISE_FRAME) || is_running(frame))
         return 0;
-    if (pylat_pop(calls, frame, &call) != PYLAT_MATCHED)
+    if (pylat_pop(calls, frame, 1, &call) != PYLAT_MATCHED)
         return 0;
     if (last_opcode(frame, of) == PYLAT_WATCH_RETURN_1) {
         hit.count->unmatched_entry++; /* it had returned, and somebody keeps its frame */
@@ -514,7 +509,7 @@ int pylat_watch_raise(struct pt_regs *ctx)
     }
 #else
     struct pylat_watch_call *more = open_call(&hit, frame);
-    if (!more || pylat_pop(calls, frame, &call) != PYLAT_MATCHED)
+    if (!more || pylat_pop(calls, frame, 1, &call) != PYLAT_MATCHED)
         return 0;
 #endif
     u64 half_traps = 2 * (hit.thread->traps - more->traps) + 1;
@@ -531,12 +526,13 @@ static __always_inline void forget_thread(u32 tid, struct pylat_counters *count)
     if (!thread)
         return;
     count->thread_ended += thread->calls.depth + thread->calls.too_deep;
-    u32 depth = thread->calls.depth;
+    u64 left = thread->calls.depth;
+    asm volatile("" : "+r"(left)); /* as in pylat_find */
     struct pylat_watch_key key = {.process = thread->calls.space};
-    for (u32 i = 0; i < PYLAT_DEPTH; i++) {
-        if (i >= depth)
-            break;
-        key.frame = thread->calls.open[i & PYLAT_MASK].frame;
+    while (left > 0 && left <= PYLAT_DEPTH) {
+        left--;
+        asm volatile("" : "+r"(left));
+        key.frame = thread->calls.open[left].frame;
         frames.delete(&key);
     }
     threads.delete(&tid);

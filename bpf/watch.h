@@ -25,6 +25,8 @@ struct pylat_watched {
     u64 raises;                       /* watched: of the unit that each exception runs which leaves it; 0 for none */
     u32 exception;                    /* where a frame has the exception then: bytes from its beginning */
     u32 suspends;                     /* 1: a generator, coroutine or asynchronous generator */
+    u32 slot;                         /* its place */
+    u32 padding;
 };
 
 /* A process that is followed; found by its tgid, or by 0 where only one is. */

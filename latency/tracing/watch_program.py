@@ -10,6 +10,7 @@ import resource
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -191,7 +192,7 @@ class WatchProgram:
             config["parts"][0, 2 * number : 2 * number + 2] = begin + bias, end + bias
         for slot, points in enumerate(functions):
             self.statistics["code"][slot] = points.live.address
-            self.watched[slot] = _record(points)
+            self.watched[slot] = _record(points, slot)
         counts = [Watchpoint(each.count, COUNT_BYTES, WRITE) for each in functions if each.count]
         ends = [address for each in functions for address in (*each.returns, each.raises) if address]
         units = [*ends, *(each.entry for each in functions)]
@@ -309,11 +310,17 @@ class WatchProgram:
             _RAISE: kernel.PROG_TYPE_KPROBE,
             **dict.fromkeys(_TRACEPOINTS, kernel.PROG_TYPE_RAW_TRACEPOINT),
         }
-        self._functions: dict[str, int] = {}
-        for name in _functions(self._plan, children=self._children):
-            code = made.instructions(name, [self._maps[shape.name] for shape in made.maps])
-            self._functions[name] = kernel.load_program(name, kinds[name], code)
-            self._descriptors.append(self._functions[name])
+        maps = [self._maps[shape.name] for shape in made.maps]
+        # The verifier is most of the time to start, and takes one program on each processor.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            loading = {
+                name: pool.submit(kernel.load_program, name, kinds[name], made.instructions(name, maps))
+                for name in _functions(self._plan, children=self._children)
+            }
+        self._functions = {name: each.result() for name, each in loading.items() if not each.exception()}
+        self._descriptors += self._functions.values()
+        for each in loading.values():
+            each.result()  # raises what went wrong
 
     def _mapped(self, name: str, value: np.dtype[Any], count: int) -> mmap.mmap:
         size = -(-value.itemsize * count // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -325,7 +332,7 @@ class WatchProgram:
             os.close(descriptors.pop())
 
 
-def _record(points: WatchPoints) -> tuple[object, ...]:
+def _record(points: WatchPoints, slot: int) -> tuple[object, ...]:
     """As ``watch_wire.WATCHED``."""
     returns = [*points.returns, *[0] * watching.MOST_RETURNS][: watching.MOST_RETURNS]
     return (
@@ -337,6 +344,8 @@ def _record(points: WatchPoints) -> tuple[object, ...]:
         points.raises,
         points.exception,
         int(points.suspends),
+        slot,
+        0,
     )
 
 

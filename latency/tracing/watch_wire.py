@@ -20,6 +20,8 @@ WATCHED = np.dtype(
         ("raises", "<u8"),
         ("exception", "<u4"),
         ("suspends", "<u4"),
+        ("slot", "<u4"),
+        ("padding", "<u4"),
     ]
 )
 WATCH_PROCESS = np.dtype(

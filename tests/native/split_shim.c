@@ -68,7 +68,7 @@ int leave(u64 frame, int suspending, int undecided, struct ended *ended)
     struct pylat_open call = {};
     struct pylat_leaving leaving = {};
     u64 left_ns = pylat_leaves(&thread, now_ns, &leaving);
-    int popped = pylat_pop(&thread, frame << 3, &call);
+    int popped = pylat_pop(&thread, frame << 3, 1, &call);
     leaving.undecided = undecided;
     if (popped != PYLAT_MATCHED)
         return popped;

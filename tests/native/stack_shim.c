@@ -16,12 +16,12 @@ int push(struct pylat_thread *t, struct pylat_open *c, int may_repeat)
 
 int pop(struct pylat_thread *t, u64 frame, struct pylat_open *c)
 {
-    return 16 + pylat_pop(t, frame, c);
+    return 16 + pylat_pop(t, frame, 1, c);
 }
 
 int pop_frame(struct pylat_thread *t, u64 frame, struct pylat_open *c)
 {
-    return 16 + pylat_pop_frame(t, frame, c);
+    return 16 + pylat_pop(t, frame, 0, c);
 }
 
 void run_beyond(struct pylat_thread *t, struct pylat_suspended *k, u64 now)
@@ -67,7 +67,7 @@ static void leave(struct pylat_thread *thread, int suspending, u64 frame, int su
 {
     struct pylat_open call = {};
     u64 address = frame << 3; /* frames are aligned */
-    int popped = suspends ? pylat_pop_frame(thread, address, &call) : pylat_pop(thread, address, &call);
+    int popped = pylat_pop(thread, address, !suspends, &call);
     int beyond = popped == PYLAT_NOT_OPEN && suspends && known[frame];
     u64 ran = beyond ? pylat_ran_beyond(&kept[frame], now) : 0;
     r->code = 16 + popped;
