@@ -1,4 +1,4 @@
-"""Probes are taken away by short-lived children of pylat, so that ``kill -9`` of pylat leaves no breakpoint.
+"""Probes are placed and taken away by short-lived children of pylat, so that ``kill -9`` of it leaves no breakpoint.
 
 Linux writes breakpoints through get_user_pages, which gives up where its caller has a SIGKILL pending (mm/gup.c). A
 pylat that is killed just then would leave some behind, until somebody probes the same place again: "failed to
@@ -12,37 +12,46 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 _MOST = 64  # descriptors in one message; the kernel takes 253 (SCM_MAX_FD)
-_ANSWER = struct.Struct("<i")
+_ANSWER = struct.Struct("<iI")  # an errno, and how many descriptors follow; what the error says stands behind it
+_LONGEST_ANSWER_BYTES = 4096
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def opened(make: Callable[[], list[int]]) -> list[int]:
-    """The descriptors that ``make`` opens, in a child: at most 64.
+def opened(make: Callable[[], Iterable[int]]) -> list[int]:
+    """The descriptors that ``make`` opens one after the other, in a child.
 
     Raises:
         OSError: what ``make`` raised; nothing stays open.
     """
     mine, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    descriptors: list[int] = []
+    number, text = -1, b"the process that places probes ended"
     with mine, other:
         pid = _child(lambda: _answer(make, mine, other))
         if pid is None:
-            return make()
+            return _opened_here(make)
         other.close()
-        message, descriptors, _, _ = socket.recv_fds(mine, _ANSWER.size, _MOST)
+        if answer := mine.recv(_LONGEST_ANSWER_BYTES):
+            number, count = _ANSWER.unpack_from(answer)
+            text = answer[_ANSWER.size :]
+            while len(descriptors) < count:
+                message, some, _, _ = socket.recv_fds(mine, 1, _MOST)
+                if not message:
+                    number, text = -1, b"the process that places probes ended"
+                    break
+                descriptors += some
         os.waitpid(pid, 0)
     for each in descriptors:
         os.set_inheritable(each, False)
-    number = _ANSWER.unpack(message)[0] if message else -1
     if number:
-        for each in descriptors:
-            os.close(each)
-        raise OSError(max(number, 0), os.strerror(number) if number > 0 else "the process that places probes ended")
-    return list(descriptors)
+        close(descriptors)
+        raise OSError(max(number, 0), text.decode(errors="replace"))
+    return descriptors
 
 
 def close(descriptors: list[int]) -> None:
@@ -64,15 +73,31 @@ def close(descriptors: list[int]) -> None:
     descriptors.clear()
 
 
-def _answer(make: Callable[[], list[int]], mine: socket.socket, other: socket.socket) -> None:
-    mine.close()
+def _opened_here(make: Callable[[], Iterable[int]]) -> list[int]:
+    made: list[int] = []
     try:
-        made = make()
+        for each in make():
+            made.append(each)
+    except OSError:
+        _close_all(tuple(made))
+        raise
+    return made
+
+
+def _answer(make: Callable[[], Iterable[int]], mine: socket.socket, other: socket.socket) -> None:
+    mine.close()
+    made = []
+    try:
+        for each in make():  # an error closes those that are open: this process ends
+            made.append(each)
     except OSError as error:
-        other.send(_ANSWER.pack(error.errno or -1))
+        text = (error.strerror or str(error)).encode()[: _LONGEST_ANSWER_BYTES - _ANSWER.size]
+        other.send(_ANSWER.pack(error.errno or -1, 0) + text)
         return
     with suppress(OSError):  # nobody is there any more: they close with this process
-        socket.send_fds(other, [_ANSWER.pack(0)], made)
+        other.send(_ANSWER.pack(0, len(made)))
+        for first in range(0, len(made), _MOST):
+            socket.send_fds(other, [b"-"], made[first : first + _MOST])
 
 
 def _close_last(descriptors: tuple[int, ...], gone: int, still_open: int) -> None:
@@ -83,7 +108,7 @@ def _close_last(descriptors: tuple[int, ...], gone: int, still_open: int) -> Non
 
 def _close_all(descriptors: tuple[int, ...]) -> None:
     # Closing a link waits until no processor can be in its program any more: wait for all of them at once.
-    with ThreadPoolExecutor(len(descriptors)) as pool:
+    with ThreadPoolExecutor(len(descriptors) or 1) as pool:
         list(pool.map(os.close, descriptors))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from latency.cache import Cache
 from latency.errors import AttachError, CompileError, HostError, NoPrivilege
-from latency.tracing import kernel, wire
+from latency.tracing import apart, kernel, wire
 from latency.tracing import markers_wire as marking
 from latency.tracing.compiler import Object, kept_or_compiled
 from latency.tracing.kernel import Map
@@ -135,14 +135,14 @@ class MarkerProgram:
             self._exit_link = kernel.attach_raw_tracepoint(self._functions[_THREAD_EXIT], "sched_process_exit")
             if self._multi:
                 try:
-                    self._attach_multi(pid)
+                    self._links += apart.opened(lambda: self._attached_by_multi(pid))
                     return
                 except OSError:
                     if not self._may_fall_back:
                         raise
-                    self._close(self._links)
                     self._multi = False  # Linux before 6.6 loads such programs, but knows no such link
-            self._attach_each(pid)
+            programs = self._program_for_each()
+            self._links += apart.opened(lambda: self._attached_by_perf(programs, pid))
         except OSError as error:
             self.detach()
             raise AttachError(f"the kernel refused {error.strerror}", "pylat check says what is missing") from error
@@ -175,7 +175,7 @@ class MarkerProgram:
 
     def detach(self) -> None:
         """Take the probes away. The maps stay readable."""
-        self._close(self._links)
+        apart.close(self._links)
         if self._exit_link is not None:
             os.close(self._exit_link)
             self._exit_link = None
@@ -236,7 +236,7 @@ class MarkerProgram:
         self._descriptors.append(fd)
         return fd
 
-    def _attach_multi(self, pid: int) -> None:
+    def _attached_by_multi(self, pid: int) -> Iterator[int]:
         for function in ROLES:
             groups: dict[int, list[int]] = {}
             for number, point in enumerate(self._points):
@@ -246,22 +246,28 @@ class MarkerProgram:
                 places = [self._points[number] for number in numbers]
                 offsets, semaphores = [each.offset for each in places], [each.semaphore for each in places]
                 with _named(places[0]):
-                    self._links.append(
-                        kernel.attach_uprobes(
-                            self._functions[function], f"/proc/self/fd/{fd}", offsets, semaphores, pid, cookies=numbers
-                        )
+                    link = kernel.attach_uprobes(
+                        self._functions[function], f"/proc/self/fd/{fd}", offsets, semaphores, pid, cookies=numbers
                     )
+                yield link
 
-    def _attach_each(self, pid: int) -> None:
+    def _program_for_each(self) -> list[tuple[Point, int]]:
         """A perf event says nothing of the site that it is for: so each has a program with a table of its own."""
         made = compile_markers(cookies=False)
+        found = []
         for point in sorted(self._points, key=lambda each: ROLES.index(each.function)):
             alone = self._new_map(made, _POINTS, 1)
             Map(alone, _U32, marking.POINT).update(np.zeros(1, _U32), point.record)
-            program = self._load_one(made, point.function, {**self._maps, _POINTS: alone})
+            found.append((point, self._load_one(made, point.function, {**self._maps, _POINTS: alone})))
+        return found
+
+    @staticmethod
+    def _attached_by_perf(programs: list[tuple[Point, int]], pid: int) -> Iterator[int]:
+        for point, program in programs:
             path = f"/proc/self/fd/{point.file.image.fd}"
             with _named(point):
-                self._links.append(kernel.attach_uprobe(program, path, point.offset, point.semaphore, pid))
+                link = kernel.attach_uprobe(program, path, point.offset, point.semaphore, pid)
+            yield link
 
     def _mapped(self, name: str, value: np.dtype[Any], count: int) -> mmap.mmap:
         size = -(-value.itemsize * count // mmap.PAGESIZE) * mmap.PAGESIZE

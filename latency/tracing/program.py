@@ -10,6 +10,7 @@ import errno
 import mmap
 import os
 import resource
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -86,6 +87,7 @@ class Program:
         self._lasting: list[int] = []  # of sites that see no calls
         self._tracepoints = _tracepoints(children=children, splitting=splitting)
         self._tracepoint_links: list[int] = []
+        self._background: list[threading.Thread] = []
         self._more = more
         self._multi = attachment != "perf"
         self._may_fall_back = attachment == "auto"
@@ -232,17 +234,21 @@ class Program:
                 if self._multi:
                     try:
                         links.append(kernel.attach_uprobes(self._functions[name], path, [offset], [0], os.getpid()))
+                        self._may_fall_back = False
                         continue
                     except OSError:
-                        if not self._may_fall_back or links:
+                        if not self._may_fall_back:
                             raise
                     self._without_multi()
                 links.append(kernel.attach_uprobe(self._functions[name], path, offset, 0, os.getpid()))
             yield
         finally:
-            self._close(links)
             if self._follows:
                 self.processes.delete(np.array([os.getpid()], _U32))
+            # The kernel waits for all processors before it lets go of them, longer than the calibration takes.
+            closing = threading.Thread(target=self._close, args=(links,))
+            closing.start()
+            self._background.append(closing)
 
     def detach(self) -> None:
         """Take the probes away. The maps stay readable."""
@@ -260,16 +266,12 @@ class Program:
     def resume(self, path: str, pid: int) -> None:
         """Place them again, as ``attach`` did. Raises AttachError."""
         try:
-            self._links += apart.opened(lambda: self._calls_attached(path, pid))
+            self._attach_sites(path, pid, [role for role in programs(self._plan) if role is not Role.CODE_DEALLOC])
         except OSError as error:
             self.pause()
             raise AttachError(
                 f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
             ) from error
-
-    def _calls_attached(self, path: str, pid: int) -> list[int]:
-        self._attach_sites(path, pid, [role for role in programs(self._plan) if role is not Role.CODE_DEALLOC])
-        return self._links
 
     def forget_calls(self) -> None:
         """Empty the tables of open and suspended calls: their ends will not be seen."""
@@ -289,6 +291,8 @@ class Program:
     def close(self) -> None:
         """Take everything away: probes, programs and maps."""
         self.detach()
+        for each in self._background:
+            each.join()
         self.stop_following()
         self._events.close()
         if self._slow_events:
@@ -323,7 +327,8 @@ class Program:
         names = (*programs(self._plan).values(), *self._tracepoints, *called)
         # The verifier is most of the time to start, and takes one program on each processor.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            loading = {name: pool.submit(self._load_one, name) for name in names}
+            longest_first = sorted(names, key=lambda name: -len(self._object.programs[name]))
+            loading = {name: pool.submit(self._load_one, name) for name in longest_first}
         found = {name: each.result() for name, each in loading.items() if not each.exception()}
         self._descriptors += found.values()
         for each in loading.values():
@@ -347,31 +352,36 @@ class Program:
             raise _explained(error) from error
 
     def _attach_sites(self, path: str, pid: int, roles: Iterable[Role] | None = None) -> None:
+        wanted = list(programs(self._plan)) if roles is None else list(roles)
+        try:
+            links = apart.opened(lambda: self._attached(path, pid, wanted))
+            self._may_fall_back = False
+        except OSError:
+            if not self._may_fall_back:
+                raise
+            self._without_multi()
+            links = apart.opened(lambda: self._attached(path, pid, wanted))
+        for role in wanted:
+            count = 1 if self._multi else len(list(self._plan.of(role)))
+            (self._lasting if role is Role.CODE_DEALLOC else self._links).extend(links[:count])
+            del links[:count]
+
+    def _attached(self, path: str, pid: int, roles: Iterable[Role]) -> Iterator[int]:
+        """The links of these roles, in their order: one for each with a multi link, otherwise one for each site."""
         names = programs(self._plan)
-        for role in names if roles is None else roles:
-            name = names[role]
-            links = self._lasting if role is Role.CODE_DEALLOC else self._links
+        for role in roles:
+            fd, sites = self._functions[names[role]], list(self._plan.of(role))
             if self._multi:
-                try:
-                    links.append(self._attach_multi(role, name, path, pid))
-                    continue
-                except OSError:
-                    if not self._may_fall_back or self._links or self._lasting:
-                        raise
-                self._without_multi()
-            for site in self._plan.of(role):
-                fd = self._functions[name]
-                links.append(kernel.attach_uprobe(fd, path, site.offset, site.semaphore_offset, pid))
+                places, semaphores = [site.offset for site in sites], [site.semaphore_offset for site in sites]
+                yield kernel.attach_uprobes(fd, path, places, semaphores, pid)
+                continue
+            for site in sites:
+                yield kernel.attach_uprobe(fd, path, site.offset, site.semaphore_offset, pid)
 
     def _without_multi(self) -> None:
         """Linux before 6.6 loads such a program, but knows no such link."""
-        self._multi = False
+        self._multi = self._may_fall_back = False
         self._functions = self._load()
-
-    def _attach_multi(self, role: Role, name: str, path: str, pid: int) -> int:
-        sites = list(self._plan.of(role))
-        places, semaphores = [site.offset for site in sites], [site.semaphore_offset for site in sites]
-        return kernel.attach_uprobes(self._functions[name], path, places, semaphores, pid)
 
     def _mapped(self, name: str, value: np.dtype[Any], count: int) -> mmap.mmap:
         size = -(-value.itemsize * count // mmap.PAGESIZE) * mmap.PAGESIZE

@@ -22,7 +22,7 @@ from latency.cpython.sites import Role
 from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, WatchPoints
 from latency.errors import AttachError, CompileError, HostError, NoPrivilege, TargetError
 from latency.target.process import Process
-from latency.tracing import kernel, wire
+from latency.tracing import apart, kernel, wire
 from latency.tracing import watch_wire as watching
 from latency.tracing.btf import member_offset
 from latency.tracing.compiler import Object, kept_or_compiled
@@ -204,8 +204,12 @@ class WatchProgram:
                 if name in self._functions:
                     self._tracepoints.append(kernel.attach_raw_tracepoint(self._functions[name], tracepoint))
             pid = 0 if self._children else processes[0].pid
-            for site in self._plan.of(Role.RAISE) if _probed(self._plan, functions) else ():
-                self._links.append(kernel.attach_uprobe(self._functions[_RAISE], path, site.offset, 0, pid))
+            sites = list(self._plan.of(Role.RAISE)) if _probed(self._plan, functions) else []
+            if sites:
+                raised = self._functions[_RAISE]
+                self._links += apart.opened(
+                    lambda: (kernel.attach_uprobe(raised, path, site.offset, 0, pid) for site in sites)
+                )
             self._watchpoints.place([*counts, *fetched], lambda: self._threads(processes[0]))
         except OSError as error:
             self.detach()
@@ -252,7 +256,7 @@ class WatchProgram:
     def detach(self) -> None:
         """Take watchpoints and probes away. The maps stay readable."""
         self._watchpoints.close()
-        self._close(self._links)
+        apart.close(self._links)
         self._close(self._tracepoints)
 
     def close(self) -> None:

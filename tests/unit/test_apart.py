@@ -1,0 +1,63 @@
+"""What a short-lived child opens and closes in place of pylat."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from latency.tracing import apart
+
+
+def pipe_ends(count: int) -> Iterator[int]:
+    for number in range(count):
+        reading, writing = os.pipe()
+        os.write(writing, str(number).encode())
+        os.close(writing)
+        yield reading
+
+
+@pytest.mark.parametrize("count", [0, 1, 150])
+def test_descriptors_come_over_in_their_order_however_many(count: int) -> None:
+    descriptors = apart.opened(lambda: pipe_ends(count))
+    assert [os.read(each, 16) for each in descriptors] == [str(number).encode() for number in range(count)]
+    assert not any(os.get_inheritable(each) for each in descriptors)
+    apart.close(descriptors)
+    assert descriptors == []
+
+
+def test_an_error_keeps_its_number_and_its_text_and_leaves_nothing_open() -> None:
+    reading, writing = os.pipe()
+
+    def make() -> Iterator[int]:
+        yield os.dup(writing)
+        raise OSError(errno.ENOSPC, "the marker app:request__start: no room – für ihn")
+
+    with pytest.raises(OSError, match="the marker app:request__start: no room – für ihn") as caught:
+        apart.opened(make)
+    assert caught.value.errno == errno.ENOSPC
+    os.close(writing)
+    assert os.read(reading, 1) == b""  # nobody holds the other end
+    os.close(reading)
+
+
+def test_an_error_without_a_number_is_an_error() -> None:
+    def make() -> Iterator[int]:
+        yield from ()
+        raise OSError("just a text")
+
+    with pytest.raises(OSError, match="just a text"):
+        apart.opened(make)
+
+
+def test_where_there_can_be_no_child_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_child() -> int:
+        raise OSError(errno.EAGAIN, "no process can be made")
+
+    monkeypatch.setattr(os, "fork", no_child)
+    descriptors = apart.opened(lambda: pipe_ends(3))
+    assert [os.read(each, 16) for each in descriptors] == [b"0", b"1", b"2"]
+    apart.close(descriptors)
+    assert descriptors == []
