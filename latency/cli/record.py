@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from latency import resources
 from latency.cli import output
@@ -22,11 +23,13 @@ from latency.report.names import escape
 from latency.tracing.auto import Auto
 from latency.tracing.host import require
 from latency.tracing.loop import Outcome, measure
-from latency.tracing.markers import MarkerSession
 from latency.tracing.parameters import cflags
 from latency.tracing.session import Session, Target
 from latency.tracing.splitting import Splitting
 from latency.tracing.watch import WatchSession
+
+if TYPE_CHECKING:
+    from latency.tracing.markers import MarkerSession
 
 _LONGEST_NAME = 60
 AUTO = "auto"
@@ -105,6 +108,8 @@ def _begun(
     target: Target, options: Options, arguments: argparse.Namespace
 ) -> Session | WatchSession | MarkerSession | Auto:
     if options.markers:
+        from latency.tracing.markers import MarkerSession  # who does not ask for it starts sooner
+
         return MarkerSession(target, options, attachment=arguments.attach)
     if options.engine == WATCH:
         if options.offcpu or options.self_time:
@@ -138,7 +143,7 @@ def _explain(sessions: Sequence[Session | WatchSession | MarkerSession], total_s
         say(
             f"pid {target.process.pid}: {target.build.file} CPython {target.build.version_text} {target.build.build_id}"
         )
-        if isinstance(session, MarkerSession):
+        if not isinstance(session, (Session, WatchSession)):
             for line in session.explain():
                 say(f"  {escape(line)}")
             continue

@@ -62,9 +62,19 @@ def trap_ns() -> float:
         os.close(program)
 
 
-def looked(session: Session, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None]) -> Look:
-    """At a session that has just been started: ``LOOK_S``, less where that is enough, a little more where it is not."""
-    begin = clock()
+def looked(
+    session: Session,
+    *,
+    passed_s: float = 0.0,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None],
+) -> Look:
+    """At a session that was started just now: ``LOOK_S``, less where that is enough, a little more where it is not.
+
+    Args:
+        passed_s: how long ago it was started.
+    """
+    begin = clock() - passed_s
     while True:
         sleep(_GLANCE_S)
         look = session.look()
@@ -118,24 +128,24 @@ class Auto:
         """Start measuring, and choose. Raises what ``Session.start`` does."""
         session, target = self.session, self._target
         assert isinstance(session, Session)
-        hit = None
-        if not target.choice:
-            try:
-                self._trap_ns = trap_ns()
-                hit = session.calibrate()
-            except (PylatError, OSError) as error:
-                target.choice = f"{target.plan.engine}: watch is not possible here: {error}"
+        hit = None if target.choice else session.calibrate()
         session.start()
         if hit is None:
             target.choice = target.choice or f"{target.plan.engine}: the cost of a hit cannot be measured here"
             return
         begin = time.monotonic()
+        try:
+            self._trap_ns = trap_ns()
+        except (PylatError, OSError) as error:
+            target.choice = f"{target.plan.engine}: watch is not possible here: {error}"
+            self.looked_s = time.monotonic() - begin
+            return
         # The look is a time of waiting: the other engine is made ready meanwhile.
         pool = ThreadPoolExecutor(1)
         ready = pool.submit(self._watching, list(session.spaces[0].lives.values()))
         pool.shutdown(wait=False)
         with target.stopwatch.step("look"):
-            look = looked(session, sleep=time.sleep)
+            look = looked(session, passed_s=time.monotonic() - begin, sleep=time.sleep)
         choice = choose(look, hit, self._trap_ns, target.plan.engine)
         if choice.watch and look.functions > len({live.function for live in session.functions}):
             choice = Choice(False, f"{target.plan.engine}: functions that match are being defined just now", 0.0)

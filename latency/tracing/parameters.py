@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Role, SitePlan
-from latency.tracing.capture import capture_flags
 
 # Offsets of the registers in x86-64's struct pt_regs (Linux arch/x86/include/uapi/asm/ptrace.h), in bytes.
 PT_REGS = {
@@ -188,6 +187,8 @@ def cflags(
     }
     flags = [f"-DPYLAT_{name}={value}" for name, value in values.items()]
     if slower:
+        from latency.tracing.capture import capture_flags  # it imports the decoder of values
+
         flags += capture_flags(offsets)
     flags.append(f"-DPYLAT_FRAME_CODE_MASK={offsets.stackref_mask & _POINTER_MASK:#x}ULL")
     return sorted(flags)

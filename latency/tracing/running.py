@@ -8,13 +8,16 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from latency.cpython.interpreter import Target
 from latency.recording import Options
 from latency.tracing.launch import Launched, launch
 from latency.tracing.loop import Outcome, measure
-from latency.tracing.markers import MarkerSession
 from latency.tracing.session import Session
+
+if TYPE_CHECKING:
+    from latency.tracing.markers import MarkerSession
 
 
 def run_measured(
@@ -39,9 +42,7 @@ def run_measured(
     if launched.target is None:
         return None, launched.wait()
     try:
-        session = (
-            MarkerSession(launched.target, options) if options.markers else Session(launched.target, options, late=True)
-        )
+        session = _session(launched.target, options)
     except BaseException:
         launched.kill()
         raise
@@ -62,6 +63,14 @@ def run_measured(
         # The measured process may be another than the one that was started, and end before it.
         waiter.join()
     return outcome, launched.wait()
+
+
+def _session(target: Target, options: Options) -> Session | MarkerSession:
+    if not options.markers:
+        return Session(target, options, late=True)
+    from latency.tracing.markers import MarkerSession  # who does not ask for it starts sooner
+
+    return MarkerSession(target, options)
 
 
 def _wait(launched: Launched, ended: threading.Event) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,12 +36,14 @@ from latency.tracing.parameters import Capacity, cflags
 from latency.tracing.program import Program, needed, sizes_agree
 from latency.tracing.reading import Reading, Slices, began_at
 from latency.tracing.results import latencies
-from latency.tracing.slow import SLOW_BYTES, SLOW_THREADS, TOLD_CODES, SlowLog
 from latency.tracing.spaces import Space, Spaces
 from latency.tracing.splitting import GREENLETS, Splitting, has_greenlets
 from latency.tracing.table import FunctionTable
 from latency.tracing.throttle import Throttle
 from latency.tracing.watched import SlicesWatched, WatchedUntil
+
+if TYPE_CHECKING:
+    from latency.tracing.slow import SlowLog
 
 __all__ = ["Session", "Stopwatch", "Target"]
 
@@ -119,6 +121,8 @@ class Session:
         self._slow: SlowLog | None = None
         try:
             if options.slower:
+                from latency.tracing.slow import SlowLog  # it imports the decoder of values
+
                 self._slow = SlowLog(target, options, self.program, self.table, self.spaces)
             with target.stopwatch.step("fill tables"):
                 self.table.fill(self.program)
@@ -459,6 +463,8 @@ class Session:
         if slots >= _MANY_SLOTS:
             capacity = replace(capacity, event_bytes=_MANY_EVENT_BYTES)
         if options.slower:
+            from latency.tracing.slow import SLOW_BYTES, SLOW_THREADS, TOLD_CODES
+
             capacity = replace(capacity, slow_bytes=SLOW_BYTES, told_codes=TOLD_CODES, slow_threads=SLOW_THREADS)
         most_names = max(capacity.names, len(self._names or ()))
         capacity = replace(capacity, names=most_names, functions=capacity.functions + known)
