@@ -118,6 +118,10 @@ class Peer:
                 out, _ = process.communicate(timeout=_LIMIT_S)
                 run.seen = _bpftrace_calls(out, function) if self.name == "bpftrace" else _ucalls_calls(out, function)
         finally:
+            # By SIGTERM first: one that is killed while it takes its probes away leaves them in the target.
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=_LIMIT_S)
             process.kill()
             process.communicate()
             _lower_semaphores(target)
@@ -169,8 +173,8 @@ def _lower_semaphores(target: Target) -> None:
 
 
 def _reason(said: list[str]) -> str:
-    """The last line that says something."""
-    lines = [line.strip() for line in said if line.strip()]
+    """The last line that says something; of a file on this machine only its name."""
+    lines = [re.sub(r"/\S*/", "", line.strip()) for line in said if line.strip()]
     return lines[-1] if lines else "it ended at once, and said nothing"
 
 
