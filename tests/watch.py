@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 from latency.recording import FunctionLatency, Options, Recording
-from latency.tracing.loop import Outcome, measure
+from latency.tracing.loop import Outcome, Stop, measure
 from latency.tracing.session import Session, Target
 
 Truth = Mapping[str, Mapping[str, int]]
@@ -26,7 +25,7 @@ class Watch:
 
     def __init__(self, pid: int, func: Iterable[str] = (), *, engine: str = "auto", **options: object) -> None:
         self.session = Session(Target(pid, engine=engine), Options(func=tuple(func), **options))  # type: ignore[arg-type]
-        self._enough = threading.Event()
+        self._enough = Stop()
         self._pool = ThreadPoolExecutor(1)
         try:
             self.session.start()

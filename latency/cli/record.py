@@ -6,7 +6,6 @@ import argparse
 import math
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from latency.recording import Options
 from latency.report.names import escape
 from latency.tracing.auto import Auto
 from latency.tracing.host import require
-from latency.tracing.loop import Outcome, measure
+from latency.tracing.loop import Outcome, Stop, measure
 from latency.tracing.parameters import cflags
 from latency.tracing.session import Session, Target
 from latency.tracing.splitting import Splitting
@@ -76,7 +75,7 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
     """One measurement of these processes, from attaching to detaching."""
     begin = time.perf_counter()
     require()
-    stop = threading.Event()
+    stop = Stop()
     with ExitStack() as stack:
         targets = [Target(pid, engine=options.engine) for pid in dict.fromkeys(pids)]
         begun = []

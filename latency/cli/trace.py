@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import threading
 import time
 from contextlib import ExitStack
 from typing import TextIO
@@ -19,6 +18,7 @@ from latency.recording.trace import TraceEvent
 from latency.report import chrome, trace_json, trace_text
 from latency.report.names import escape
 from latency.tracing.host import require
+from latency.tracing.loop import Stop
 from latency.tracing.session import Target
 from latency.tracing.trace import TraceSession
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         engine=arguments.engine,
         children=arguments.children,
     )
-    stop = threading.Event()
+    stop = Stop()
     with ExitStack() as stack:
         writer = stack.enter_context(_Writer(arguments))
         session = TraceSession(
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     return _status(session, writer, recording, arguments.max_loss)
 
 
-def _follow(session: TraceSession, writer: _Writer, stop: threading.Event, arguments: argparse.Namespace) -> str:
+def _follow(session: TraceSession, writer: _Writer, stop: Stop, arguments: argparse.Namespace) -> str:
     """Write what happens, until it is enough. Why the process cannot be followed any longer, or ``""``."""
     end_s = time.monotonic() + arguments.duration if arguments.duration else None
     next_look_s = 0.0

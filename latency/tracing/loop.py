@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import os
+import select
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +15,34 @@ from latency.tracing.strangers import Measuring, Strangers
 _POLL_S = 0.05
 _SLICES = 30  # error bars are made of that many parts of the measurement
 _SLICE_S = 1.0  # where the end is not known
+
+
+class Stop:
+    """The wish to end, which a signal handler may express.
+
+    ``threading.Event`` is not made for that: where its ``set`` interrupts its ``wait`` in the same thread, each waits
+    for the other. A write and a select know nothing of each other.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        weakref.finalize(self, os.close, self._fd)
+
+    def set(self) -> None:
+        """From a signal handler, or any thread."""
+        self._set = True
+        os.eventfd_write(self._fd, 1)
+
+    def is_set(self) -> bool:
+        """Whether it was expressed."""
+        return self._set
+
+    def wait(self, timeout_s: float) -> bool:
+        """Until it is expressed, for so long at most. Returns whether it was."""
+        if not self._set:
+            select.select([self._fd], (), (), timeout_s)
+        return self._set
 
 
 @dataclass
@@ -34,7 +64,7 @@ class Outcome:
 
 def measure(
     sessions: Sequence[Measuring],
-    stop: threading.Event,
+    stop: Stop,
     *,
     duration_s: float | None = None,
     interval_s: float | None = None,

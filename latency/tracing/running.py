@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from latency.cpython.interpreter import Target
 from latency.recording import Options
 from latency.tracing.launch import Launched, launch
-from latency.tracing.loop import Outcome, measure
+from latency.tracing.loop import Outcome, Stop, measure
 from latency.tracing.session import Session
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run_measured(
         except BaseException:
             launched.kill()
             raise
-        stop = threading.Event()
+        stop = Stop()
         if foreground:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, lambda *_: _pass_on(launched))
@@ -73,7 +73,7 @@ def _session(target: Target, options: Options) -> Session | MarkerSession:
     return MarkerSession(target, options)
 
 
-def _wait(launched: Launched, ended: threading.Event) -> None:
+def _wait(launched: Launched, ended: Stop) -> None:
     launched.wait()
     ended.set()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +12,7 @@ from latency.cpython.sites import Role
 from latency.recording import FunctionLatency, Options, Recording
 from latency.target.process import Process
 from latency.tracing.calibration import HitCost
-from latency.tracing.loop import measure
+from latency.tracing.loop import Stop, measure
 from latency.tracing.session import Session, Target
 from latency.tracing.watch import WatchSession
 from tests.lab import Interpreter
@@ -110,7 +109,7 @@ def test_percentiles_in_slices_are_those_of_all_calls(own_interpreter: Interpret
     with Session(Target(program.pid), Options(func=("handle",), max_overhead_pct=0.06)) as session:
         session.hit_cost = HitCost(1000.0, 1000.0)
         session.start()
-        recording = measure([session], threading.Event(), duration_s=7.0).recording
+        recording = measure([session], Stop(), duration_s=7.0).recording
     program.send("quit")
     program.readline()
     log = np.array(json.loads((program.directory / "calls").read_text()))
