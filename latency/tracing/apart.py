@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +20,8 @@ from contextlib import suppress
 _MOST = 64  # descriptors in one message; the kernel takes 253 (SCM_MAX_FD)
 _ANSWER = struct.Struct("<iI")  # an errno, and how many descriptors follow; what the error says stands behind it
 _LONGEST_ANSWER_BYTES = 4096
+_forking = threading.Lock()
+"""From the making of a pipe to the fork: so only later children hold earlier pipes, and no two wait for each other."""
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -28,11 +31,12 @@ def opened(make: Callable[[], Iterable[int]]) -> list[int]:
     Raises:
         OSError: what ``make`` raised; nothing stays open.
     """
-    mine, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     descriptors: list[int] = []
     number, text = -1, b"the process that places probes ended"
-    with mine, other:
+    with _forking:
+        mine, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = _child(lambda: _answer(make, mine, other))
+    with mine, other:
         if pid is None:
             return _opened_here(make)
         other.close()
@@ -58,9 +62,10 @@ def close(descriptors: list[int]) -> None:
     """Close these, in a child that holds them last; returns when that is done. Afterwards the list is empty."""
     if not descriptors:
         return
-    gone, still_open = os.pipe()
     closing = tuple(descriptors)
-    pid = _child(lambda: _close_last(closing, gone, still_open))
+    with _forking:
+        gone, still_open = os.pipe()
+        pid = _child(lambda: _close_last(closing, gone, still_open))
     os.close(gone)
     if pid is None:
         _close_all(closing)

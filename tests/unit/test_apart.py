@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -50,6 +51,19 @@ def test_an_error_without_a_number_is_an_error() -> None:
 
     with pytest.raises(OSError, match="just a text"):
         apart.opened(make)
+
+
+def test_many_threads_may_do_it_at_once() -> None:
+    def there_and_back(number: int) -> list[bytes]:
+        descriptors = apart.opened(lambda: pipe_ends(number))
+        read = [os.read(each, 16) for each in descriptors]
+        apart.close(descriptors)
+        return read
+
+    with ThreadPoolExecutor(8) as pool:
+        pending = [pool.submit(there_and_back, number % 5) for number in range(80)]
+        for number, each in enumerate(pending):
+            assert each.result(timeout=60) == [str(it).encode() for it in range(number % 5)]
 
 
 def test_where_there_can_be_no_child_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
