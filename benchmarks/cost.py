@@ -1,18 +1,21 @@
 """What looking adds to one call, as ratios within one run: of pylat, of its peers, and of tools inside the process.
 
-For each interpreter one process, and in each round every variant in turn, with the bare call timed before and after.
-A variant proves that its probes fired: the calls that it saw are compared with those that were made.
+For each interpreter one process, and in each round every variant in turn, with the bare call timed before, between and
+after. Of all visits of a variant those are taken whose bare calls were the fastest, whatever the variant itself took:
+the machine was least disturbed then. A variant proves that its probes fired: the calls that it saw are compared with
+those that were made.
 """
 
 from __future__ import annotations
 
 import fcntl
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +37,10 @@ from tests.lab import Interpreter
 MINORS = ((3, 9), (3, 11), (3, 13), (3, 15))
 _ROUNDS = 11
 _BURST_NS, _BURSTS = 1_000_000, 40
-_PROOF_BURSTS = 5
+_PROOF_BURSTS, _GLANCE_BURSTS = 5, 10
+_VISITS_A_ROUND = 3  # at most: the least disturbed ones are taken
+_DISTURBED = 1.1
+_PATIENCE_S = 2.0
 _TURNS, _TURN_BURSTS = 8, 8
 _PERF_EVENT_IOC_ENABLE, _PERF_EVENT_IOC_DISABLE = 0x2400, 0x2401
 _FLOOR, _WATCH_FLOOR = "floor", "watch floor"
@@ -113,6 +119,16 @@ class Measured:
     took_s: float = 0.0
 
 
+class Visit(NamedTuple):
+    """One measurement of a variant: ``bare_ns`` is the slowest bare call beside it, the others as in ``Measured``."""
+
+    bare_ns: float
+    added_ns: float
+    times_bare: float
+    to_floor: float | None
+    beyond_ns: float | None
+
+
 class Subject:
     """One interpreter at work, and the ways to look at it."""
 
@@ -121,6 +137,7 @@ class Subject:
         self.worker = worker
         self.semaphores: dict[str, tuple[int, ...]] = {}
         self.bare_ns: list[float] = []
+        self.least_ns = float("inf")
         self._environ = environ
         self._visible = visible
         self._targets: dict[str, Target] = {}
@@ -135,6 +152,22 @@ class Subject:
         """(calls that were made, nanoseconds of one)."""
         calls, each_ns = self.worker.ask("time", function, _BURST_NS, bursts)
         return calls, fastest(each_ns)
+
+    def bare(self, bursts: int = _BURSTS) -> float:
+        """What a call takes that nobody looks at, nanoseconds."""
+        _, bare_ns = self.time(bursts=bursts)
+        self.least_ns = min(self.least_ns, bare_ns)
+        return bare_ns
+
+    def wait(self) -> None:
+        """Until the machine is as fast as it has been, for a moment at most.
+
+        Who shares a processor core with others is slowed by half again and more for seconds at a time, and
+        not what is compared by the same share.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        while self.bare(_GLANCE_BURSTS) > _DISTURBED * self.least_ns and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def variants(self) -> list[Variant]:
         """Those that this build may offer; whether they run is seen when they are placed."""
@@ -234,58 +267,80 @@ def measure_interpreter(interpreter: Interpreter, settings: Settings, environ: d
     rounds = settings.rounds_or(_ROUNDS)
     command = plain(interpreter)
     found: dict[str, Measured] = {}
+    visits: dict[str, list[Visit]] = {}
     with Worker(command or interpreter.command(), "calls.py") as worker:
         subject = Subject(interpreter, worker, environ, visible=command is not None)
         variants = subject.variants()
-        for number in range(rounds):
-            settings.progress(f"cost: {interpreter.id}, round {number + 1} of {rounds}")
+        for number in range(_VISITS_A_ROUND * rounds):
+            settings.progress(f"cost: {interpreter.id}, round {number + 1} of {rounds} or a few more")
             turn = number % len(variants)
             for variant in variants[turn:] + variants[:turn]:
                 measured = found.setdefault(variant.name, Measured())
+                made = visits.setdefault(variant.name, [])
+                undisturbed = sum(each.bare_ns <= _DISTURBED * subject.least_ns for each in made)
+                if measured.cannot or undisturbed >= rounds or (variant.name == _UNWATCHED and number >= rounds):
+                    continue
                 begin = time.monotonic()
-                if not measured.cannot:
-                    _visit(subject, variant, measured, floor_first=number % 2 == 0)
+                _visit(subject, variant, measured, made, floor_first=number % 2 == 0)
                 measured.took_s += time.monotonic() - begin
+        for name, measured in found.items():
+            _take(measured, _least_disturbed(visits[name], rounds))
         plan = subject.target().plan
         return {
             "engine": plan.engine,
             "single_stepped": sum(site.role in CALL_ROLES for site in plan.single_stepped),
-            "bare_ns": subject.bare_ns,
+            "bare_ns": [each.bare_ns for made in visits.values() for each in _least_disturbed(made, rounds)],
+            "visits": {name: len(made) for name, made in visits.items()},
             "semaphores": subject.semaphores,
             "variants": {name: vars(measured) for name, measured in found.items()},
         }
 
 
-def _visit(subject: Subject, variant: Variant, measured: Measured, *, floor_first: bool) -> None:
-    """One round of one variant: bare, floor and variant in one order or the other, bare."""
+def _least_disturbed(visits: Sequence[Visit], rounds: int) -> list[Visit]:
+    return sorted(visits, key=lambda visit: visit.bare_ns)[:rounds]
+
+
+def _take(measured: Measured, visits: Sequence[Visit]) -> None:
+    measured.added_ns += [each.added_ns for each in visits]
+    measured.times_bare += [each.times_bare for each in visits]
+    measured.to_floor += [each.to_floor for each in visits if each.to_floor is not None]
+    measured.beyond_ns += [each.beyond_ns for each in visits if each.beyond_ns is not None]
+
+
+def _visit(subject: Subject, variant: Variant, measured: Measured, made: list[Visit], *, floor_first: bool) -> None:
+    """One visit of one variant: bare, floor, bare and variant in one order or the other, bare."""
     try:
         if variant.name == _UNWATCHED:
             _by_turns(subject, variant, measured)
             return
-        _, before = subject.time()
+        subject.wait()
         calls, placed_ns, floor_ns = Calls(), 0.0, 0.0
+        bares = [subject.bare()]
         names = [name for name in (variant.floor, variant.name) if name]
         for name in names if floor_first else names[::-1]:
             if name == variant.name:
                 with variant.place(calls):
-                    made, placed_ns = subject.time()
-                calls.made = calls.made or made
+                    count, placed_ns = subject.time()
+                calls.made = calls.made or count
             else:
                 with subject.floors[name](Calls()):
                     _, floor_ns = subject.time()
-        _, after = subject.time()
+            bares.append(subject.bare())
     except (PylatError, OSError, peers.CannotRun) as error:
-        measured.cannot = str(error)
+        measured.cannot = _names_only(str(error))
         return
-    bare = (before + after) / 2
-    subject.bare_ns.append(bare)
-    measured.added_ns.append(placed_ns - bare)
-    measured.times_bare.append(placed_ns / bare)
-    if floor_ns:
-        measured.to_floor.append((placed_ns - bare) / (floor_ns - bare))
-        measured.beyond_ns.append(placed_ns - floor_ns)
+    bare = sum(bares) / len(bares)
+    added_ns = placed_ns - bare
+    to_floor = added_ns / (floor_ns - bare) if floor_ns else None
+    beyond_ns = placed_ns - floor_ns if floor_ns else None
+    made.append(Visit(max(bares), added_ns, placed_ns / bare, to_floor, beyond_ns))
     measured.seen += calls.seen
     measured.made += calls.made * variant.per_call
+
+
+def _names_only(text: str) -> str:
+    """Of a file on this machine only its name."""
+    return re.sub(r"/\S*/", "", text)
 
 
 def _by_turns(subject: Subject, variant: Variant, measured: Measured) -> None:
@@ -363,7 +418,8 @@ def tables(values: Values) -> str:
             f"\n## {interpreter}\n\nEngine {found['engine']}; bare call {bare:.0f} ns"
             + (f"; {found['single_stepped']} probes are single-stepped" if found["single_stepped"] else "")
             + "".join(f"; {peer} raised the semaphores to {tuple(on)}" for peer, on in found["semaphores"].items())
-            + ".\n"
+            + f"; the {max(len(it['added_ns']) for it in variants.values())} least disturbed of "
+            + f"{min(filter(None, found['visits'].values()))} to {max(found['visits'].values())} visits.\n"
         )
         text.append(
             table(
@@ -383,7 +439,8 @@ def _ratio(variants: Values, of: str, to: str) -> Spread | None:
     if not one or not other or one["cannot"] or other["cannot"]:
         return None
     how = "to_floor" if one["to_floor"] and other["to_floor"] else "added_ns"
-    return ratios(one[how], other[how])
+    rounds = min(len(one[how]), len(other[how]))
+    return ratios(one[how][:rounds], other[how][:rounds])
 
 
 def _to_floor(variants: Values, name: str) -> Spread | None:

@@ -84,7 +84,7 @@ static __always_inline void step(struct pt_regs *ctx, u64 frame, int leaves)
         count->entries++;
         return;
     }
-    if (pylat_pop(thread, frame, &call) != PYLAT_MATCHED)
+    if (pylat_pop(thread, frame, 1, &call) != PYLAT_MATCHED)
         return;
 #endif
 #if PYLAT_STEP >= STEP_EXCEPTION
