@@ -156,7 +156,9 @@ def traced(port: int, pid: int, arguments: Sequence[str], seen: list[Any]) -> It
 def measure(settings: Settings) -> Values:
     """All rounds: between the slices with pylat are slices without."""
     rounds = settings.rounds_or(_ROUNDS)
-    found: Values = {name: {"rate": [], "cpu_ms": [], "fast": [], "calls": [], "engines": []} for name in _VARIANTS}
+    found: Values = {
+        name: {"bare": [], "rate": [], "cpu_ms": [], "fast": [], "calls": [], "engines": []} for name in _VARIANTS
+    }
     bare: list[Slice] = []
     with served() as (port, pid):
         slice_of(port, pid)  # warm
