@@ -9,7 +9,6 @@ those that were made.
 from __future__ import annotations
 
 import fcntl
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.keeping import Goal, Part, Settings, Spread, Values, chosen, fastest, ratios, table
+from benchmarks.keeping import Goal, Part, Settings, Spread, Values, chosen, fastest, names_only, ratios, table
 from benchmarks.running import counted, runs
 from benchmarks.worker import CALL_ROLES, Worker, empty_program, placed, plain
 from latency.cpython.functions import live_functions
@@ -136,7 +135,6 @@ class Subject:
         self.interpreter = interpreter
         self.worker = worker
         self.semaphores: dict[str, tuple[int, ...]] = {}
-        self.bare_ns: list[float] = []
         self.least_ns = float("inf")
         self._environ = environ
         self._visible = visible
@@ -327,7 +325,7 @@ def _visit(subject: Subject, variant: Variant, measured: Measured, made: list[Vi
                     _, floor_ns = subject.time()
             bares.append(subject.bare())
     except (PylatError, OSError, peers.CannotRun) as error:
-        measured.cannot = _names_only(str(error))
+        measured.cannot = names_only(str(error))
         return
     bare = sum(bares) / len(bares)
     added_ns = placed_ns - bare
@@ -336,11 +334,6 @@ def _visit(subject: Subject, variant: Variant, measured: Measured, made: list[Vi
     made.append(Visit(max(bares), added_ns, placed_ns / bare, to_floor, beyond_ns))
     measured.seen += calls.seen
     measured.made += calls.made * variant.per_call
-
-
-def _names_only(text: str) -> str:
-    """Of a file on this machine only its name."""
-    return re.sub(r"/\S*/", "", text)
 
 
 def _by_turns(subject: Subject, variant: Variant, measured: Measured) -> None:
@@ -418,8 +411,8 @@ def tables(values: Values) -> str:
             f"\n## {interpreter}\n\nEngine {found['engine']}; bare call {bare:.0f} ns"
             + (f"; {found['single_stepped']} probes are single-stepped" if found["single_stepped"] else "")
             + "".join(f"; {peer} raised the semaphores to {tuple(on)}" for peer, on in found["semaphores"].items())
-            + f"; the {max(len(it['added_ns']) for it in variants.values())} least disturbed of "
-            + f"{min(filter(None, found['visits'].values()))} to {max(found['visits'].values())} visits.\n"
+            + _visits(found)
+            + ".\n"
         )
         text.append(
             table(
@@ -427,6 +420,13 @@ def tables(values: Values) -> str:
             )
         )
     return "\n".join(text)
+
+
+def _visits(found: Values) -> str:
+    """How many were made; results of before 2026-11-28 are of all visits, and do not say."""
+    made = [number for number in found.get("visits", {}).values() if number]
+    taken = max(len(it["added_ns"]) for it in found["variants"].values())
+    return f"; the {taken} least disturbed of {min(made)} to {max(made)} visits" if made else ""
 
 
 def _median(numbers: Sequence[float]) -> float:

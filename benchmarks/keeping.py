@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,11 @@ def fastest(bursts: Sequence[float]) -> float:
 def ratios(of: Sequence[float], to: Sequence[float]) -> Spread:
     """Of pairs from the same rounds."""
     return Spread.of([one / other for one, other in zip(of, to, strict=True)])
+
+
+def names_only(text: str) -> str:
+    """A text without the folders of this machine: of a file only its name."""
+    return re.sub(r"/\S*/", "", text)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.keeping import names_only
 from latency import resources
 from latency.cpython.interpreter import Target
 
@@ -174,7 +175,7 @@ def _lower_semaphores(target: Target) -> None:
 
 def _reason(said: list[str]) -> str:
     """The last line that says something; of a file on this machine only its name."""
-    lines = [re.sub(r"/\S*/", "", line.strip()) for line in said if line.strip()]
+    lines = [names_only(line.strip()) for line in said if line.strip()]
     return lines[-1] if lines else "it ended at once, and said nothing"
 
 

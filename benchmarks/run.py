@@ -38,7 +38,7 @@ def main() -> int:
     apart()
     failed: list[str] = []
     goals: list[Goal] = []
-    heads: list[str] = []
+    heads: dict[str, str] = {}
     for name in names:
         part: Part = importlib.import_module(f"benchmarks.{name}").PART
         try:
@@ -48,8 +48,8 @@ def main() -> int:
                 settings.progress(f"{name}: {time.monotonic() - begin:.0f} s")
                 write_json(f"{name}.json", {"about": about_it, "values": values})
             kept = json.loads((RESULTS / f"{name}.json").read_text())
-            heads.append(in_words(kept["about"]))
-            print(_written(part, kept["values"], heads[-1]))
+            heads[name] = in_words(kept["about"])
+            print(_written(part, kept["values"], heads[name]))
             goals += part.goals(kept["values"])
         except Exception:  # the others can still be measured
             failed.append(name)
@@ -85,10 +85,10 @@ def _draw(part: Part, values: dict[str, object]) -> list[str]:
     return names
 
 
-def _summary(goals: list[Goal], heads: list[str], failed: list[str]) -> str:
+def _summary(goals: list[Goal], heads: dict[str, str], failed: list[str]) -> str:
     marks = {True: "yes", False: "**no**", None: "–"}
     rows = [[goal.figure, goal.promised, goal.found, marks[goal.reached]] for goal in goals]
-    text = f"# What pylat costs\n\n{heads[0] if heads else ''}\n\n"
+    text = "# What pylat costs\n\n" + "".join(f"- {name}: {head}\n" for name, head in heads.items()) + "\n"
     text += table(("figure", "promised", "found: median (quartiles)", "reached"), rows)
     if failed:
         text += f"\nNot measured, because it failed: {', '.join(failed)}.\n"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
-from benchmarks.keeping import TARGETS, Goal, Part, Settings, Spread, Values, chosen, table
+from benchmarks.keeping import TARGETS, Goal, Part, Settings, Spread, Values, chosen, names_only, table
 from benchmarks.worker import alone, own_command, plain
 from latency.cpython.interpreter import Target
 from tests.lab import Interpreter
@@ -118,7 +118,7 @@ def _measure_interpreter(interpreter: Interpreter, settings: Settings, environ: 
                         times = {"probes_s": run.ready_s, "ready_s": run.ready_s}
                         _keep(found, peer.name, {**times, **memory_mb(run.process.pid)})
                 except peers.CannotRun as error:
-                    found[peer.name] = {"cannot": str(error)}
+                    found[peer.name] = {"cannot": names_only(str(error))}
         found["target_mb"] = memory_mb(process.pid)["resident_mb"]
     return found
 

@@ -134,17 +134,17 @@ class Auto:
             target.choice = target.choice or f"{target.plan.engine}: the cost of a hit cannot be measured here"
             return
         begin = time.monotonic()
-        try:
-            self._trap_ns = trap_ns()
-        except (PylatError, OSError) as error:
-            target.choice = f"{target.plan.engine}: watch is not possible here: {error}"
-            self.looked_s = time.monotonic() - begin
-            return
-        # The look is a time of waiting: the other engine is made ready meanwhile.
-        pool = ThreadPoolExecutor(1)
-        ready = pool.submit(self._watching, list(session.spaces[0].lives.values()))
-        pool.shutdown(wait=False)
         with target.stopwatch.step("look"):
+            try:
+                self._trap_ns = trap_ns()
+            except (PylatError, OSError) as error:
+                target.choice = f"{target.plan.engine}: watch is not possible here: {error}"
+                self.looked_s = time.monotonic() - begin
+                return
+            # The look is a time of waiting: the other engine is made ready meanwhile.
+            pool = ThreadPoolExecutor(1)
+            ready = pool.submit(self._watching, list(session.spaces[0].lives.values()))
+            pool.shutdown(wait=False)
             look = looked(session, passed_s=time.monotonic() - begin, sleep=time.sleep)
         choice = choose(look, hit, self._trap_ns, target.plan.engine)
         if choice.watch and look.functions > len({live.function for live in session.functions}):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from latency.tracing import apart
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def pipe_ends(count: int) -> Iterator[int]:
@@ -53,17 +59,31 @@ def test_an_error_without_a_number_is_an_error() -> None:
         apart.opened(make)
 
 
-def test_many_threads_may_do_it_at_once() -> None:
-    def there_and_back(number: int) -> list[bytes]:
-        descriptors = apart.opened(lambda: pipe_ends(number))
-        read = [os.read(each, 16) for each in descriptors]
-        apart.close(descriptors)
-        return read
+AT_ONCE = """
+import os
+from concurrent.futures import ThreadPoolExecutor
+from latency.tracing import apart
+from tests.unit.test_apart import pipe_ends
 
-    with ThreadPoolExecutor(8) as pool:
-        pending = [pool.submit(there_and_back, number % 5) for number in range(80)]
-        for number, each in enumerate(pending):
-            assert each.result(timeout=60) == [str(it).encode() for it in range(number % 5)]
+def there_and_back(number):
+    descriptors = apart.opened(lambda: pipe_ends(number))
+    read = [os.read(each, 16) for each in descriptors]
+    apart.close(descriptors)
+    assert read == [str(it).encode() for it in range(number)]
+
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(there_and_back, [number % 5 for number in range(80)]))
+"""
+
+
+def test_many_threads_may_do_it_at_once() -> None:
+    # A process group of their own, since who waits for each other for ever is to fail, and not to hang.
+    process = subprocess.Popen([sys.executable, "-c", AT_ONCE], cwd=ROOT, start_new_session=True)
+    try:
+        assert process.wait(timeout=60) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_where_there_can_be_no_child_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
