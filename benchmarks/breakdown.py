@@ -25,12 +25,13 @@ from latency.cpython.functions import live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.sites import Role
 from latency.recording import Options
-from latency.tracing import kernel, wire
-from latency.tracing.compiler import Object, compiled
-from latency.tracing.kernel import Map
-from latency.tracing.parameters import cflags
-from latency.tracing.session import Session
-from latency.tracing.watch import WatchSession
+from latency.tracing.counted import wire
+from latency.tracing.counted.parameters import cflags
+from latency.tracing.kernel import calls as kernel
+from latency.tracing.kernel.calls import Map
+from latency.tracing.kernel.compiler import Object, compiled
+from latency.tracing.probes.session import Session
+from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
 
 _ROUNDS = 9

@@ -27,10 +27,10 @@ from latency.cpython.interpreter import Target
 from latency.cpython.watch_points import COUNT_BYTES, watch_points
 from latency.errors import PylatError
 from latency.recording import Options
-from latency.tracing import kernel
-from latency.tracing.session import Session
-from latency.tracing.watch import WatchSession
-from latency.tracing.watch_events import READ_WRITE, WRITE, Watchpoint, Watchpoints
+from latency.tracing.kernel import calls as kernel
+from latency.tracing.probes.session import Session
+from latency.tracing.watch.events import READ_WRITE, WRITE, Watchpoint, Watchpoints
+from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
 
 MINORS = ((3, 9), (3, 11), (3, 13), (3, 15))

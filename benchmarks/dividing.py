@@ -25,7 +25,7 @@ from benchmarks.running import counted, runs
 from benchmarks.worker import Worker
 from latency.cpython.interpreter import Target
 from latency.recording import Options
-from latency.tracing.session import Session
+from latency.tracing.probes.session import Session
 from tests.lab import Interpreter
 
 PYTHON = Interpreter("", "/usr/bin/python3", None, "own")

@@ -15,7 +15,7 @@ from benchmarks.keeping import Goal, Part, Settings, Spread, Values, chosen, fas
 from benchmarks.worker import CALL_ROLES, Worker, empty_program, placed
 from latency.cpython.interpreter import Target
 from latency.recording import Options
-from latency.tracing.session import Session
+from latency.tracing.probes.session import Session
 from tests.lab import Interpreter
 
 _ROUNDS = 7

@@ -15,7 +15,7 @@ from benchmarks.worker import Worker, own_command
 from latency.cpython.interpreter import Target
 from latency.recording import Options, Recording, dump, dumps, load
 from latency.report.text import render
-from latency.tracing.session import Session
+from latency.tracing.probes.session import Session
 
 _ROUNDS = 9
 _FUNCTIONS, _CALLS = 10_000, 100_000

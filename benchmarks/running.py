@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from latency.tracing import kernel
+from latency.tracing.kernel import calls as kernel
 
 _ENABLE_STATS, _RUN_TIME = 32, 0  # enum bpf_cmd, enum bpf_stats_type
 

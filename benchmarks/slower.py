@@ -13,7 +13,7 @@ from benchmarks.keeping import fastest, ratios
 from benchmarks.worker import Worker
 from latency.cpython.interpreter import Target
 from latency.recording import Options
-from latency.tracing.session import Session
+from latency.tracing.probes.session import Session
 from tests import lab
 
 _NEVER_REACHED = "1000s"

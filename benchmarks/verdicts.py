@@ -27,7 +27,7 @@ from benchmarks.keeping import RESULTS, machine
 from latency.recording import Options, Recording
 from latency.report.compare import compare
 from latency.report.statistics import MIN_RUNS, Verdict
-from latency.tracing.host import require
+from latency.tracing.kernel.host import require
 from latency.tracing.running import run_measured
 
 _WORKLOAD = Path(__file__).with_name("workloads") / "numeric.py"

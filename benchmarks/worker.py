@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.keeping import TARGETS
 from latency.cpython.interpreter import Target
 from latency.cpython.sites import Role, Site
-from latency.tracing import kernel
+from latency.tracing.kernel import calls as kernel
 from tests.lab import Interpreter
 
 EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* What objects held at the moment of an event: copies of the memory of some objects and of what they hold, nearest
- * first, within fixed bounds. User space lays them over the process as it is later (latency/tracing/capture.py), and
- * decodes there. Of CPython's objects only their extent is known here, from their types: to decode them needs more than
- * a BPF program may do. What is not taken along (too far, too large, paged out) user space reads later, and says so.
+ * first, within fixed bounds. User space lays them over the process as it is later
+ * (latency/tracing/counted/capture.py), and decodes there. Of CPython's objects only their extent is known here, from
+ * their types: to decode them needs more than a BPF program may do. What is not taken along (too far, too large, paged
+ * out) user space reads later, and says so.
  *
  * Classes, and the code of functions, are not taken along: they hardly change. */
 #ifndef PYLAT_CAPTURE_H

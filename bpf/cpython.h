@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Reading CPython's structs from a probe. Every offset, register and rule comes as -DPYLAT_…=<int> from
- * latency/tracing/parameters.py: this file knows no version. Names are CPython's own. */
+ * latency/tracing/counted/parameters.py: this file knows no version. Names are CPython's own. */
 #ifndef PYLAT_CPYTHON_H
 #define PYLAT_CPYTHON_H
 

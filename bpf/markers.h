@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* The contract between bpf/markers.bpf.c and latency/tracing/markers_wire.py; the rest of it is in pylat.h, whose rules
+/* The contract between bpf/markers.bpf.c and latency/tracing/markers/wire.py; the rest of it is in pylat.h, whose rules
  * hold here too. */
 #ifndef PYLAT_MARKERS_H
 #define PYLAT_MARKERS_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* The contract between the BPF side and latency/tracing/wire.py: every struct, flag and counter that both
+/* The contract between the BPF side and latency/tracing/counted/wire.py: every struct, flag and counter that both
  * sides name. Members have fixed widths, padding is written out, and there are no pointers and no bit-fields.
  * A test compiles this header and compares every offset and size with the numpy dtypes. */
 #ifndef PYLAT_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Calls one by one: an event for each entry and each exit, with what was passed, returned or raised, taken along at
- * that moment (capture.h). Mirrored by latency/tracing/trace_wire.py. No maps. */
+ * that moment (capture.h). Mirrored by latency/tracing/probes/trace_wire.py. No maps. */
 #ifndef PYLAT_TRACE_H
 #define PYLAT_TRACE_H
 

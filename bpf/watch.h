@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* The contract between bpf/watch.bpf.c and latency/tracing/watch_wire.py; the rest of it is in pylat.h, whose rules
+/* The contract between bpf/watch.bpf.c and latency/tracing/watch/wire.py; the rest of it is in pylat.h, whose rules
  * hold here too. */
 #ifndef PYLAT_WATCH_H
 #define PYLAT_WATCH_H

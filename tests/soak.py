@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from latency.errors import PylatError
-from latency.tracing.program import Program
+from latency.tracing.probes.program import Program
 from tests import lab
 from tests.target_program import TargetProgram
 from tests.targets.protocol import added

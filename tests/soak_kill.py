@@ -25,7 +25,7 @@ from typing import Any
 from latency.cpython.interpreter import Target
 from latency.errors import PylatError
 from latency.target.process import Process
-from latency.tracing import kernel
+from latency.tracing.kernel import calls as kernel
 from tests import lab
 from tests.pylat_command import PYLAT, Tracing
 from tests.target_program import TargetProgram

@@ -8,8 +8,8 @@ from types import TracebackType
 
 from latency.recording import Options, Recording
 from latency.recording.trace import TraceEvent
-from latency.tracing.session import Target
-from latency.tracing.trace import TraceSession
+from latency.tracing.probes.session import Target
+from latency.tracing.probes.trace import TraceSession
 
 
 class Tracer:

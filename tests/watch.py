@@ -8,7 +8,7 @@ from types import TracebackType
 
 from latency.recording import FunctionLatency, Options, Recording
 from latency.tracing.loop import Outcome, Stop, measure
-from latency.tracing.session import Session, Target
+from latency.tracing.probes.session import Session, Target
 
 Truth = Mapping[str, Mapping[str, int]]
 

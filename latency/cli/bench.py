@@ -16,7 +16,7 @@ from latency.recording import Options, Recording, append
 from latency.report.compare import Comparison, compare, exit_status
 from latency.report.compare_gates import Gate
 from latency.report.statistics import Verdict
-from latency.tracing.host import require
+from latency.tracing.kernel.host import require
 from latency.tracing.running import run_measured
 
 _NAMES = ("base", "head")

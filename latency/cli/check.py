@@ -14,8 +14,8 @@ from latency.recording import Options
 from latency.report.names import escape
 from latency.report.units import number, percent
 from latency.tracing.auto import foreseen
-from latency.tracing.host import checks
-from latency.tracing.session import Target
+from latency.tracing.kernel.host import checks
+from latency.tracing.probes.session import Target
 
 _FAILED = 2
 

@@ -9,7 +9,7 @@ from latency.cpython.functions import LiveFunction, live_functions
 from latency.cpython.patterns import Matcher, nearest
 from latency.errors import NoFunctionMatches
 from latency.report.names import escape
-from latency.tracing.session import Target
+from latency.tracing.probes.session import Target
 
 _LONGEST_NAME = 1000
 

@@ -20,15 +20,15 @@ from latency.errors import UsageError
 from latency.recording import Options
 from latency.report.names import escape
 from latency.tracing.auto import Auto
-from latency.tracing.host import require
+from latency.tracing.counted.parameters import cflags
+from latency.tracing.kernel.host import require
 from latency.tracing.loop import Outcome, Stop, measure
-from latency.tracing.parameters import cflags
-from latency.tracing.session import Session, Target
-from latency.tracing.splitting import Splitting
-from latency.tracing.watch import WatchSession
+from latency.tracing.probes.session import Session, Target
+from latency.tracing.probes.splitting import Splitting
+from latency.tracing.watch.session import WatchSession
 
 if TYPE_CHECKING:
-    from latency.tracing.markers import MarkerSession
+    from latency.tracing.markers.session import MarkerSession
 
 _LONGEST_NAME = 60
 AUTO = "auto"
@@ -107,7 +107,7 @@ def _begun(
     target: Target, options: Options, arguments: argparse.Namespace
 ) -> Session | WatchSession | MarkerSession | Auto:
     if options.markers:
-        from latency.tracing.markers import MarkerSession  # who does not ask for it starts sooner
+        from latency.tracing.markers.session import MarkerSession  # who does not ask for it starts sooner
 
         return MarkerSession(target, options, attachment=arguments.attach)
     if options.engine == WATCH:

@@ -10,7 +10,7 @@ from latency.cli import output
 from latency.cli.terminal import say
 from latency.errors import NothingMeasured, UsageError
 from latency.recording import Options
-from latency.tracing.host import require
+from latency.tracing.kernel.host import require
 from latency.tracing.running import run_measured
 
 

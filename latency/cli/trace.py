@@ -17,10 +17,10 @@ from latency.recording import trace as told
 from latency.recording.trace import TraceEvent
 from latency.report import chrome, trace_json, trace_text
 from latency.report.names import escape
-from latency.tracing.host import require
+from latency.tracing.kernel.host import require
 from latency.tracing.loop import Stop
-from latency.tracing.session import Target
-from latency.tracing.trace import TraceSession
+from latency.tracing.probes.session import Target
+from latency.tracing.probes.trace import TraceSession
 
 _POLL_S = 0.02
 _LOOK_S = 0.1  # between two looks at whether the process lives

@@ -18,12 +18,12 @@ from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.watch_points import unwatchable
 from latency.errors import HostError, PylatError
 from latency.recording import Options
-from latency.tracing import kernel
 from latency.tracing.choice import Choice, Look, choose
-from latency.tracing.session import Session
-from latency.tracing.watch import WatchSession
-from latency.tracing.watch_events import READ_WRITE, Watchpoint, Watchpoints
-from latency.tracing.watch_program import reading_ns
+from latency.tracing.kernel import calls as kernel
+from latency.tracing.probes.session import Session
+from latency.tracing.watch.events import READ_WRITE, Watchpoint, Watchpoints
+from latency.tracing.watch.program import reading_ns
+from latency.tracing.watch.session import WatchSession
 
 LOOK_S, LONGEST_LOOK_S = 0.1, 0.15
 _GLANCE_S = 0.01

@@ -14,10 +14,10 @@ from latency.cpython.interpreter import Target
 from latency.recording import Options
 from latency.tracing.launch import Launched, launch
 from latency.tracing.loop import Outcome, Stop, measure
-from latency.tracing.session import Session
+from latency.tracing.probes.session import Session
 
 if TYPE_CHECKING:
-    from latency.tracing.markers import MarkerSession
+    from latency.tracing.markers.session import MarkerSession
 
 
 def run_measured(
@@ -68,7 +68,7 @@ def run_measured(
 def _session(target: Target, options: Options) -> Session | MarkerSession:
     if not options.markers:
         return Session(target, options, late=True)
-    from latency.tracing.markers import MarkerSession  # who does not ask for it starts sooner
+    from latency.tracing.markers.session import MarkerSession  # who does not ask for it starts sooner
 
     return MarkerSession(target, options)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from latency.cpython.interpreter import Target
 from latency.errors import NoSuchProcess, PylatError, TargetGone
 from latency.recording import Options, Recording
-from latency.tracing.session import Session
+from latency.tracing.probes.session import Session
 
 # How long after an exec a process may take to load its interpreter; one that has none by then is another program.
 _PATIENCE_S = 2.0

@@ -13,10 +13,10 @@ import pytest
 
 from latency.cpython.interpreter import Target
 from latency.recording import Options
-from latency.tracing import kernel
 from latency.tracing.auto import LONGEST_LOOK_S, Auto, trap_ns
-from latency.tracing.session import Session
-from latency.tracing.watch import WatchSession
+from latency.tracing.kernel import calls as kernel
+from latency.tracing.probes.session import Session
+from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
 from tests.pylat_command import Tracing, pylat
 from tests.target_program import TargetProgram

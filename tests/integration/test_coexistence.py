@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from latency.target.process import Process
-from latency.tracing.session import Target
+from latency.tracing.probes.session import Target
 from tests.lab import Interpreter
 from tests.pylat_command import Tracing
 from tests.target_program import TargetProgram

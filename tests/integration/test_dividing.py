@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from latency.recording import PARTS, FunctionLatency, Recording
-from latency.tracing.wire import DEPTH
+from latency.tracing.counted.wire import DEPTH
 from tests.lab import Interpreter
 from tests.pylat_command import Tracing, pylat
 from tests.requirements import require

@@ -17,7 +17,7 @@ import pytest
 from latency.cpython.interpreter import Target
 from latency.errors import NoFunctionMatches, UnsupportedBuild, UsageError
 from latency.recording import FunctionLatency, Options, Recording
-from latency.tracing.markers import MarkerSession
+from latency.tracing.markers.session import MarkerSession
 from tests.lab import Interpreter
 from tests.pylat_command import Tracing, pylat
 from tests.requirements import require

@@ -11,10 +11,10 @@ import pytest
 from latency.cpython.sites import Role
 from latency.recording import FunctionLatency, Options, Recording
 from latency.target.process import Process
-from latency.tracing.calibration import HitCost
 from latency.tracing.loop import Stop, measure
-from latency.tracing.session import Session, Target
-from latency.tracing.watch import WatchSession
+from latency.tracing.probes.calibration import HitCost
+from latency.tracing.probes.session import Session, Target
+from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
 from tests.pylat_command import Tracing, pylat
 from tests.target_program import TargetProgram

@@ -129,7 +129,7 @@ def test_a_percentile_is_of_each_function_and_waits_for_enough_calls(
 def test_slow_calls_that_do_not_fit_the_ring_buffer_are_counted_and_measured_all_the_same(
     own_interpreter: Interpreter, start_target: Start, watch: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("latency.tracing.slow.SLOW_BYTES", 1 << 14)
+    monkeypatch.setattr("latency.tracing.probes.slow.SLOW_BYTES", 1 << 14)
     target = start_target(own_interpreter, "slow.py", 0)
     session = watch(target.pid, ["__main__:plain", "__main__:failing"], slower="1ns")
     truth = [known for known in target.run().values() if known["function"] in ("plain", "failing")]

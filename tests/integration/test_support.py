@@ -7,7 +7,7 @@ import re
 import pytest
 
 from benchmarks import support
-from latency.tracing.session import Target
+from latency.tracing.probes.session import Target
 from tests.lab import KNOWN, Interpreter
 
 

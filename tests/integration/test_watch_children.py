@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from latency.cpython.interpreter import Target
 from latency.recording import Options, Recording
-from latency.tracing.watch import WatchSession
+from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
 

@@ -10,7 +10,7 @@ import pytest
 from latency.cpython.interpreter import Target
 from latency.errors import UsageError
 from latency.recording import FunctionLatency, Options
-from latency.tracing.watch import WatchSession
+from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
 

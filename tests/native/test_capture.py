@@ -17,8 +17,8 @@ from latency.cpython.sites import SitePlan
 from latency.cpython.values import Memory, Reader
 from latency.target.build import identify
 from latency.target.process import Process
-from latency.tracing import capture
-from latency.tracing.parameters import cflags
+from latency.tracing.counted import capture
+from latency.tracing.counted.parameters import cflags
 
 OFFSETS = load(sys.version_info[:2])
 IGNORED = [f"-Wno-{name}" for name in ("type-limits", "unused-parameter", "unused-variable", "unknown-pragmas")]

@@ -1,4 +1,4 @@
-"""``latency/tracing/markers_wire.py`` against ``bpf/markers.h``, as a C compiler sees it."""
+"""``latency/tracing/markers/wire.py`` against ``bpf/markers.h``, as a C compiler sees it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from latency.tracing import markers_wire
+from latency.tracing.markers import wire as markers_wire
 
 CONSTANTS = {
     "PYLAT_MARKER_DEPTH": markers_wire.DEPTH,

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latency.histogram import BUCKET_MIN, BUCKETS, longest_ns
-from latency.tracing import splitting, wire
+from latency.tracing.counted import wire
+from latency.tracing.probes import splitting
 from tests.native.stack_model import OVERFLOW, REPLACED
 
 SOURCE = (Path(__file__).parent / "split_shim.c").read_text()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latency.tracing import wire
+from latency.tracing.counted import wire
 from tests.native import stack_model as model
 from tests.native.stack_model import DUPLICATE, FROM_OVERFLOW, MATCHED, NOT_OPEN, OVERFLOW, PUSHED, REPLACED
 

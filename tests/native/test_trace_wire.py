@@ -1,4 +1,4 @@
-"""``latency/tracing/trace_wire.py`` against ``bpf/trace.h``, as a C compiler sees it."""
+"""``latency/tracing/probes/trace_wire.py`` against ``bpf/trace.h``, as a C compiler sees it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from latency.cpython.offsets import load
 from latency.cpython.sites import SitePlan
 from latency.cpython.sites.returns import ReturnPlace
-from latency.tracing import trace_wire
-from latency.tracing.parameters import cflags
+from latency.tracing.counted.parameters import cflags
+from latency.tracing.probes import trace_wire
 
 MEMBERS = list(trace_wire.EVENT.names or ())
 SOURCE = f"""

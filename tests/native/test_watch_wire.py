@@ -1,4 +1,4 @@
-"""``latency/tracing/watch_wire.py`` against ``bpf/watch.h``, as a C compiler sees it."""
+"""``latency/tracing/watch/wire.py`` against ``bpf/watch.h``, as a C compiler sees it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from latency.tracing import watch_wire
+from latency.tracing.watch import wire as watch_wire
 
 
 def members() -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""``latency/tracing/wire.py`` against ``bpf/pylat.h``, as a C compiler sees it."""
+"""``latency/tracing/counted/wire.py`` against ``bpf/pylat.h``, as a C compiler sees it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from latency.histogram import BUCKETS
-from latency.tracing import wire
+from latency.tracing.counted import wire
 
 Structs = Mapping[str, np.dtype[Any]]
 

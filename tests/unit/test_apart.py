@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from latency.tracing import apart
+from latency.tracing.kernel import apart
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,7 +62,7 @@ def test_an_error_without_a_number_is_an_error() -> None:
 AT_ONCE = """
 import os
 from concurrent.futures import ThreadPoolExecutor
-from latency.tracing import apart
+from latency.tracing.kernel import apart
 from tests.unit.test_apart import pipe_ends
 
 def there_and_back(number):

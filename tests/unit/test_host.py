@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from latency.errors import HostError, KernelTooOld, MissingBcc, NoPrivilege
-from latency.tracing.host import checks, require, require_first_pid_namespace
+from latency.tracing.kernel.host import checks, require, require_first_pid_namespace
 
 SYS_ADMIN, SYS_PTRACE, PERFMON, BPF = 21, 19, 38, 39
 

@@ -40,7 +40,7 @@ LAW: dict[str, set[str]] = {
 # the one file of a room that may import one thing more
 EXTRA = {
     "target/headers.py": {"elftools"},
-    "tracing/compiler.py": {"bcc"},
+    "tracing/kernel/compiler.py": {"bcc"},
     "recording/fast.py": {"msgspec"},
     "report/statistics.py": {"scipy"},
 }

@@ -13,7 +13,7 @@ from latency.cpython.sites.code import Code, Instruction
 from latency.cpython.sites.marker_functions import _at_marker, _counted_in, _frame, _Place
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
-from latency.tracing.parameters import cflags
+from latency.tracing.counted.parameters import cflags
 from tests.unit.elf_builder import ALLOC, CODE, Elf, Section
 
 Assemble = Callable[[str], tuple[Image, list[Instruction]]]

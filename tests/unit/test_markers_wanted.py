@@ -8,8 +8,8 @@ from latency.cli.arguments import parse as parse_words
 from latency.errors import UsageError
 from latency.recording import Options
 from latency.target.markers import MarkerName
-from latency.tracing import markers_wire as wire
-from latency.tracing.markers_wanted import COUNT, DONE, START, parse
+from latency.tracing.markers import wire
+from latency.tracing.markers.wanted import COUNT, DONE, START, parse
 
 PAIR = "myapp:start,myapp:done"
 

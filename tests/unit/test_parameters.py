@@ -6,7 +6,7 @@ import pytest
 
 from latency.cpython.offsets import Offsets, load
 from latency.cpython.sites import Role, Site, SitePlan
-from latency.tracing.parameters import PT_REGS, Capacity, cflags, programs
+from latency.tracing.counted.parameters import PT_REGS, Capacity, cflags, programs
 
 VERSIONS = [(3, minor, 0) for minor in range(6, 16)]
 

@@ -13,8 +13,8 @@ from latency.cpython.sites.dispatch import Handlers, _registers, falls_into
 from latency.cpython.sites.entries import entry_sites
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
-from latency.tracing.calibration import NOP, _instruction
-from latency.tracing.parameters import PT_REGS, cflags
+from latency.tracing.counted.parameters import PT_REGS, cflags
+from latency.tracing.probes.calibration import NOP, _instruction
 from tests.unit.made_handlers import made_handlers
 
 Handled = Callable[..., Handlers]

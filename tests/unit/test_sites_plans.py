@@ -13,7 +13,7 @@ from latency.cpython.sites.choose import offered, plan_for
 from latency.cpython.sites.opcodes import find_table, opcodes
 from latency.errors import UnsupportedBuild, UsageError
 from latency.target.elf import Image
-from latency.tracing.parameters import PT_REGS, cflags, programs
+from latency.tracing.counted.parameters import PT_REGS, cflags, programs
 from tests.unit.elf_builder import Elf, Section
 from tests.unit.own_interpreter import own_interpreter
 

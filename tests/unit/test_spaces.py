@@ -9,7 +9,7 @@ import pytest
 from latency.cpython.functions import LiveFunction
 from latency.recording import Function
 from latency.target.process import Process
-from latency.tracing.spaces import Space, Spaces
+from latency.tracing.counted.spaces import Space, Spaces
 
 LIVE = LiveFunction(0x1000, Function("f", "/srv/app.py", 1), "app")
 

@@ -13,8 +13,8 @@ from latency.cli.arguments import parse
 from latency.errors import KernelTooOld
 from latency.histogram import Histogram
 from latency.recording import PARTS
-from latency.tracing import wire
-from latency.tracing.splitting import NOTHING, Divided, Splits, Splitting
+from latency.tracing.counted import wire
+from latency.tracing.probes.splitting import NOTHING, Divided, Splits, Splitting
 
 
 def btf(path: Path, **members: int) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from latency.tracing.throttle import AWAY_S, CREDIT_S, SHORTEST_S, Throttle
+from latency.tracing.limit.throttle import AWAY_S, CREDIT_S, SHORTEST_S, Throttle
 
 POLL_S = 0.05
 

@@ -11,10 +11,10 @@ import numpy as np
 from latency.histogram import BUCKET_MIN, Histogram, between
 from latency.recording import PERCENTILES, Function
 from latency.recording.parts import intervals_ns
-from latency.tracing import wire
-from latency.tracing.opencalls import OpenCalls
-from latency.tracing.reading import Counted, Reading, Slices, began_at
-from latency.tracing.results import latencies
+from latency.tracing.counted import wire
+from latency.tracing.counted.opencalls import OpenCalls
+from latency.tracing.counted.reading import Counted, Reading, Slices, began_at
+from latency.tracing.counted.results import latencies
 
 SERVE, IDLE = Function("serve", "app.py", 10), Function("idle", "app.py", 20)
 WALL = Histogram.from_array([1] * 120, 120, 1, 5000)

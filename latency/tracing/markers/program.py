@@ -14,12 +14,14 @@ import numpy as np
 
 from latency.cache import Cache
 from latency.errors import AttachError, CompileError, HostError, NoPrivilege
-from latency.tracing import apart, kernel, wire
-from latency.tracing import markers_wire as marking
-from latency.tracing.compiler import Object, kept_or_compiled
-from latency.tracing.kernel import Map
-from latency.tracing.markers_wanted import ROLES, Point
-from latency.tracing.parameters import BPF_F_MMAPABLE, BPF_F_NO_PREALLOC
+from latency.tracing.counted import wire
+from latency.tracing.counted.parameters import BPF_F_MMAPABLE, BPF_F_NO_PREALLOC
+from latency.tracing.kernel import apart
+from latency.tracing.kernel import calls as kernel
+from latency.tracing.kernel.calls import Map
+from latency.tracing.kernel.compiler import Object, kept_or_compiled
+from latency.tracing.markers import wire as marking
+from latency.tracing.markers.wanted import ROLES, Point
 
 SOURCE = "markers.bpf.c"
 _THREAD_EXIT = "pylat_thread_exit"
@@ -50,7 +52,7 @@ def compile_markers(*, cookies: bool) -> Object:
         "extremes": (marking.EXTREMES_KEY, marking.EXTREMES),
     }
     if any(sizes.get(name) != (key.itemsize, value.itemsize) for name, (key, value) in expected.items()):
-        raise CompileError("bpf/markers.h and latency/tracing/markers_wire.py disagree on a struct", "reinstall pylat")
+        raise CompileError("bpf/markers.h and latency/tracing/markers/wire.py disagree on a struct", "reinstall pylat")
     return made
 
 

@@ -17,12 +17,13 @@ from latency.errors import TargetError
 from latency.recording import Function, Options
 from latency.recording import trace as told
 from latency.recording.trace import TraceEvent, Value
-from latency.tracing import trace_wire, wire
-from latency.tracing.capture import Quiet, Snapshot
-from latency.tracing.parameters import Capacity
-from latency.tracing.program import decoded
-from latency.tracing.session import Session
-from latency.tracing.trace_wire import RawEvent
+from latency.tracing.counted import wire
+from latency.tracing.counted.capture import Quiet, Snapshot
+from latency.tracing.counted.parameters import Capacity
+from latency.tracing.probes import trace_wire
+from latency.tracing.probes.program import decoded
+from latency.tracing.probes.session import Session
+from latency.tracing.probes.trace_wire import RawEvent
 
 EVENT_BYTES = 16 << 20
 """Of the ring buffer."""

@@ -14,9 +14,9 @@ from latency.errors import NoFunctionMatches, UnsupportedBuild, UsageError
 from latency.target.arguments import Argument, argument
 from latency.target.build import Build
 from latency.target.markers import MarkedFile, MarkerName, marker_names
-from latency.tracing import markers_wire as wire
-from latency.tracing.parameters import PT_REGS
-from latency.tracing.wire import NO_SLOT
+from latency.tracing.counted.parameters import PT_REGS
+from latency.tracing.counted.wire import NO_SLOT
+from latency.tracing.markers import wire
 
 DONE, START, COUNT = "pylat_marker_done", "pylat_marker_start", "pylat_marker_count"
 ROLES = (DONE, START, COUNT)

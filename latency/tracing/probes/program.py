@@ -21,12 +21,14 @@ import numpy as np
 
 from latency.cpython.sites import Role, SitePlan
 from latency.errors import AttachError, CompileError, HostError, NoPrivilege
-from latency.tracing import apart, kernel, wire
-from latency.tracing.compiler import Object
-from latency.tracing.kernel import Map
-from latency.tracing.parameters import Capacity, programs
-from latency.tracing.ringbuf import RingBuffer
-from latency.tracing.splitting import NOTHING, Splits, Splitting
+from latency.tracing.counted import wire
+from latency.tracing.counted.parameters import Capacity, programs
+from latency.tracing.kernel import apart
+from latency.tracing.kernel import calls as kernel
+from latency.tracing.kernel.calls import Map
+from latency.tracing.kernel.compiler import Object
+from latency.tracing.kernel.ringbuf import RingBuffer
+from latency.tracing.probes.splitting import NOTHING, Splits, Splitting
 
 # BPF function -> the raw tracepoint that it hangs on
 _THREADS = {"pylat_thread_exit": "sched_process_exit"}

@@ -20,8 +20,8 @@ import numpy as np
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import REGISTERS, Role, SitePlan
 from latency.errors import AttachError
-from latency.tracing import wire
-from latency.tracing.program import Program
+from latency.tracing.counted import wire
+from latency.tracing.probes.program import Program
 
 CALLS = 1000
 NOP, _MOV = b"\x90", b"\x4d\x89\xc0"  # emulated; single-stepped (mov r8, r8)

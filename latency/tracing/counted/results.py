@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from latency.histogram import Histogram
 from latency.recording import Function, FunctionLatency
-from latency.tracing.opencalls import OpenCalls
-from latency.tracing.reading import Counted, Reading, Slices
-from latency.tracing.watched import ages
+from latency.tracing.counted.opencalls import OpenCalls
+from latency.tracing.counted.reading import Counted, Reading, Slices
+from latency.tracing.limit.watched import ages
 
 
 def latencies(

@@ -27,12 +27,12 @@ from latency.cpython.values import Limits, Reader
 from latency.errors import TargetError
 from latency.histogram import Histogram
 from latency.recording import Argument, Function, Options, SlowCall, SlowCalls, Slower, StackFrame, slowest
-from latency.tracing import wire
-from latency.tracing.capture import BLOCK, Quiet, Snapshot
-from latency.tracing.program import Program
-from latency.tracing.reading import Reading
-from latency.tracing.spaces import Spaces
-from latency.tracing.table import FunctionTable, same
+from latency.tracing.counted import wire
+from latency.tracing.counted.capture import BLOCK, Quiet, Snapshot
+from latency.tracing.counted.reading import Reading
+from latency.tracing.counted.spaces import Spaces
+from latency.tracing.counted.table import FunctionTable, same
+from latency.tracing.probes.program import Program
 
 SLOW_BYTES = 8 << 20
 TOLD_CODES = 4096

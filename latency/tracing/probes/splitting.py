@@ -14,8 +14,8 @@ from latency.errors import KernelTooOld
 from latency.histogram import Histogram
 from latency.recording import Split
 from latency.target.process import Process
-from latency.tracing import wire
-from latency.tracing.btf import VMLINUX, member_offset
+from latency.tracing.counted import wire
+from latency.tracing.kernel.btf import VMLINUX, member_offset
 
 SCALE = 2
 """Of the split: a quarter as fine as the histograms."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from latency.errors import HostError, KernelTooOld, MissingBcc, NoPrivilege
-from latency.tracing.compiler import import_bcc
+from latency.tracing.kernel.compiler import import_bcc
 
 _OLDEST_KERNEL = (5, 8)  # ring buffer
 _MULTI_KERNEL = (6, 6)  # uprobe-multi links

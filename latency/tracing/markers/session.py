@@ -19,15 +19,15 @@ from latency.cpython.interpreter import Target
 from latency.errors import UsageError
 from latency.recording import Function, Losses, Options, Overhead, Recording
 from latency.target.markers import MarkedFile, marked_files
-from latency.tracing import markers_wire as marking
-from latency.tracing import wire
-from latency.tracing.marker_cost import marker_cost_ns
-from latency.tracing.marker_names import MarkerNames, unreadable
-from latency.tracing.marker_program import MarkerProgram
-from latency.tracing.markers_wanted import parse, points
-from latency.tracing.opencalls import OpenCalls
-from latency.tracing.reading import Counted, Reading, Slices, began_at
-from latency.tracing.results import latencies
+from latency.tracing.counted import wire
+from latency.tracing.counted.opencalls import OpenCalls
+from latency.tracing.counted.reading import Counted, Reading, Slices, began_at
+from latency.tracing.counted.results import latencies
+from latency.tracing.markers import wire as marking
+from latency.tracing.markers.cost import marker_cost_ns
+from latency.tracing.markers.names import MarkerNames, unreadable
+from latency.tracing.markers.program import MarkerProgram
+from latency.tracing.markers.wanted import parse, points
 
 _SLOTS, _MANY_SLOTS = 64, 8192
 _SEMAPHORE_BYTES = 2  # sys/sdt.h: unsigned short

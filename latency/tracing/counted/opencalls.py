@@ -10,9 +10,9 @@ import numpy as np
 
 from latency.cpython.offsets import Offsets
 from latency.errors import TargetError
-from latency.tracing import wire
-from latency.tracing.program import Program
-from latency.tracing.spaces import Spaces
+from latency.tracing.counted import wire
+from latency.tracing.counted.spaces import Spaces
+from latency.tracing.probes.program import Program
 
 
 class OpenCall(NamedTuple):

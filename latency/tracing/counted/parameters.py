@@ -187,7 +187,7 @@ def cflags(
     }
     flags = [f"-DPYLAT_{name}={value}" for name, value in values.items()]
     if slower:
-        from latency.tracing.capture import capture_flags  # it imports the decoder of values
+        from latency.tracing.counted.capture import capture_flags  # it imports the decoder of values
 
         flags += capture_flags(offsets)
     flags.append(f"-DPYLAT_FRAME_CODE_MASK={offsets.stackref_mask & _POINTER_MASK:#x}ULL")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from latency.tracing.wire import THREAD
+from latency.tracing.counted.wire import THREAD
 
 WATCHED_FUNCTIONS = 4  # PYLAT_WATCHED
 MOST_RETURNS = 3  # PYLAT_WATCH_RETURNS

@@ -12,10 +12,10 @@ import numpy as np
 from latency.histogram import BUCKET_MIN, BUCKETS, Histogram
 from latency.recording import Function
 from latency.recording.parts import Parts
-from latency.tracing import wire
-from latency.tracing.program import Program
-from latency.tracing.splitting import Divided
-from latency.tracing.table import FunctionTable
+from latency.tracing.counted import wire
+from latency.tracing.counted.table import FunctionTable
+from latency.tracing.probes.program import Program
+from latency.tracing.probes.splitting import Divided
 
 _ROWS = 256
 

@@ -10,8 +10,8 @@ from latency.errors import PylatError
 from latency.recording import Function
 from latency.target.build import Build
 from latency.target.process import Process
-from latency.tracing.markers_wanted import Point, Wanted
-from latency.tracing.markers_wire import NAME_BYTES
+from latency.tracing.markers.wanted import Point, Wanted
+from latency.tracing.markers.wire import NAME_BYTES
 
 _IMPORT, _GC = "python:import__find__load", "python:gc__start,python:gc__done"
 

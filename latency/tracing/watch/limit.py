@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from latency.cpython.functions import describe
 from latency.cpython.interpreter import Target
 from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended
-from latency.tracing.throttle import Throttle
-from latency.tracing.watch_program import WatchProgram
-from latency.tracing.watched import SlicesWatched
+from latency.tracing.limit.throttle import Throttle
+from latency.tracing.limit.watched import SlicesWatched
+from latency.tracing.watch.program import WatchProgram
 
 
 class WatchLimit:

@@ -4,8 +4,8 @@ The only file that imports bcc, and only when it runs; differences between bcc v
 ends before anything is attached, so LLVM's 100 MB are not held while pylat measures, and what the compiler prints is
 caught. bcc's own maps end with it: ``program.py`` makes the real ones.
 
-As a program (``python -m latency.tracing.compiler``) it reads a request from standard input, writes the object to
-standard output as JSON, and prints what went wrong to standard error.
+As a program (``python -m latency.tracing.kernel.compiler``) it reads a request from standard input, writes the object
+to standard output as JSON, and prints what went wrong to standard error.
 """
 
 from __future__ import annotations

@@ -25,15 +25,15 @@ from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_a
 from latency.errors import AttachError, NoFunctionMatches, TargetError, UsageError
 from latency.recording import Function, Losses, Options, Overhead, ProcessCalls, Recording
 from latency.target.process import Process
-from latency.tracing import wire
-from latency.tracing.host import require_first_pid_namespace, resident_bytes
-from latency.tracing.opencalls import OpenCalls
-from latency.tracing.reading import Counted, Reading, Slices, began_at
-from latency.tracing.results import latencies
-from latency.tracing.watch_limit import WatchLimit
-from latency.tracing.watch_program import WatchProgram, compile_watch
-from latency.tracing.watch_wire import EXECUTED
-from latency.tracing.watched import WatchedUntil
+from latency.tracing.counted import wire
+from latency.tracing.counted.opencalls import OpenCalls
+from latency.tracing.counted.reading import Counted, Reading, Slices, began_at
+from latency.tracing.counted.results import latencies
+from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
+from latency.tracing.limit.watched import WatchedUntil
+from latency.tracing.watch.limit import WatchLimit
+from latency.tracing.watch.program import WatchProgram, compile_watch
+from latency.tracing.watch.wire import EXECUTED
 
 
 class WatchSession:

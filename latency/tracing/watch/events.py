@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from latency.cpython.watch_points import REGISTERS
 from latency.errors import AttachError, KernelTooOld
-from latency.tracing import kernel
+from latency.tracing.kernel import calls as kernel
 
 READ_WRITE, WRITE = 3, 2  # HW_BREAKPOINT_RW, HW_BREAKPOINT_W
 _SPARE_DESCRIPTORS = 64

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from latency.errors import PylatError
-from latency.tracing import markers_wire as marking
-from latency.tracing.calibration import CALLS, NOP, loop, timed
-from latency.tracing.marker_program import MarkerProgram
-from latency.tracing.markers_wanted import COUNT, DONE, START, Point
-from latency.tracing.wire import NO_SLOT
+from latency.tracing.counted.wire import NO_SLOT
+from latency.tracing.markers import wire as marking
+from latency.tracing.markers.program import MarkerProgram
+from latency.tracing.markers.wanted import COUNT, DONE, START, Point
+from latency.tracing.probes.calibration import CALLS, NOP, loop, timed
 
 
 def marker_cost_ns(program: MarkerProgram, points: Sequence[Point], *, by_name: bool) -> float | None:

@@ -26,24 +26,24 @@ from latency.errors import AttachError, CompileError, NoFunctionMatches, TargetE
 from latency.histogram import Histogram
 from latency.recording import Losses, Options, Overhead, ProcessCalls, Recording
 from latency.target.process import Process
-from latency.tracing import opencalls, wire
-from latency.tracing.btf import member_offset
-from latency.tracing.calibration import HitCost, hit_cost
 from latency.tracing.choice import Look
-from latency.tracing.compiler import kept_or_compiled
-from latency.tracing.host import require_first_pid_namespace, resident_bytes
-from latency.tracing.parameters import Capacity, cflags
-from latency.tracing.program import Program, needed, sizes_agree
-from latency.tracing.reading import Reading, Slices, began_at
-from latency.tracing.results import latencies
-from latency.tracing.spaces import Space, Spaces
-from latency.tracing.splitting import GREENLETS, Splitting, has_greenlets
-from latency.tracing.table import FunctionTable
-from latency.tracing.throttle import Throttle
-from latency.tracing.watched import SlicesWatched, WatchedUntil
+from latency.tracing.counted import opencalls, wire
+from latency.tracing.counted.parameters import Capacity, cflags
+from latency.tracing.counted.reading import Reading, Slices, began_at
+from latency.tracing.counted.results import latencies
+from latency.tracing.counted.spaces import Space, Spaces
+from latency.tracing.counted.table import FunctionTable
+from latency.tracing.kernel.btf import member_offset
+from latency.tracing.kernel.compiler import kept_or_compiled
+from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
+from latency.tracing.limit.throttle import Throttle
+from latency.tracing.limit.watched import SlicesWatched, WatchedUntil
+from latency.tracing.probes.calibration import HitCost, hit_cost
+from latency.tracing.probes.program import Program, needed, sizes_agree
+from latency.tracing.probes.splitting import GREENLETS, Splitting, has_greenlets
 
 if TYPE_CHECKING:
-    from latency.tracing.slow import SlowLog
+    from latency.tracing.probes.slow import SlowLog
 
 __all__ = ["Session", "Stopwatch", "Target"]
 
@@ -121,7 +121,7 @@ class Session:
         self._slow: SlowLog | None = None
         try:
             if options.slower:
-                from latency.tracing.slow import SlowLog  # it imports the decoder of values
+                from latency.tracing.probes.slow import SlowLog  # it imports the decoder of values
 
                 self._slow = SlowLog(target, options, self.program, self.table, self.spaces)
             with target.stopwatch.step("fill tables"):
@@ -458,12 +458,14 @@ class Session:
             )
             made = kept_or_compiled([*flags, *self._more_flags()], [*names, *self._more_programs()], Cache())
         if not sizes_agree(made, self._splitting):
-            raise CompileError("bpf/pylat.h and latency/tracing/wire.py disagree on a struct", "reinstall pylat")
+            raise CompileError(
+                "bpf/pylat.h and latency/tracing/counted/wire.py disagree on a struct", "reinstall pylat"
+            )
         capacity = Capacity(slots=slots)
         if slots >= _MANY_SLOTS:
             capacity = replace(capacity, event_bytes=_MANY_EVENT_BYTES)
         if options.slower:
-            from latency.tracing.slow import SLOW_BYTES, SLOW_THREADS, TOLD_CODES
+            from latency.tracing.probes.slow import SLOW_BYTES, SLOW_THREADS, TOLD_CODES
 
             capacity = replace(capacity, slow_bytes=SLOW_BYTES, told_codes=TOLD_CODES, slow_threads=SLOW_THREADS)
         most_names = max(capacity.names, len(self._names or ()))

@@ -9,8 +9,8 @@ import numpy as np
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites.returns import ReturnPlace
-from latency.tracing.capture import SNAPSHOT, capture_flags
-from latency.tracing.parameters import PT_REGS
+from latency.tracing.counted.capture import SNAPSHOT, capture_flags
+from latency.tracing.counted.parameters import PT_REGS
 
 EVENT_TRACE = 17
 NAME_BYTES = 48

@@ -22,13 +22,15 @@ from latency.cpython.sites import Role
 from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, WatchPoints
 from latency.errors import AttachError, CompileError, HostError, NoPrivilege, TargetError
 from latency.target.process import Process
-from latency.tracing import apart, kernel, wire
-from latency.tracing import watch_wire as watching
-from latency.tracing.btf import member_offset
-from latency.tracing.compiler import Object, kept_or_compiled
-from latency.tracing.kernel import Map
-from latency.tracing.parameters import PT_REGS, cflags
-from latency.tracing.watch_events import READ_WRITE, WRITE, Watchpoint, Watchpoints
+from latency.tracing.counted import wire
+from latency.tracing.counted.parameters import PT_REGS, cflags
+from latency.tracing.kernel import apart
+from latency.tracing.kernel import calls as kernel
+from latency.tracing.kernel.btf import member_offset
+from latency.tracing.kernel.calls import Map
+from latency.tracing.kernel.compiler import Object, kept_or_compiled
+from latency.tracing.watch import wire as watching
+from latency.tracing.watch.events import READ_WRITE, WRITE, Watchpoint, Watchpoints
 
 SOURCE = "watch.bpf.c"
 _WATCH, _RAISE, _THREAD_EXIT = "pylat_watch", "pylat_watch_raise", "pylat_thread_exit"
@@ -95,7 +97,7 @@ def compile_watch(offsets: Offsets, plan: WatchPlan, *, children: bool = False) 
         "processes": watching.WATCH_PROCESS,
     }
     if any(sizes.get(name) != dtype.itemsize for name, dtype in expected.items()):
-        raise CompileError("bpf/watch.h and latency/tracing/watch_wire.py disagree on a struct", "reinstall pylat")
+        raise CompileError("bpf/watch.h and latency/tracing/watch/wire.py disagree on a struct", "reinstall pylat")
     return made
 
 

@@ -14,10 +14,10 @@ from latency.cpython.strings import CUT, decode
 from latency.errors import TargetError
 from latency.recording import Function
 from latency.target.build import Build
-from latency.tracing import wire
-from latency.tracing.program import Program
-from latency.tracing.spaces import Space, Spaces
-from latency.tracing.splitting import Divided
+from latency.tracing.counted import wire
+from latency.tracing.counted.spaces import Space, Spaces
+from latency.tracing.probes.program import Program
+from latency.tracing.probes.splitting import Divided
 
 _MOST_NAMED = 5
 

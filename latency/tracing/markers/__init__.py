@@ -1,0 +1,1 @@
+"""USDT markers, of the interpreter and of libraries (docs/markers.md)."""
