@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from latency.errors import PylatError
-from latency.tracing.probes.program import Program
+from latency.tracing.counted.maps import CallMaps
 from tests import lab
 from tests.target_program import TargetProgram
 from tests.targets.protocol import added
@@ -36,7 +36,7 @@ class Sample(NamedTuple):
     functions: int
 
 
-def sample(program: Program) -> Sample:
+def sample(tables: CallMaps) -> Sample:
     """Of this process and its maps."""
     resident = re.search(r"^RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert resident
@@ -48,8 +48,8 @@ def sample(program: Program) -> Sample:
             continue
         if "map_type" in text and (locked := re.search(r"^memlock:\s+(\d+)", text, re.MULTILINE)):
             maps += int(locked[1])
-    tables = (len(list(table.items())) for table in (program.threads, program.suspended, program.functions))
-    return Sample(int(resident[1]) << 10, maps, *tables)
+    sizes = (len(list(table.items())) for table in (tables.threads, tables.suspended, tables.functions))
+    return Sample(int(resident[1]) << 10, maps, *sizes)
 
 
 def soak(interpreter: lab.Interpreter, seconds: float, threads: int) -> list[str]:
@@ -60,7 +60,7 @@ def soak(interpreter: lab.Interpreter, seconds: float, threads: int) -> list[str
         for part in range(_PARTS):
             target.send(str(seconds / _PARTS))
             truth = added([truth, json.loads(target.readline())])
-            samples.append(sample(watch.session.program))
+            samples.append(sample(watch.session.maps))
             calls = sum(each["calls"] for each in truth.values())
             print(f"{(part + 1) * seconds / _PARTS:6.0f} s  {calls:12,} calls  {samples[-1]}", flush=True)
         recording = watch.stop()

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Iterable
 from types import TracebackType
 
+from latency.cpython.interpreter import Target
 from latency.recording import Options, Recording
 from latency.recording.trace import TraceEvent
-from latency.tracing.probes.session import Target
-from latency.tracing.probes.trace import TraceSession
+from latency.tracing.measurement import begin
+from latency.tracing.probes.trace import Trace
 
 
 class Tracer:
@@ -18,11 +19,13 @@ class Tracer:
     Args:
         pid: of the program.
         func: patterns; none for every function.
-        options: of ``TraceSession``, and ``engine``.
+        options: of ``Trace``, and ``engine``.
     """
 
     def __init__(self, pid: int, func: Iterable[str] = (), *, engine: str = "auto", **options: object) -> None:
-        self.session = TraceSession(Target(pid, engine=engine), Options(func=tuple(func)), **options)  # type: ignore[arg-type]
+        target = Target(pid, engine=engine)
+        self.trace = Trace(target, **options)  # type: ignore[arg-type]
+        self.session = begin(target, Options(func=tuple(func), engine=engine), trace=self.trace)
         self.events: list[TraceEvent] = []
         self._enough = threading.Event()
         self._taking = threading.Thread(target=self._take)
@@ -38,17 +41,17 @@ class Tracer:
         self._enough.set()
         self._taking.join()
         recording = self.session.stop()
-        self.events += self.session.take_last()
+        self.events += self.trace.take_last()
         return recording
 
     def pause(self) -> None:
-        """From here on events are taken when it stops, or by ``session.take``."""
+        """From here on events are taken when it stops, or by ``trace.take``."""
         self._enough.set()
         self._taking.join()
 
     def _take(self) -> None:
         while not self._enough.wait(0.005):
-            self.events += self.session.take()
+            self.events += self.trace.take()
 
     def __enter__(self) -> Tracer:
         return self

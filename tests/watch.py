@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
+from latency.cpython.interpreter import Target
 from latency.recording import FunctionLatency, Options, Recording
 from latency.tracing.loop import Outcome, Stop, measure
-from latency.tracing.probes.session import Session, Target
+from latency.tracing.probes.session import Session
 
 Truth = Mapping[str, Mapping[str, int]]
 

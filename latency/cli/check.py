@@ -8,6 +8,7 @@ from latency.cli.arguments import DEFAULT_LIMIT_PCT
 from latency.cli.output import DONE
 from latency.cpython import jit
 from latency.cpython.functions import live_functions
+from latency.cpython.interpreter import Target
 from latency.cpython.sites.choose import offered
 from latency.errors import PylatError, UsageError
 from latency.recording import Options
@@ -15,7 +16,6 @@ from latency.report.names import escape
 from latency.report.units import number, percent
 from latency.tracing.auto import foreseen
 from latency.tracing.kernel.host import checks
-from latency.tracing.probes.session import Target
 
 _FAILED = 2
 

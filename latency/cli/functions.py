@@ -6,10 +6,10 @@ import argparse
 import json
 
 from latency.cpython.functions import LiveFunction, live_functions
+from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nearest
 from latency.errors import NoFunctionMatches
 from latency.report.names import escape
-from latency.tracing.probes.session import Target
 
 _LONGEST_NAME = 1000
 

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from latency.cli import output
 from latency.cli.terminal import say
+from latency.cpython.interpreter import Target
 from latency.errors import UsageError
 from latency.recording import Options, Recording
 from latency.recording import trace as told
@@ -19,8 +20,8 @@ from latency.report import chrome, trace_json, trace_text
 from latency.report.names import escape
 from latency.tracing.kernel.host import require
 from latency.tracing.loop import Stop
-from latency.tracing.probes.session import Target
-from latency.tracing.probes.trace import TraceSession
+from latency.tracing.measurement import Measurement, begin
+from latency.tracing.probes.trace import Trace
 
 _POLL_S = 0.02
 _LOOK_S = 0.1  # between two looks at whether the process lives
@@ -40,45 +41,41 @@ def run(arguments: argparse.Namespace) -> int:
     stop = Stop()
     with ExitStack() as stack:
         writer = stack.enter_context(_Writer(arguments))
-        session = TraceSession(
-            Target(arguments.pid, engine=options.engine),
-            options,
-            arguments=arguments.args,
-            values=arguments.ret,
-            event_bytes=arguments.buffer << 10,
-        )
-        stack.callback(session.close)
+        target = Target(arguments.pid, engine=options.engine)
+        trace = Trace(target, arguments=arguments.args, values=arguments.ret, event_bytes=arguments.buffer << 10)
+        measurement = begin(target, options, trace=trace)
+        stack.callback(measurement.close)
         # From here on Ctrl-C ends the trace, and nothing ends the clean-up.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        session.start()
-        say(_banner(session, options))
+        measurement.start()
+        say(_banner(target, options))
         if arguments.args or arguments.ret:
             say(trace_text.LATER)
-        why = _follow(session, writer, stop, arguments)
+        why = _follow(measurement, trace, writer, stop, arguments)
         say("Detaching...")
-        recording = session.stop()
-        for event in session.take_last():
+        recording = measurement.stop()
+        for event in trace.take_last():
             writer.write(event)
-        writer.finish(session, recording)
+        writer.finish(trace, recording)
     if why:
         say(f"process {arguments.pid} {'ended' if why == 'exited' else 'replaced itself by another program (exec)'}")
-    return _status(session, writer, recording, arguments.max_loss)
+    return _status(trace, writer, recording, arguments.max_loss)
 
 
-def _follow(session: TraceSession, writer: _Writer, stop: Stop, arguments: argparse.Namespace) -> str:
+def _follow(measurement: Measurement, trace: Trace, writer: _Writer, stop: Stop, arguments: argparse.Namespace) -> str:
     """Write what happens, until it is enough. Why the process cannot be followed any longer, or ``""``."""
     end_s = time.monotonic() + arguments.duration if arguments.duration else None
     next_look_s = 0.0
     while not stop.is_set() and not writer.enough:
         wrote, now_s = False, time.monotonic()
-        for event in session.take():
+        for event in trace.take():
             wrote, now_s = True, time.monotonic()
             if not writer.write(event) or stop.is_set() or now_s >= next_look_s:
                 break
         if now_s >= next_look_s:
             next_look_s = now_s + _LOOK_S
-            why = session.poll()
+            why = measurement.poll()
             if why:
                 return why
         if end_s is not None and now_s >= end_s:
@@ -143,16 +140,16 @@ class _Writer:
         """Show what was told until now."""
         (self._file or self._out).flush()
 
-    def finish(self, session: TraceSession, recording: Recording) -> None:
+    def finish(self, trace: Trace, recording: Recording) -> None:
         """What is to be said at the end."""
         losses = recording.losses
         if self._json and not self._file:
             known = {name: number for name, number in losses.as_dict().items() if number}
             self._out.write(
-                trace_json.end(events=self.events, calls=self.calls, lost=session.lost_in_all, losses=known) + "\n"
+                trace_json.end(events=self.events, calls=self.calls, lost=trace.lost_in_all, losses=known) + "\n"
             )
-        say(f"{self.events:,} events, {self.calls:,} calls ended, {session.lost_in_all:,} events lost")
-        if session.lost_in_all:
+        say(f"{self.events:,} events, {self.calls:,} calls ended, {trace.lost_in_all:,} events lost")
+        if trace.lost_in_all:
             say("  events came faster than they could be written: narrow --func, or write to a file")
         for name, number in losses.as_dict().items():
             if number and name != "event_lost":
@@ -160,16 +157,15 @@ class _Writer:
         self.flush()
 
 
-def _status(session: TraceSession, writer: _Writer, recording: Recording, max_loss_pct: float) -> int:
-    lost = session.lost_in_all + recording.losses.total
+def _status(trace: Trace, writer: _Writer, recording: Recording, max_loss_pct: float) -> int:
+    lost = trace.lost_in_all + recording.losses.total
     if not writer.events and not lost:
         return output.NOTHING_MEASURED
     return output.LOSSY if 100 * lost > max_loss_pct * (writer.events + lost) else output.DONE
 
 
-def _banner(session: TraceSession, options: Options) -> str:
+def _banner(target: Target, options: Options) -> str:
     what = escape(", ".join(options.func), _LONGEST_NAME) if options.func else "every function"
-    target = session.target
     end = f"for {options.duration_s:g} s" if options.duration_s else "... Hit Ctrl-C to end."
     whom = f"pid {target.process.pid} (CPython {target.build.version_text}, {target.plan.engine})"
     return f"Tracing {what} in {whom} {end}"

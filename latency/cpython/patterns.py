@@ -23,7 +23,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from latency.cpython.functions import LiveFunction
-from latency.errors import UsageError
+from latency.errors import NoFunctionMatches, UsageError
 from latency.recording import Function
 
 _Rule = Callable[[Function, str], bool]
@@ -160,3 +160,11 @@ def _has_qualname(function: Function, pattern: str) -> bool:
 
 def _in_file(function: Function, file: str) -> bool:
     return function.filename == file or function.filename.endswith(f"/{file}")
+
+
+def nothing_matches(matcher: Matcher, lives: Sequence[LiveFunction]) -> NoFunctionMatches:
+    """The error that says so, of a matcher that none of these matches; its hint offers the nearest names."""
+    pattern = matcher.unmatched(list(lives))[0]
+    near = nearest(pattern, list(lives))
+    hint = f"nearest: {', '.join(near)}" if near else "pylat functions -p PID lists what there is"
+    return NoFunctionMatches(f"no function matches {pattern!r}", hint)

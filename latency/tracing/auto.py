@@ -10,16 +10,17 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.watch_points import unwatchable
 from latency.errors import HostError, PylatError
-from latency.recording import Options
-from latency.tracing.choice import Choice, Look, choose
+from latency.recording import Options, Recording
+from latency.tracing.choice import Choice, choose
 from latency.tracing.kernel import calls as kernel
+from latency.tracing.probes.look import Look
 from latency.tracing.probes.session import Session
 from latency.tracing.watch.events import READ_WRITE, Watchpoint, Watchpoints
 from latency.tracing.watch.program import reading_ns
@@ -106,7 +107,7 @@ def foreseen(target: Target, options: Options) -> tuple[Look, Choice]:
 
 
 class Auto:
-    """A ``Session`` of a target that becomes a ``WatchSession`` where that is possible and costs less.
+    """A ``Measurement``: a ``Session`` of a target that becomes a ``WatchSession`` where that can be and costs less.
 
     Args:
         attachment: as ``Session`` takes it.
@@ -119,7 +120,8 @@ class Auto:
     def __init__(self, target: Target, options: Options, *, attachment: str = "auto") -> None:
         self.session: Session | WatchSession = Session(target, options, attachment=attachment)
         self.looked_s = 0.0
-        self._target, self._options, self._attachment = target, options, attachment
+        self.options = options
+        self._target, self._attachment = target, attachment
         self._trap_ns = 0.0
         why_not = cannot_watch(target, options, self.session.functions)
         target.choice = f"{target.plan.engine}: {why_not}" if why_not else ""
@@ -149,7 +151,7 @@ class Auto:
         choice = choose(look, hit, self._trap_ns, target.plan.engine)
         if choice.watch and look.functions > len({live.function for live in session.functions}):
             choice = Choice(False, f"{target.plan.engine}: functions that match are being defined just now", 0.0)
-        limit_pct = self._options.max_overhead_pct
+        limit_pct = self.options.max_overhead_pct
         suspends = any(live.function.kind != "function" for live in session.functions)
         if choice.watch and suspends and limit_pct is not None and 100 * choice.share > limit_pct:
             choice = Choice(False, f"{target.plan.engine}: watch takes no slices of generators and coroutines", 0.0)
@@ -165,6 +167,41 @@ class Auto:
         self.looked_s = time.monotonic() - begin
         ready.add_done_callback(_close)
 
+    @property
+    def target(self) -> Target:
+        """As the engine that measures looks at it."""
+        return self.session.target
+
+    @property
+    def engine(self) -> str:
+        """That of what measures now."""
+        return self.session.engine
+
+    @property
+    def strangers(self) -> list[int]:
+        """Those of what measures now."""
+        return self.session.strangers
+
+    def poll(self) -> str:
+        """As ``Measurement`` says, and so are those below."""
+        return self.session.poll()
+
+    def end_slice(self) -> None:
+        """As ``Measurement`` says."""
+        self.session.end_slice()
+
+    def interval(self) -> Recording:
+        """As ``Measurement`` says."""
+        return self.session.interval()
+
+    def stop(self) -> Recording:
+        """As ``Measurement`` says."""
+        return self.session.stop()
+
+    def explain(self) -> Iterator[str]:
+        """As ``Measurement`` says."""
+        return self.session.explain()
+
     def close(self) -> None:
         """Take everything away."""
         self.session.close()
@@ -174,7 +211,7 @@ class Auto:
         target = copy.copy(self._target)
         target.stopwatch = Stopwatch()
         target.plan = target.watch_plan()
-        return WatchSession(target, self._options, lives=lives)
+        return WatchSession(target, self.options, lives=lives)
 
     def _watch(self, choice: Choice, ready: Future[WatchSession]) -> None:
         self.session.close()
@@ -188,7 +225,7 @@ class Auto:
             self.session.close()
             self._target.process.check()
             self._target.choice = f"{self._target.plan.engine}: watch was cheaper, but {error}"
-            self.session = Session(self._target, self._options, attachment=self._attachment)
+            self.session = Session(self._target, self.options, attachment=self._attachment)
             self.session.start()
 
 

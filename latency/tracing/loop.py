@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from latency.recording import Recording, combined
-from latency.tracing.strangers import Measuring, Strangers
+from latency.tracing.measurement import Measurement
+from latency.tracing.strangers import Strangers
 
 _POLL_S = 0.05
 _SLICES = 30  # error bars are made of that many parts of the measurement
@@ -63,7 +64,7 @@ class Outcome:
 
 
 def measure(
-    sessions: Sequence[Measuring],
+    sessions: Sequence[Measurement],
     stop: Stop,
     *,
     duration_s: float | None = None,

@@ -6,18 +6,14 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
-from typing import TYPE_CHECKING
 
 from latency.cpython.interpreter import Target
 from latency.recording import Options
 from latency.tracing.launch import Launched, launch
 from latency.tracing.loop import Outcome, Stop, measure
-from latency.tracing.probes.session import Session
-
-if TYPE_CHECKING:
-    from latency.tracing.markers.session import MarkerSession
+from latency.tracing.measurement import begin
 
 
 def run_measured(
@@ -42,13 +38,13 @@ def run_measured(
     if launched.target is None:
         return None, launched.wait()
     try:
-        session = _session(launched.target, options)
+        measurement = begin(launched.target, options, late=True)
     except BaseException:
         launched.kill()
         raise
-    with session:
+    with closing(measurement):
         try:
-            session.start()
+            measurement.start()
         except BaseException:
             launched.kill()
             raise
@@ -59,18 +55,10 @@ def run_measured(
         launched.release()
         waiter = threading.Thread(target=_wait, args=(launched, stop), daemon=True)
         waiter.start()
-        outcome = measure([session], stop)
+        outcome = measure([measurement], stop)
         # The measured process may be another than the one that was started, and end before it.
         waiter.join()
     return outcome, launched.wait()
-
-
-def _session(target: Target, options: Options) -> Session | MarkerSession:
-    if not options.markers:
-        return Session(target, options, late=True)
-    from latency.tracing.markers.session import MarkerSession  # who does not ask for it starts sooner
-
-    return MarkerSession(target, options)
 
 
 def _wait(launched: Launched, ended: Stop) -> None:

@@ -8,38 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
 
 from latency.cpython.interpreter import Target
 from latency.errors import NoSuchProcess, PylatError, TargetGone
-from latency.recording import Options, Recording
+from latency.tracing.measurement import Measurement
 from latency.tracing.probes.session import Session
 
 # How long after an exec a process may take to load its interpreter; one that has none by then is another program.
 _PATIENCE_S = 2.0
-
-
-class Measuring(Protocol):
-    """What the loop drives: ``session.Session``, ``watch.WatchSession`` or ``markers.MarkerSession``."""
-
-    target: Target
-    options: Options
-    strangers: list[int]
-
-    def poll(self) -> str:
-        """Take in what has happened since; ``""``, or why the target cannot be measured any longer."""
-
-    def end_slice(self) -> None:
-        """One more of the equal parts of the measurement is over."""
-
-    def interval(self) -> Recording:
-        """What came since the last interval."""
-
-    def stop(self) -> Recording:
-        """End the measurement."""
-
-    def close(self) -> None:
-        """Take everything away."""
 
 
 class Strangers:
@@ -53,10 +29,10 @@ class Strangers:
         self.others: list[int] = []
         self._clock = clock
         self._pool = ThreadPoolExecutor(1)
-        self._since: dict[int, tuple[float, Measuring]] = {}
+        self._since: dict[int, tuple[float, Measurement]] = {}
         self._starting: dict[int, Future[Session]] = {}
 
-    def watch(self, session: Measuring) -> None:
+    def watch(self, session: Measurement) -> None:
         """Take over the strangers of a session."""
         while session.strangers:
             self._since[session.strangers.pop()] = (self._clock(), session)
@@ -94,7 +70,7 @@ class Strangers:
         return self.started()
 
     @staticmethod
-    def _start(target: Target, like: Measuring) -> Session:
+    def _start(target: Target, like: Measurement) -> Session:
         session = Session(target, like.options, late=True)
         session.unseen.append(f"calls of process {target.process.pid} before it was found to run Python")
         try:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from latency.cli.terminal import complain
+from latency.cpython.interpreter import Target
 from latency.errors import CompileError
 from latency.tracing.counted.parameters import cflags, programs
 from latency.tracing.kernel.compiler import compiled
-from latency.tracing.probes.session import Target
 from tests.lab import Interpreter
 from tests.pylat_command import BANNER, Result, Tracing, pylat
 from tests.requirements import require

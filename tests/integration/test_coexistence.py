@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from latency.cpython.interpreter import Target
 from latency.target.process import Process
-from latency.tracing.probes.session import Target
 from tests.lab import Interpreter
 from tests.pylat_command import Tracing
 from tests.target_program import TargetProgram

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from latency.cpython.interpreter import Target
 from latency.cpython.sites.choose import offered
-from latency.tracing.probes.session import Target
 from tests.lab import Interpreter
 from tests.pylat_command import Tracing
 from tests.requirements import require

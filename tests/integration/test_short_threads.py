@@ -18,7 +18,7 @@ def test_a_hundred_thousand_short_threads_leave_no_residue(
     program = start_target(own_interpreter, "short_threads.py")
     measurement = watch(program.pid)  # every function: each thread has open calls until its end
     truth = program.run()
-    kept = len(list(measurement.session.program.threads.keys()))
+    kept = len(list(measurement.session.maps.threads.keys()))
     recording = measurement.stop()
     assert wrong(recording, truth) == {}
     assert kept <= 1  # the main thread's own

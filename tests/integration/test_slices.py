@@ -8,12 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from latency.cpython.interpreter import Target
 from latency.cpython.sites import Role
 from latency.recording import FunctionLatency, Options, Recording
 from latency.target.process import Process
 from latency.tracing.loop import Stop, measure
 from latency.tracing.probes.calibration import HitCost
-from latency.tracing.probes.session import Session, Target
+from latency.tracing.probes.session import Session
+from latency.tracing.probes.slicing import Slicing
 from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
 from tests.pylat_command import Tracing, pylat
@@ -31,6 +33,11 @@ def tell(program: TargetProgram, command: str) -> None:
 
 def of(recording: Recording, name: str) -> FunctionLatency:
     return next(each for each in recording.functions if each.function.qualname == name)
+
+
+def slicing(session: Session) -> Slicing:
+    """The part that takes its probes away."""
+    return next(part for part in session.parts if isinstance(part, Slicing))
 
 
 def placed(session: Session) -> list[bool]:
@@ -51,13 +58,13 @@ def test_what_a_slice_cuts_is_counted_exactly_and_nothing_is_lost(
         for command in ("run 40", "hold 3", "begin"):
             tell(program, command)
         assert all(placed(session))
-        session.pause()
+        slicing(session).pause()
         assert not any(placed(session))
         # unseen; and these threads' frames lie where others are known to have been
         for command in ("run 50", "hold 2", "step"):
             tell(program, command)
         first = session.interval()
-        session.resume()
+        slicing(session).resume()
         assert all(placed(session))
         for command in ("run 7", "release", "end", "hold 1"):
             tell(program, command)

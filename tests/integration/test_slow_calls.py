@@ -109,7 +109,7 @@ def test_a_percentile_is_of_each_function_and_waits_for_enough_calls(
     measured = ["__main__:plain", "__main__:enclosing"]
     session = watch(target.pid, measured, slower="p90", slowest=1000)
     target.run()
-    thresholds = session.session.program.statistics["slower_ns"]
+    thresholds = session.session.maps.statistics["slower_ns"]
     deadline = time.monotonic() + 20
     while not thresholds.any() and time.monotonic() < deadline:
         time.sleep(0.01)

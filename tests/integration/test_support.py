@@ -7,7 +7,7 @@ import re
 import pytest
 
 from benchmarks import support
-from latency.tracing.probes.session import Target
+from latency.cpython.interpreter import Target
 from tests.lab import KNOWN, Interpreter
 
 

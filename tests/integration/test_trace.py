@@ -140,14 +140,14 @@ def test_a_ring_buffer_that_is_too_small_loses_events_and_says_where_and_how_man
     tracer = trace(target.pid, ["work"], event_bytes=4096)
     tracer.pause()
     target.run()
-    tracer.events += tracer.session.take()
+    tracer.events += tracer.trace.take()
     target.run()
     tracer.stop()
     seen = [event for event in tracer.events if event.kind != told.LOST]
     lost = of_kind(tracer, told.LOST)
     assert len(lost) >= 2
     assert len(seen) + sum(event.lost for event in lost) == 2 * 2 * 4 * 300
-    assert tracer.session.lost_in_all == sum(event.lost for event in lost)
+    assert tracer.trace.lost_in_all == sum(event.lost for event in lost)
     # the first run's were lost behind its first events, and before those of the second
     first = tracer.events.index(lost[0])
     assert 0 < first < len(tracer.events) - 1

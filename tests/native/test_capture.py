@@ -18,7 +18,7 @@ from latency.cpython.values import Memory, Reader
 from latency.target.build import identify
 from latency.target.process import Process
 from latency.tracing.counted import capture
-from latency.tracing.counted.parameters import cflags
+from latency.tracing.counted.parameters import cflags, defined
 
 OFFSETS = load(sys.version_info[:2])
 IGNORED = [f"-Wno-{name}" for name in ("type-limits", "unused-parameter", "unused-variable", "unknown-pragmas")]
@@ -90,7 +90,7 @@ class Taken:
 @pytest.fixture(scope="module")
 def library(compile_bpf: Callable[..., ctypes.CDLL]) -> ctypes.CDLL:
     plan = SitePlan(engine="handlers", sites=(), registers={}, start_by="oparg")
-    flags = [*cflags(OFFSETS, plan, every_function=False), *capture.capture_flags(OFFSETS)]
+    flags = [*cflags(OFFSETS, plan, every_function=False), *defined(capture.capture_flags(OFFSETS))]
     return compile_bpf(SHIM, "-fno-strict-aliasing", *IGNORED, "-DPYLAT_FOLLOWED=128", *flags)
 
 

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latency.histogram import BUCKET_MIN, BUCKETS, longest_ns
-from latency.tracing.counted import wire
-from latency.tracing.probes import splitting
+from latency.tracing.counted import divided, wire
 from tests.native.stack_model import OVERFLOW, REPLACED
 
 SOURCE = (Path(__file__).parent / "split_shim.c").read_text()
@@ -267,6 +266,6 @@ def test_a_share_that_cannot_be_is_no_call_of_the_split(library: ctypes.CDLL, sh
 def test_each_bucket_holds_four_of_the_histograms(library: ctypes.CDLL) -> None:
     library.bucket.restype = ctypes.c_uint32
     for p in range(BUCKET_MIN, BUCKET_MIN + BUCKETS - 1):
-        coarse = int(library.bucket(ctypes.c_uint64(longest_ns(p)))) + splitting.BUCKET_MIN
+        coarse = int(library.bucket(ctypes.c_uint64(longest_ns(p)))) + divided.BUCKET_MIN
         assert coarse == -(-p // 4)
     assert int(library.bucket(ctypes.c_uint64(2**62))) == wire.SPLIT_BUCKETS - 1

@@ -13,7 +13,7 @@ import pytest
 from latency.cpython.offsets import load
 from latency.cpython.sites import SitePlan
 from latency.cpython.sites.returns import ReturnPlace
-from latency.tracing.counted.parameters import cflags
+from latency.tracing.counted.parameters import cflags, defined
 from latency.tracing.probes import trace_wire
 
 MEMBERS = list(trace_wire.EVENT.names or ())
@@ -44,7 +44,7 @@ def test_the_event_has_the_layout_of_the_header(
     place = ReturnPlace("frame", opcodes=numbers) if version >= (3, 11) else ReturnPlace("register", "r15")
     flags = [
         *cflags(offsets, plan, every_function=False),
-        *trace_wire.trace_flags(offsets, arguments=True, returns=place),
+        *defined(trace_wire.trace_flags(offsets, arguments=True, returns=place)),
     ]
     library = compile_bpf(SOURCE, *IGNORED, *flags)
     fields = trace_wire.EVENT.fields or {}

@@ -12,9 +12,11 @@ import pytest
 from latency.cli.arguments import parse
 from latency.errors import KernelTooOld
 from latency.histogram import Histogram
-from latency.recording import PARTS
+from latency.recording import PARTS, Options
 from latency.tracing.counted import wire
-from latency.tracing.probes.splitting import NOTHING, Divided, Splits, Splitting
+from latency.tracing.counted.divided import Divided, Splits
+from latency.tracing.probes.parts import parts_of
+from latency.tracing.probes.splitting import Splitting
 
 
 def btf(path: Path, **members: int) -> Path:
@@ -31,16 +33,14 @@ def btf(path: Path, **members: int) -> Path:
     return path
 
 
-def test_without_the_options_the_program_is_told_nothing() -> None:
-    assert NOTHING.flags() == {}
-    assert NOTHING.tracepoints() == {}
-    assert NOTHING.structs is wire.STRUCTS
+def test_without_options_a_measurement_has_no_parts() -> None:
+    assert parts_of(None, Options()) == []
 
 
 def test_self_time_needs_no_tracepoint_and_nothing_of_the_kernel(tmp_path: Path) -> None:
     only = Splitting(self_time=True)
     assert only.flags(btf=tmp_path / "none") == {"SPLIT": 1, "OFFCPU": 0, "SELF": 1}
-    assert only.tracepoints() == {}
+    assert only.tracepoints == {}
     assert only.structs is wire.SPLIT_STRUCTS
 
 

@@ -13,8 +13,9 @@ from latency.recording import PERCENTILES, Function
 from latency.recording.parts import intervals_ns
 from latency.tracing.counted import wire
 from latency.tracing.counted.opencalls import OpenCalls
-from latency.tracing.counted.reading import Counted, Reading, Slices, began_at
+from latency.tracing.counted.reading import Counted, Reading, Slices, Span
 from latency.tracing.counted.results import latencies
+from latency.tracing.limit.watched import SlicesWatched
 
 SERVE, IDLE = Function("serve", "app.py", 10), Function("idle", "app.py", 20)
 WALL = Histogram.from_array([1] * 120, 120, 1, 5000)
@@ -70,10 +71,11 @@ def test_an_interval_is_what_came_since_the_one_before() -> None:
 
 def test_an_interval_begins_where_the_one_before_ended() -> None:
     start = datetime(2026, 11, 27, tzinfo=timezone.utc)
-    first, earlier = reading(10**9), reading(3 * 10**9)
-    assert began_at(start, first, earlier) == start + timedelta(seconds=2)
-    assert began_at(start, first, first) == start
-    assert began_at(start, None, None) == start
+    first, earlier, last = (reading(at_s * 10**9) for at_s in (1, 3, 4))
+    unsliced = SlicesWatched().until(0)
+    assert Span(last, earlier, unsliced).began_at(start, first) == start + timedelta(seconds=2)
+    assert Span(last, first, unsliced).began_at(start, first) == start
+    assert Span(last, None, unsliced).began_at(start, None) == start
 
 
 def test_the_busiest_function_comes_first() -> None:

@@ -28,13 +28,13 @@ WORKLIST = np.dtype(
 )
 
 
-def capture_flags(offsets: Offsets) -> list[str]:
-    """The compiler flags that ``bpf/capture.h`` needs beside those of ``parameters.cflags``.
+def capture_flags(offsets: Offsets) -> dict[str, int]:
+    """The compiler flags (``PYLAT_…``) that ``bpf/capture.h`` needs beside those of ``parameters.cflags``.
 
     Raises:
         UnsupportedBuild: the offsets lack a member.
     """
-    values = {
+    return {
         "REFCNT_BYTES": offsets.size("object.refcnt"),
         "TYPE_BASICSIZE": offsets["type.basicsize"],
         "TYPE_FLAGS": offsets["type.flags"],
@@ -58,7 +58,6 @@ def capture_flags(offsets: Offsets) -> list[str]:
         "VALUES_CAPACITY": _or_absent(offsets.get("values.capacity")),
         "VALUES_ITEMS": offsets.get("values.items") or 0,
     }
-    return [f"-DPYLAT_{name}={value}" for name, value in values.items()]
 
 
 class Snapshot:

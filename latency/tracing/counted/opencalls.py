@@ -11,8 +11,8 @@ import numpy as np
 from latency.cpython.offsets import Offsets
 from latency.errors import TargetError
 from latency.tracing.counted import wire
+from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.spaces import Spaces
-from latency.tracing.probes.program import Program
 
 
 class OpenCall(NamedTuple):
@@ -45,11 +45,11 @@ class OpenCalls:
         self.starts_ns.append(start_ns)
 
 
-def open_calls(program: Program) -> set[OpenCall]:
+def open_calls(maps: CallMaps) -> set[OpenCall]:
     """All of them, suspended ones included."""
-    suspended = {(int(key["space"][0]), int(key["frame"][0])): value[0] for key, value in program.suspended.items()}
+    suspended = {(int(key["space"][0]), int(key["frame"][0])): value[0] for key, value in maps.suspended.items()}
     found = set()
-    for _, value in program.threads.items():
+    for _, value in maps.threads.items():
         thread = value[0]
         space = int(thread["space"])
         for call in thread["open"][: min(int(thread["depth"]), wire.DEPTH)]:
@@ -62,15 +62,15 @@ def open_calls(program: Program) -> set[OpenCall]:
     return found
 
 
-def stale_calls(program: Program, spaces: Spaces, offsets: Offsets) -> set[OpenCall]:
+def stale_calls(maps: CallMaps, spaces: Spaces, offsets: Offsets) -> set[OpenCall]:
     """Open calls whose end was missed: still in the table after their frame was seen to be another's.
 
     While the programs run, a call leaves the table when it ends; so the table is read before and after the frames.
     """
-    calls = open_calls(program)
-    owners = program.statistics["code"]
+    calls = open_calls(maps)
+    owners = maps.statistics["code"]
     gone = {call for call, code in _codes(calls, spaces, offsets) if code != int(owners[call.slot])}
-    return gone & open_calls(program) if gone else gone
+    return gone & open_calls(maps) if gone else gone
 
 
 def by_slot(calls: Iterable[OpenCall]) -> dict[int, OpenCalls]:

@@ -87,10 +87,8 @@ def cflags(
     children: bool = False,
     by_name: bool = False,
     by_module: bool = False,
-    slices: bool = False,
     task_tgid: int = 0,
     further: Mapping[str, int] | None = None,
-    slower: bool = False,
 ) -> list[str]:
     """The compiler flags for ``bpf/pylat.bpf.c``, sorted.
 
@@ -99,10 +97,8 @@ def cflags(
         children: follow forks, with probes in every process that maps the file and a filter in BPF.
         by_name: code objects that are met while running are first asked for their bare name, in the kernel.
         by_module: of each of these the module is asked too, in the kernel.
-        slices: the probes may be away for part of the time.
         task_tgid: offset of ``tgid`` in the kernel's ``task_struct``; needed for ``children``.
-        further: of what is only there when it is asked for (``splitting.Splitting.flags``).
-        slower: tell slow calls one by one.
+        further: of what is only there when it is asked for (``probes.part.Part.flags``).
 
     Raises:
         UnsupportedBuild: the offsets lack a member that the plan needs.
@@ -146,7 +142,6 @@ def cflags(
         "CODE_NAME": offsets["code.qualname" if "code.qualname" in offsets else "code.name"],
         "CODE_FILENAME": offsets["code.filename"],
         "BY_NAME": int(by_name),
-        "SLICES": int(slices),
         "CODE_BARE_NAME": offsets["code.name"],
         "UNICODE_LENGTH": offsets["unicode.length"],
         "UNICODE_STATE": offsets["unicode.state"],
@@ -165,7 +160,6 @@ def cflags(
         "CODE_UNITS": offsets["code.code_bytes"],
         "CODE_FIRST_TRACEABLE": _or_absent(offsets.get("code.first_traceable")),
         "CO_SUSPENDS": _CO_SUSPENDS,
-        "SLOWER": int(slower),
         "FRAME_PREVIOUS": offsets["frame.previous"],
         "FRAME_INSTR_BYTES": offsets.size("frame.instr"),
         "FRAME_OWNER": _or_absent(offsets.get("frame.owner")),
@@ -185,13 +179,13 @@ def cflags(
         "GENERATOR_FRAME_IS_POINTER": int(generator_frame is None),
         **(further or {}),
     }
-    flags = [f"-DPYLAT_{name}={value}" for name, value in values.items()]
-    if slower:
-        from latency.tracing.counted.capture import capture_flags  # it imports the decoder of values
+    mask = f"-DPYLAT_FRAME_CODE_MASK={offsets.stackref_mask & _POINTER_MASK:#x}ULL"
+    return sorted([*defined(values), mask])
 
-        flags += capture_flags(offsets)
-    flags.append(f"-DPYLAT_FRAME_CODE_MASK={offsets.stackref_mask & _POINTER_MASK:#x}ULL")
-    return sorted(flags)
+
+def defined(flags: Mapping[str, int]) -> list[str]:
+    """``-DPYLAT_NAME=VALUE`` of each."""
+    return [f"-DPYLAT_{name}={value}" for name, value in flags.items()]
 
 
 def programs(plan: SitePlan) -> dict[Role, str]:

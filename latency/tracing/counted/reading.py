@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from latency.histogram import BUCKET_MIN, BUCKETS, Histogram
 from latency.recording import Function
 from latency.recording.parts import Parts
 from latency.tracing.counted import wire
+from latency.tracing.counted.divided import Divided
+from latency.tracing.counted.maps import CallMaps, CountingMaps
+from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.table import FunctionTable
-from latency.tracing.probes.program import Program
-from latency.tracing.probes.splitting import Divided
+from latency.tracing.limit.watched import WatchedUntil
 
 _ROWS = 256
 
@@ -115,9 +117,9 @@ class Reading:
         return sum(counted.cut for counted in self.functions.values())
 
     @classmethod
-    def take(cls, program: Program, table: FunctionTable, at_ns: int) -> Reading:
+    def take(cls, maps: CallMaps, table: FunctionTable, at_ns: int) -> Reading:
         """Read what the program has counted until now."""
-        statistics = program.statistics
+        statistics = maps.statistics
         functions: dict[Function, Counted] = {}
         spaces: dict[int, tuple[int, int]] = {}
         unnamed = 0
@@ -144,30 +146,58 @@ class Reading:
                 counted.whole = False
             elif not row.active:
                 counted.slots.append(slot_or_none)
-                counted.divided += program.splits.of(slot_or_none)
+                counted.divided += maps.splits.of(slot_or_none)
         for function, divided in table.retired_divided.items():
             if function in functions:
                 functions[function].divided += divided
-        return cls(at_ns, functions, unnamed, spaces, program.counters())
+        return cls(at_ns, functions, unnamed, spaces, maps.counters())
 
 
-def began_at(started_at: datetime, first: Reading | None, earlier: Reading | None) -> datetime:
-    """When what came after an earlier reading began.
+@dataclass(frozen=True)
+class Span:
+    """What came between two readings.
 
-    Args:
-        started_at: the time of the first reading.
+    Attributes:
+        reading: the later one.
+        earlier: the other; None where counting has not begun.
+        watched: when the probes were in place meanwhile.
+        opens: the open calls by slot; told at the end of a measurement alone.
+        whole: it is the whole measurement, and no interval.
     """
-    if first is None or earlier is None:
-        return started_at
-    return started_at + timedelta(microseconds=(earlier.at_ns - first.at_ns) // 1000)
 
-
-class Counting(Protocol):
-    """A program that has statistics."""
+    reading: Reading
+    earlier: Reading | None
+    watched: WatchedUntil
+    opens: Mapping[int, OpenCalls] = field(default_factory=dict)
+    whole: bool = False
 
     @property
-    def statistics(self) -> np.ndarray[Any, Any]:
-        """The records of ``wire.STATISTICS``, by slot."""
+    def duration_s(self) -> float:
+        """How long it was."""
+        return (self.reading.at_ns - (self.earlier.at_ns if self.earlier else self.reading.at_ns)) / 1e9
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """By how much the counters have grown."""
+        since = self.earlier.counters if self.earlier else {}
+        return {name: count - since.get(name, 0) for name, count in self.reading.counters.items()}
+
+    @property
+    def unnamed(self) -> int:
+        """Calls of functions whose name is not known, the cut ones included."""
+        before = self.earlier.unnamed if self.earlier else 0
+        return self.reading.unnamed - before + self.watched.unnamed
+
+    @property
+    def cut(self) -> int:
+        """Calls that were open when their thread ended."""
+        return self.reading.cut - (self.earlier.cut if self.earlier else 0)
+
+    def began_at(self, started_at: datetime, first: Reading | None) -> datetime:
+        """When it began; ``started_at`` is the time of the ``first`` reading."""
+        if first is None or self.earlier is None:
+            return started_at
+        return started_at + timedelta(microseconds=(self.earlier.at_ns - first.at_ns) // 1000)
 
 
 class _ByCell(NamedTuple):
@@ -197,19 +227,19 @@ class Slices:
     _given_back: set[int] = field(default_factory=set)
     _by_cell: _ByCell | None = None
 
-    def add(self, program: Counting) -> None:
+    def add(self, maps: CountingMaps) -> None:
         """One more part ends now. Call it at equal intervals."""
         self._by_cell = None
         self._pending += 1
         if self._pending < self.joined:
             return
         self._pending = 0
-        used = int(np.flatnonzero(program.statistics["code"]).max(initial=-1)) + 1
+        used = int(np.flatnonzero(maps.statistics["code"]).max(initial=-1)) + 1
         if used > len(self._last):
             self._last = np.concatenate([self._last, np.zeros((used - len(self._last), BUCKETS), np.uint32)])
         found = [(np.empty(0, np.uint32), np.empty(0, np.uint32))]
         for first in range(0, used, _ROWS):  # a few at a time: thousands of functions are tens of megabytes
-            now = program.statistics["counts"][first : min(first + _ROWS, used)].astype(np.uint32)
+            now = maps.statistics["counts"][first : min(first + _ROWS, used)].astype(np.uint32)
             grown = (now - self._last[first : first + len(now)]).ravel()
             self._last[first : first + len(now)] = now
             cells = np.flatnonzero(grown)

@@ -15,9 +15,9 @@ from latency.errors import TargetError
 from latency.recording import Function
 from latency.target.build import Build
 from latency.tracing.counted import wire
+from latency.tracing.counted.divided import Divided
+from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.spaces import Space, Spaces
-from latency.tracing.probes.program import Program
-from latency.tracing.probes.splitting import Divided
 
 _MOST_NAMED = 5
 
@@ -79,7 +79,7 @@ class FunctionTable:
         """How many slots these functions take."""
         return sum(2 if _suspends(live) else 1 for _, live in wanted)
 
-    def fill(self, program: Program) -> None:
+    def fill(self, maps: CallMaps) -> None:
         """Tell the program what is wanted and what is not, before anything is attached."""
         everything = [
             (space, live) for space in self._spaces.values() for live in space.lives.values() if not self._waits(live)
@@ -98,22 +98,22 @@ class FunctionTable:
                 if not self._matcher.matches(live):
                     continue
                 value["flags"] |= wire.WANTED
-                value["slot"] = self._assign(program, first_free, space, live, 0)
+                value["slot"] = self._assign(maps, first_free, space, live, 0)
                 first_free += 1
                 if _suspends(live):
-                    value["active_slot"] = self._assign(program, first_free, space, live, wire.ACTIVE)
+                    value["active_slot"] = self._assign(maps, first_free, space, live, wire.ACTIVE)
                     first_free += 1
-        program.functions.update_many(keys, values)
-        program.give_slots(range(first_free, program.capacity.slots))
+        maps.functions.update_many(keys, values)
+        maps.give_slots(range(first_free, maps.slots))
 
-    def forget(self, program: Program, space: Space, addresses: Iterable[int]) -> None:
+    def forget(self, maps: CallMaps, space: Space, addresses: Iterable[int]) -> None:
         """Code objects that were not there any more when the probes stood: what lives there now is met anew."""
         gone = set(addresses)
         space.lives = {address: live for address, live in space.lives.items() if address not in gone}
         for address in gone:
             key = np.zeros(1, wire.FUNCTION_KEY)
             key["code"], key["space"] = address, space.number
-            program.functions.delete(key)
+            maps.functions.delete(key)
 
     def announce_module(self, event: np.ndarray[Any, Any]) -> None:
         """In which module the code object runs that ``met`` is told of next."""
@@ -121,7 +121,7 @@ class FunctionTable:
         # One that was not captured whole is not known.
         self._modules[int(event["space"]), int(event["code"])] = "" if name.endswith(CUT) else name
 
-    def met(self, program: Program, event: np.ndarray[Any, Any]) -> None:
+    def met(self, maps: CallMaps, event: np.ndarray[Any, Any]) -> None:
         """A code object that was not known is running; the program has begun to measure it."""
         address, number, slot = int(event["code"]), int(event["space"]), int(event["slot"])
         captured = self._captured(event)
@@ -146,7 +146,7 @@ class FunctionTable:
                 self._met[number, address] = function
             value["slot"], value["active_slot"] = slot, active_slot
             value["flags"] = wire.WANTED | (wire.SUSPENDS if function.kind != "function" else 0)
-        self._decide(program, slot, key, value)
+        self._decide(maps, slot, key, value)
 
     def owner(self, slot: int, row: np.void) -> tuple[Function | None, bool]:
         """:meth:`function_of`, from the slot's record of ``wire.STATISTICS``."""
@@ -182,7 +182,7 @@ class FunctionTable:
             self._left_out.add(function)
         return False
 
-    def give_back(self, program: Program, in_use: Callable[[], set[int]]) -> list[int]:
+    def give_back(self, maps: CallMaps, in_use: Callable[[], set[int]]) -> list[int]:
         """Let the program use the slots again that serve no more: of freed code objects, and of functions not wanted.
 
         Args:
@@ -191,7 +191,7 @@ class FunctionTable:
         Returns:
             The slots.
         """
-        statistics = program.statistics
+        statistics = maps.statistics
         flags = statistics["flags"]
         struck_out = [slot for slot, function in self._slots.items() if function is None]
         candidates = {*struck_out, *np.flatnonzero(flags & wire.DEAD).tolist()}
@@ -208,12 +208,12 @@ class FunctionTable:
                 self._retire(function, row)
                 if function is not None and not row["flags"] & wire.ACTIVE:
                     known = self.retired_divided.get(function, Divided())
-                    self.retired_divided[function] = known + program.splits.of(slot)
+                    self.retired_divided[function] = known + maps.splits.of(slot)
             self._slots.pop(slot, None)
             statistics[slot : slot + 1] = np.zeros(1, wire.STATISTICS)
-        program.splits.clear(ready)
+        maps.splits.clear(ready)
         self._ripe -= ready
-        program.give_slots(ready)
+        maps.give_slots(ready)
         return sorted(ready)
 
     def _retire(self, function: Function | None, row: np.void) -> None:
@@ -233,20 +233,20 @@ class FunctionTable:
         self.retired.append((function, row))
 
     @staticmethod
-    def _decide(program: Program, slot: int, key: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> None:
+    def _decide(maps: CallMaps, slot: int, key: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> None:
         """Tell the program what it is to do with a code object that it has met.
 
         The code object may be freed at any moment, and the address be another's: what is marked must still be it.
         """
-        flags = program.statistics["flags"]
+        flags = maps.statistics["flags"]
         if flags[slot] & wire.DEAD:
             return
-        program.functions.update(key, value)
+        maps.functions.update(key, value)
         if flags[slot] & wire.DEAD:
-            program.functions.delete(key)  # freed meanwhile: whatever lives there now is met anew
+            maps.functions.delete(key)  # freed meanwhile: whatever lives there now is met anew
 
-    def _assign(self, program: Program, slot: int, space: Space, live: LiveFunction, flags: int) -> int:
-        of = program.statistics[slot : slot + 1]
+    def _assign(self, maps: CallMaps, slot: int, space: Space, live: LiveFunction, flags: int) -> int:
+        of = maps.statistics[slot : slot + 1]
         of["code"], of["space"], of["flags"] = live.address, space.number, flags
         self._slots[slot] = live.function
         return slot

@@ -9,6 +9,7 @@ calls, and a target that works in beats is not met at the same one each time.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 SHORTEST_S, LONGEST_S = 0.15, 2.0
@@ -90,3 +91,35 @@ class Throttle:
     def _length_s(self) -> float:
         share = min(self.limit / self._rate, 1.0) if self._rate > 0 else 1.0
         return min(max(share * CYCLE_S, SHORTEST_S), LONGEST_S) * self.random.uniform(0.8, 1.25)
+
+
+class Keeper:
+    """Has something taken away and placed again as a ``Throttle`` says.
+
+    Args:
+        limit: share of one CPU.
+        pause, resume: take it away, and place it again.
+    """
+
+    def __init__(self, limit: float, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._limit = limit
+        self._pause, self._resume = pause, resume
+        self._throttle: Throttle | None = None
+
+    def begin(self, now_s: float) -> None:
+        """It was placed for the first time."""
+        self._throttle = Throttle(self._limit, now_s)
+
+    def keep(self, now_s: float, cost_s: float) -> None:
+        """Call it often. Raises what ``pause`` and ``resume`` raise.
+
+        Args:
+            now_s, cost_s: as ``Throttle.step`` takes them.
+        """
+        if self._throttle is None:
+            return
+        before, watching = self._throttle.watching, self._throttle.step(now_s, cost_s)
+        if before and not watching:
+            self._pause()
+        elif watching and not before:
+            self._resume()

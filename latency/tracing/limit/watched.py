@@ -40,8 +40,13 @@ class WatchedUntil:
 
 @dataclass
 class SlicesWatched:
-    """The slices of one measurement, as they come. Times: CLOCK_MONOTONIC, nanoseconds."""
+    """The slices of one measurement, as they come. Times: CLOCK_MONOTONIC, nanoseconds.
 
+    Attributes:
+        sliced: one has ended.
+    """
+
+    sliced: bool = False
     _began_ns: int = 0
     _watched_ns: int = 0
     _slices: int = 0
@@ -59,6 +64,7 @@ class SlicesWatched:
         Args:
             cut: the calls that are open, by function: since when. None stands for one whose name is not known.
         """
+        self.sliced = True
         self._watched_ns += max(at_ns - self._began_ns, 0)
         self._began_ns = 0
         for function, starts_ns in cut:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from latency.errors import PylatError
+from latency.tracing.counted.probed_loop import CALLS, NOP, loop, timed
 from latency.tracing.counted.wire import NO_SLOT
 from latency.tracing.markers import wire as marking
 from latency.tracing.markers.program import MarkerProgram
 from latency.tracing.markers.wanted import COUNT, DONE, START, Point
-from latency.tracing.probes.calibration import CALLS, NOP, loop, timed
 
 
 def marker_cost_ns(program: MarkerProgram, points: Sequence[Point], *, by_name: bool) -> float | None:
@@ -44,10 +44,10 @@ def marker_cost_ns(program: MarkerProgram, points: Sequence[Point], *, by_name: 
             bare_ns = timed(run)
             sites = dict(zip(functions, (first, second), strict=False))
             with program.attached_to_self(f"/proc/self/fd/{fd}", sites, record):
-                program.config["enabled"] = 1
+                program.maps.config["enabled"] = 1
                 run()
                 cost_ns = (timed(run) - bare_ns) / (len(functions) * CALLS)
-                program.config["enabled"] = 0
+                program.maps.config["enabled"] = 0
             del run, pointer
             return max(cost_ns, 0.0)
     except (OSError, PylatError):

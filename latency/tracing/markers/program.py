@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import resource
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from latency.cache import Cache
 from latency.errors import AttachError, CompileError, HostError, NoPrivilege
 from latency.tracing.counted import wire
+from latency.tracing.counted.maps import CountingMaps
 from latency.tracing.counted.parameters import BPF_F_MMAPABLE, BPF_F_NO_PREALLOC
 from latency.tracing.kernel import apart
 from latency.tracing.kernel import calls as kernel
@@ -61,7 +61,7 @@ class MarkerProgram:
 
     Args:
         points: what is going to be probed.
-        slots: records of statistics; those up to ``markers_wire.ITEMS`` are for the items themselves.
+        slots: records of statistics; those up to ``wire.ITEMS`` are for the items themselves.
         attachment: see ``program.Program``.
 
     Raises:
@@ -95,30 +95,10 @@ class MarkerProgram:
         self.stacks = Map(self._maps["stacks"], marking.STACK_KEY, marking.STACK)
         self.keys = Map(self._maps["keys"], marking.KEY, marking.CALL)
         self.extremes = Map(self._maps["extremes"], marking.EXTREMES_KEY, marking.EXTREMES)
-        self._counters = Map(self._maps["counters"], _U32, wire.COUNTERS)
-        self._config_memory = self._mapped("config", marking.CONFIG, 1)
-        self._statistics_memory = self._mapped("statistics", wire.STATISTICS, slots)
+        self.maps = CountingMaps(self._maps, marking.CONFIG, slots)
         free = Map(self._maps["free_slots"], _U32, _U32)
         for slot in reversed(range(marking.ITEMS, slots)):
             free.update(None, np.array([slot], _U32))
-
-    # -- the maps --------------------------------------------------------------------------------
-
-    @property
-    def config(self) -> np.ndarray[Any, Any]:
-        """The one record of ``markers_wire.CONFIG``, live."""
-        return np.frombuffer(self._config_memory, marking.CONFIG, 1)
-
-    @property
-    def statistics(self) -> np.ndarray[Any, Any]:
-        """The records of ``wire.STATISTICS``, live; ``suspensions`` is the sum of the amounts."""
-        return np.frombuffer(self._statistics_memory, wire.STATISTICS, self.slots)
-
-    def counters(self) -> dict[str, int]:
-        """The counters, summed over the CPUs."""
-        values = self._counters.lookup(np.zeros(1, _U32), kernel.possible_cpus())
-        assert values is not None  # an array map has every key
-        return {name: int(values[name].sum()) for name in wire.COUNTERS.names or ()}
 
     # -- attaching -------------------------------------------------------------------------------
 
@@ -158,7 +138,7 @@ class MarkerProgram:
 
         Args:
             sites: by the BPF function of each, the file offset of its instruction.
-            record: the ``markers_wire.POINT`` of all.
+            record: the ``wire.POINT`` of all.
         """
         links: list[int] = []
         points = Map(self._maps[_POINTS], _U32, marking.POINT)
@@ -270,10 +250,6 @@ class MarkerProgram:
             with _named(point):
                 link = kernel.attach_uprobe(program, path, point.offset, point.semaphore, pid)
             yield link
-
-    def _mapped(self, name: str, value: np.dtype[Any], count: int) -> mmap.mmap:
-        size = -(-value.itemsize * count // mmap.PAGESIZE) * mmap.PAGESIZE
-        return mmap.mmap(self._maps[name], size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
 
     @staticmethod
     def _close(descriptors: list[int]) -> None:

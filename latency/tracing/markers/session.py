@@ -1,4 +1,4 @@
-"""The measurement of USDT markers of one process: what ``Session`` is to Python's calls, with the same face.
+"""One measurement of the USDT markers of one process.
 
 attach:  find the markers; load; ends, then beginnings; enable
 end:     disable; detach; read
@@ -7,22 +7,21 @@ end:     disable; detach; read
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from latency.cpython.interpreter import Target
 from latency.errors import UsageError
-from latency.recording import Function, Losses, Options, Overhead, Recording
+from latency.recording import Function, FunctionLatency, Options, Overhead, Recording
 from latency.target.markers import MarkedFile, marked_files
 from latency.tracing.counted import wire
 from latency.tracing.counted.opencalls import OpenCalls
-from latency.tracing.counted.reading import Counted, Reading, Slices, began_at
+from latency.tracing.counted.reading import Counted, Reading, Span
 from latency.tracing.counted.results import latencies
+from latency.tracing.counted.session import CountingSession
 from latency.tracing.markers import wire as marking
 from latency.tracing.markers.cost import marker_cost_ns
 from latency.tracing.markers.names import MarkerNames, unreadable
@@ -37,11 +36,11 @@ _BLIND_SPOTS = {
 }
 
 
-class MarkerSession:
+class MarkerSession(CountingSession):
     """Measures markers of a target: pairs of them, and single ones.
 
     Args:
-        options: ``markers`` says which; see ``markers_wanted.parse``. Nothing else can be asked for beside them.
+        options: ``markers`` says which; see ``wanted.parse``. Nothing else can be asked for beside them.
         attachment: see ``program.Program``.
         slots: how many names the statistics have room for; of modules half of them.
 
@@ -54,17 +53,10 @@ class MarkerSession:
 
     def __init__(self, target: Target, options: Options, *, attachment: str = "auto", slots: int | None = None) -> None:
         _require_alone(options)
-        self.target = target
-        self.options = options
-        self.strangers: list[int] = []  # nobody is followed
-        self.unseen: list[str] = []
+        super().__init__(target, options)
         self._wanted = parse(options.markers)
-        self._info = replace(target.info(), engine="usdt")  # now: at the end the process may be gone
+        self._info = replace(self._info, engine="usdt")
         self._image = target.process.image_identity()
-        self._slices = Slices()
-        self._first: Reading | None = None
-        self._last: Reading | None = None
-        self._started_at = datetime.now(timezone.utc)
         with target.stopwatch.step("find markers"):
             self._files = marked_files(target.process)
         try:
@@ -74,6 +66,7 @@ class MarkerSession:
                 if slots is None:
                     slots = _MANY_SLOTS if any(each.what == "imports" for each in self._wanted) else _SLOTS
                 self.program = MarkerProgram(self.points, slots=marking.ITEMS + slots, attachment=attachment)
+                self.maps = self.program.maps
         except BaseException:
             _close(self._files)
             raise
@@ -88,10 +81,8 @@ class MarkerSession:
             self.unseen += self._not_raised()
         for item, each in enumerate(self._wanted):
             if not each.by_name:
-                self.program.statistics["code"][item] = 1
-        self._started_at = datetime.now(timezone.utc)
-        self._first = self._read(time.monotonic_ns())
-        self.program.config["enabled"] = 1
+                self.maps.statistics["code"][item] = 1
+        self._begin()
 
     def poll(self) -> str:
         """``""``, or why the target cannot be measured any longer: ``"exited"`` or ``"exec"``."""
@@ -104,22 +95,12 @@ class MarkerSession:
             return "exited"
         return "exec" if self.target.process.image_identity() != self._image else ""
 
-    def end_slice(self) -> None:
-        """One more of the equal parts of the measurement is over."""
-        self._slices.add(self.program)
-
-    def interval(self) -> Recording:
-        """What came since the last interval. The open calls are not told."""
-        reading = self._read(time.monotonic_ns())
-        earlier, self._last = self._last or self._first, reading
-        return self._recording(reading, earlier, {}, None)
-
     def stop(self) -> Recording:
         """End the measurement: disable, detach, read."""
-        self.program.config["enabled"] = 0
+        self.maps.config["enabled"] = 0
         ended_ns = time.monotonic_ns()
         self.program.detach()
-        recording = self._recording(self._read(ended_ns), self._first, self._open_calls(), self._slices)
+        recording = self._whole(self._read(ended_ns), self._open_calls())
         # From here on the program's tables are the calibration's.
         hits = recording.events["hits"]
         names = any(each.by_name for each in self._wanted)
@@ -144,18 +125,12 @@ class MarkerSession:
         for name, seconds in self.target.stopwatch.steps:
             yield f"{seconds:6.3f} s  {name}"
 
-    def __enter__(self) -> MarkerSession:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
     # -- inside ----------------------------------------------------------------------------------
 
     def _read(self, at_ns: int) -> Reading:
         functions: dict[Function, Counted] = {}
         unnamed = 0
-        counters = self.program.counters()
+        counters = self.maps.counters()
         names = list(self.program.names.items())  # before the rows: so that each one's row is among them
         rows = self._rows()
         for item, each in enumerate(self._wanted):
@@ -186,8 +161,8 @@ class MarkerSession:
 
     def _rows(self) -> np.ndarray[Any, Any]:
         """A copy of the statistics, with minima and maxima that no race spoilt."""
-        used = int(np.flatnonzero(self.program.statistics["code"]).max(initial=marking.ITEMS - 1)) + 1
-        rows: np.ndarray[Any, Any] = self.program.statistics[:used].copy()
+        used = int(np.flatnonzero(self.maps.statistics["code"]).max(initial=marking.ITEMS - 1)) + 1
+        rows: np.ndarray[Any, Any] = self.maps.statistics[:used].copy()
         for key, extremes in self.program.extremes.items():
             slot = int(key["slot"][0])
             if slot < used:
@@ -205,26 +180,17 @@ class MarkerSession:
             opens.setdefault(int(value[0]["slot"]), OpenCalls()).add(int(value[0]["start_ns"]))
         return opens
 
-    def _recording(
-        self, reading: Reading, earlier: Reading | None, opens: dict[int, OpenCalls], slices: Slices | None
-    ) -> Recording:
-        since = earlier.counters if earlier else {}
-        counters = {name: count - since.get(name, 0) for name, count in reading.counters.items()}
-        losses = {name: counters.pop(name) for name in wire.LOSSES}
-        losses["unnamed"] = reading.unnamed - (earlier.unnamed if earlier else 0)
-        functions = latencies(reading, opens=opens, slices=slices, earlier=earlier)
+    def _functions(self, span: Span) -> tuple[FunctionLatency, ...]:
         asked = [self._names.own(item) for item, each in enumerate(self._wanted) if not each.by_name]
-        return Recording(
-            target=self._info,
-            duration_s=(reading.at_ns - (earlier.at_ns if earlier else reading.at_ns)) / 1e9,
-            functions=tuple(each for each in functions if each.calls or each.open or each.function in asked),
-            options=self.options,
-            losses=Losses.from_dict(losses),
-            blind_spots=(*self._blind_spots(), *self.unseen),
-            began_before=counters.pop("began_before"),
-            events=counters,
-            started_at=began_at(self._started_at, self._first, earlier),
+        return tuple(
+            each
+            for each in latencies(span.reading, opens=span.opens, slices=self._error_bars(span), earlier=span.earlier)
+            if each.calls or each.open or each.function in asked
         )
+
+    def _overhead(self, span: Span) -> Overhead | None:
+        """Told at the end: the calibration takes the program's tables."""
+        return None
 
     def _not_raised(self) -> Iterator[str]:
         """The markers whose semaphore the kernel's reference counter did not reach.
@@ -248,12 +214,13 @@ class MarkerSession:
                 told.add((point.marker, point.file.path))
                 yield f"{point.marker} of {point.file.path}, if the program asks its semaphore: it could not be raised"
 
-    def _blind_spots(self) -> Iterator[str]:
-        for each in self._wanted:
-            if each.what == "lines" and self.target.build.version < (3, 11):
-                continue
-            if each.what in _BLIND_SPOTS:
-                yield _BLIND_SPOTS[each.what]
+    def _blind_spots(self) -> Sequence[str]:
+        """Of the markers: those of the interpreter's calls do not count here."""
+        what = {each.what for each in self._wanted}
+        if self.target.build.version < (3, 11):
+            what.discard("lines")
+        of_these = [_BLIND_SPOTS[each.what] for each in self._wanted if each.what in what & _BLIND_SPOTS.keys()]
+        return (*of_these, *self.unseen)
 
 
 def _require_alone(options: Options) -> None:

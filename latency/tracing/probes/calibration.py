@@ -11,21 +11,17 @@ import ctypes
 import mmap
 import os
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from latency.cpython.offsets import Offsets
-from latency.cpython.sites import REGISTERS, Role, SitePlan
+from latency.cpython.sites import Role, SitePlan
 from latency.errors import AttachError
 from latency.tracing.counted import wire
+from latency.tracing.counted.probed_loop import CALLS, MOV, NOP, loop, timed
 from latency.tracing.probes.program import Program
 
-CALLS = 1000
-NOP, _MOV = b"\x90", b"\x4d\x89\xc0"  # emulated; single-stepped (mov r8, r8)
-_SAVED = ("rbx", "rbp", "r12", "r13", "r14", "r15")
 _STRUCT_BYTES = 4096
 
 
@@ -83,68 +79,27 @@ def _measure(program: Program, memory: mmap.mmap, fd: int, sites: dict[Role, int
     bare_ns = timed(run)
     key, function = np.zeros(1, wire.FUNCTION_KEY), np.zeros(1, wire.FUNCTION)
     key["code"] = code
-    slot = program.capacity.slots - 1  # the last that a function would get
+    slot = program.maps.slots - 1  # the last that a function would get
     function["slot"], function["active_slot"] = slot, wire.NO_SLOT
-    kept = program.statistics[slot].copy()
+    kept = program.maps.statistics[slot].copy()
     costs = []
     with program.attached_to_self(f"/proc/self/fd/{fd}", sites):
-        program.config["enabled"] = 1
+        program.maps.config["enabled"] = 1
         for flags in (wire.WANTED, 0):
             function["flags"] = flags
-            program.functions.update(key, function)
+            program.maps.functions.update(key, function)
             run()
             costs.append((timed(run) - bare_ns) / (2 * CALLS))
-        program.config["enabled"] = 0
-    program.functions.delete(key)
-    program.threads.delete(np.array([threading.get_native_id()], "<u4"))
-    program.statistics[slot : slot + 1] = kept
+        program.maps.config["enabled"] = 0
+    program.maps.functions.delete(key)
+    program.maps.threads.delete(np.array([threading.get_native_id()], "<u4"))
+    program.maps.statistics[slot : slot + 1] = kept
     del run, pointer
     return HitCost(wanted_ns=max(costs[0], 0.0), unwanted_ns=max(costs[1], 0.0))
 
 
-def timed(run: Callable[[], None]) -> float:
-    """The fastest of three runs, in nanoseconds."""
-    best = float("inf")
-    for _ in range(3):
-        begin = time.perf_counter_ns()
-        run()
-        best = min(best, time.perf_counter_ns() - begin)
-    return best
-
-
 def _instruction(plan: SitePlan, role: Role) -> bytes:
-    return NOP if all(site.emulated for site in plan.usual(role)) else _MOV
-
-
-def loop(values: dict[str, int], entry: bytes, left: bytes) -> tuple[bytes, int, int]:
-    """(machine code of ``for _ in range(CALLS): entry; left``, offsets of the two instructions)."""
-    counter = next(name for name in ("rax", "rcx", "rdx", "r9", "r10") if name not in values)
-    text = b"".join(_push(name) for name in _SAVED)
-    text += b"".join(_move(name, value) for name, value in {**values, counter: CALLS}.items())
-    entry_at = len(text)
-    text += entry
-    left_at = len(text)
-    text += left
-    number = REGISTERS.index(counter)
-    text += bytes([0x48 | number >> 3, 0xFF, 0xC8 | number & 7])  # dec counter
-    text += b"\x0f\x85" + (entry_at - len(text) - 6).to_bytes(4, "little", signed=True)  # jnz entry
-    text += b"".join(_pop(name) for name in reversed(_SAVED)) + b"\xc3"  # ret
-    return text, entry_at, left_at
-
-
-def _push(name: str) -> bytes:
-    number = REGISTERS.index(name)
-    return bytes([0x40 | number >> 3, 0x50 | number & 7])
-
-
-def _pop(name: str) -> bytes:
-    number = REGISTERS.index(name)
-    return bytes([0x40 | number >> 3, 0x58 | number & 7])
-
-
-def _move(name: str, value: int) -> bytes:
-    number = REGISTERS.index(name)
-    return bytes([0x48 | number >> 3, 0xB8 | number & 7]) + value.to_bytes(8, "little")
+    return NOP if all(site.emulated for site in plan.usual(role)) else MOV
 
 
 def _put(buffer: ctypes.Array[ctypes.c_char], offset: int, value: int) -> None:

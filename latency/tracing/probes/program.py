@@ -7,7 +7,6 @@ it was. ``compiler.py`` makes the instructions.
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import resource
 import threading
@@ -22,46 +21,54 @@ import numpy as np
 from latency.cpython.sites import Role, SitePlan
 from latency.errors import AttachError, CompileError, HostError, NoPrivilege
 from latency.tracing.counted import wire
+from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.parameters import Capacity, programs
 from latency.tracing.kernel import apart
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.compiler import Object
-from latency.tracing.kernel.ringbuf import RingBuffer
-from latency.tracing.probes.splitting import NOTHING, Splits, Splitting
+from latency.tracing.probes.part import Part
 
 # BPF function -> the raw tracepoint that it hangs on
 _THREADS = {"pylat_thread_exit": "sched_process_exit"}
 _PROCESSES = {"pylat_fork": "sched_process_fork", "pylat_exec": "sched_process_exec"}
-# BPF function that others end in, by a tail call -> the map that holds it
-_SLOW = {"pylat_slow": "slow_programs"}
-_EVENT_TYPES = {wire.EVENT_CODE: wire.CODE_EVENT, wire.EVENT_MODULE: wire.MODULE_EVENT}
-_NOTHING_MORE: Mapping[str, str] = {}
 _U32 = np.dtype("<u4")
 
 
-def needed(plan: SitePlan, *, children: bool, splitting: Splitting = NOTHING, slower: bool = False) -> list[str]:
-    """The names of the BPF functions that a plan needs; ``children``: to follow forks, too; ``slower``: slow calls."""
-    tracepoints = _tracepoints(children=children, splitting=splitting)
-    return [*programs(plan).values(), *tracepoints, *(_SLOW if slower else ())]
+def needed(plan: SitePlan, *, children: bool, parts: Iterable[Part] = ()) -> list[str]:
+    """The names of the BPF functions that a plan and the parts of a measurement need.
+
+    Args:
+        children: to follow forks, too.
+    """
+    parts = list(parts)
+    called = [name for part in parts for name in part.called]
+    return [*programs(plan).values(), *_tracepoints(children=children, parts=parts), *called]
 
 
-def _tracepoints(*, children: bool, splitting: Splitting) -> dict[str, str]:
-    return {**_THREADS, **(_PROCESSES if children else {}), **splitting.tracepoints()}
+def _tracepoints(*, children: bool, parts: Iterable[Part]) -> dict[str, str]:
+    further = {name: tracepoint for part in parts for name, tracepoint in part.tracepoints.items()}
+    return {**_THREADS, **(_PROCESSES if children else {}), **further}
+
+
+def _structs(parts: Iterable[Part]) -> dict[str, np.dtype[Any]]:
+    return {**wire.STRUCTS, **{name: struct for part in parts for name, struct in part.structs.items()}}
 
 
 class Program:
-    """The loaded programs of one plan, with their maps. ``attach`` places the probes; ``close`` takes everything away.
+    """The loaded programs of one plan. ``attach`` places the probes; ``close`` takes everything away.
 
     Args:
         made: what the compiler made for this plan.
         plan: whose sites are going to be probed.
         capacity: how much the maps hold.
-        children: follow forks; then ``follow`` says whose.
-        splitting: what of the calls' times is told apart; ``splits`` reads it.
-        more: further functions to load, each with the map (a program array) through which the others go on to it.
+        children: follow forks; then ``maps.follow`` says whose.
+        parts: what is switched on beside.
         attachment: ``"multi"`` (one uprobe-multi link for each role), ``"perf"`` (a perf event for each site), or
             ``"auto"``: the first where the kernel has it.
+
+    Attributes:
+        maps: through which the programs and user space talk.
 
     Raises:
         CompileError: the kernel's verifier refuses a program; ``detail`` is its log.
@@ -76,8 +83,7 @@ class Program:
         capacity: Capacity,
         *,
         children: bool = False,
-        splitting: Splitting = NOTHING,
-        more: Mapping[str, str] = _NOTHING_MORE,
+        parts: Sequence[Part] = (),
         attachment: str = "auto",
     ) -> None:
         self.capacity = capacity
@@ -87,10 +93,10 @@ class Program:
         self._descriptors: list[int] = []
         self._links: list[int] = []
         self._lasting: list[int] = []  # of sites that see no calls
-        self._tracepoints = _tracepoints(children=children, splitting=splitting)
+        self._tracepoints = _tracepoints(children=children, parts=parts)
         self._tracepoint_links: list[int] = []
         self._background: list[threading.Thread] = []
-        self._more = more
+        self._called = {name: table for part in parts for name, table in part.called.items()}
         self._multi = attachment != "perf"
         self._may_fall_back = attachment == "auto"
         try:
@@ -99,98 +105,12 @@ class Program:
         except BaseException:
             self._close(self._descriptors)
             raise
-        self.functions = Map(self._maps["functions"], wire.FUNCTION_KEY, wire.FUNCTION)
-        self.threads = Map(self._maps["threads"], _U32, splitting.structs["pylat_thread"])
-        self.suspended = Map(self._maps["suspended"], wire.FRAME_KEY, splitting.structs["pylat_suspended"])
-        self.processes = Map(self._maps["processes"], _U32, wire.PROCESS)
-        self._closing = Map(self._maps["closing"], wire.FRAME_KEY, _U32)
-        self._counters = Map(self._maps["counters"], _U32, wire.COUNTERS)
-        self._free_slots = Map(self._maps["free_slots"], _U32, _U32)
-        self._events = RingBuffer(self._maps["events"], capacity.event_bytes)
-        self._slow_events: RingBuffer | None = None
-        if "slow_events" in self._maps:
-            self._slow_events = RingBuffer(self._maps["slow_events"], capacity.slow_bytes)
-        self._config_memory = self._mapped("config", wire.CONFIG, 1)
-        self._statistics_memory = self._mapped("statistics", wire.STATISTICS, capacity.slots)
-        self.splits = Splits(
-            self._mapped("splits", wire.SPLIT, capacity.slots) if splitting.offcpu else None,
-            self._mapped("self_times", wire.STATISTICS, capacity.slots) if splitting.self_time else None,
-            gc_known=any(plan.of(Role.GC_START)),
-        )
-
-    # -- the maps --------------------------------------------------------------------------------
-
-    @property
-    def config(self) -> np.ndarray[Any, Any]:
-        """The one record of ``wire.CONFIG``, live: writing to it takes effect at once."""
-        return np.frombuffer(self._config_memory, wire.CONFIG, 1)
-
-    @property
-    def statistics(self) -> np.ndarray[Any, Any]:
-        """All ``capacity.slots`` records of ``wire.STATISTICS``, live."""
-        return np.frombuffer(self._statistics_memory, wire.STATISTICS, self.capacity.slots)
-
-    def map(self, name: str, key: np.dtype[Any], value: np.dtype[Any]) -> Map:
-        """One of the maps, by its name in the source."""
-        return Map(self._maps[name], key, value)
-
-    def counters(self) -> dict[str, int]:
-        """The counters, summed over the CPUs."""
-        values = self._counters.lookup(np.zeros(1, _U32), kernel.possible_cpus())
-        assert values is not None  # an array map has every key
-        return {name: int(values[name].sum()) for name in wire.COUNTERS.names or ()}
-
-    def give_slots(self, slots: Iterable[int]) -> None:
-        """Let the program take these for functions that it meets, the first of them first."""
-        for slot in reversed(list(slots)):
-            self._free_slots.update(None, np.array([slot], _U32))
-
-    def want_names(self, names: Iterable[str]) -> None:
-        """Of code objects that the program meets, measure only those with one of these bare names."""
-        table = Map(self._maps["wanted_names"], wire.NAME, np.dtype("u1"))
-        for name in names:
-            key = np.frombuffer(name.encode()[: wire.BARE_NAME_BYTES].ljust(wire.BARE_NAME_BYTES, b"\0"), wire.NAME)
-            table.update(key, np.ones(1, "u1"))
-
-    def follow(self, pid: int, space: int) -> None:
-        """Measure this process from now on; only with ``children``."""
-        value = np.zeros(1, wire.PROCESS)
-        value["space"] = space
-        self.processes.update(np.array([pid], _U32), value)
-
-    def records(self) -> Iterator[tuple[int, bytes]]:
-        """What has come since: (kind, the bytes)."""
-        for record in self._events.read():
-            yield int.from_bytes(record[:4], "little"), record
-
-    def events(self) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
-        """What has come since: (kind, a ``wire.CODE_EVENT``, ``MODULE_EVENT`` or ``PROCESS_EVENT`` record)."""
-        for kind, record in self.records():
-            event = decoded(kind, record)
-            if event is not None:
-                yield kind, event
+        self.maps = CallMaps(self._maps, capacity, _structs(parts))
 
     @property
     def loaded(self) -> Mapping[str, int]:
         """The descriptor of each BPF function that is loaded."""
         return self._functions
-
-    def slow_events(self) -> Iterator[tuple[np.ndarray[Any, Any], bytes]]:
-        """What has come since: (``wire.SLOW_CODE_EVENT``, b"") or (``wire.SLOW_CALL_EVENT``, stream of its snapshot).
-
-        ``kind`` says which.
-        """
-        for record in self._slow_events.read() if self._slow_events else ():
-            kind = int.from_bytes(record[:4], "little")
-            dtype = wire.SLOW_CODE_EVENT if kind == wire.SLOW_CODE else wire.SLOW_CALL_EVENT
-            if len(record) >= dtype.itemsize:
-                yield np.frombuffer(record, dtype, 1)[0], record[dtype.itemsize + wire.SNAPSHOT_HEAD_BYTES :]
-
-    def forget_told(self, space: int, code: int) -> None:
-        """User space has forgotten what this code object is called: it is to be told again."""
-        key = np.zeros(1, wire.FUNCTION_KEY)
-        key["code"], key["space"] = code, space
-        Map(self._maps["told_codes"], wire.FUNCTION_KEY, np.dtype("u1")).delete(key)
 
     # -- attaching -------------------------------------------------------------------------------
 
@@ -230,7 +150,7 @@ class Program:
         links: list[int] = []
         try:
             if self._follows:
-                self.follow(os.getpid(), 0)
+                self.maps.follow(os.getpid(), 0)
             for role, offset in sites.items():
                 name = programs(self._plan)[role]
                 if self._multi:
@@ -246,7 +166,7 @@ class Program:
             yield
         finally:
             if self._follows:
-                self.processes.delete(np.array([os.getpid()], _U32))
+                self.maps.processes.delete(np.array([os.getpid()], _U32))
             # The kernel waits for all processors before it lets go of them, longer than the calibration takes.
             closing = threading.Thread(target=self._close, args=(links,))
             closing.start()
@@ -275,17 +195,6 @@ class Program:
                 f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
             ) from error
 
-    def forget_calls(self) -> None:
-        """Empty the tables of open and suspended calls: their ends will not be seen."""
-        for table in (self.threads, self.suspended, self._closing):
-            for key in list(table.keys()):
-                table.delete(key)
-
-    @property
-    def map_bytes(self) -> int:
-        """Memory of the maps, in the kernel."""
-        return sum(map(kernel.map_bytes, self._maps.values()))
-
     def stop_following(self) -> None:
         """Until now the open calls of a thread that ends were dropped and counted; from now on they stay."""
         self._close(self._tracepoint_links)
@@ -296,9 +205,7 @@ class Program:
         for each in self._background:
             each.join()
         self.stop_following()
-        self._events.close()
-        if self._slow_events:
-            self._slow_events.close()
+        self.maps.close()
         self._close(self._descriptors)
 
     def __enter__(self) -> Program:
@@ -325,8 +232,7 @@ class Program:
         return found
 
     def _load(self) -> dict[str, int]:
-        called = {name: table for name, table in _SLOW.items() if name in self._object.programs} | {**self._more}
-        names = (*programs(self._plan).values(), *self._tracepoints, *called)
+        names = (*programs(self._plan).values(), *self._tracepoints, *self._called)
         # The verifier is most of the time to start, and takes one program on each processor.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             longest_first = sorted(names, key=lambda name: -len(self._object.programs[name]))
@@ -335,7 +241,7 @@ class Program:
         self._descriptors += found.values()
         for each in loading.values():
             each.result()  # raises what went wrong
-        for name, table in called.items():
+        for name, table in self._called.items():
             Map(self._maps[table], _U32, _U32).update(np.zeros(1, _U32), np.array([found[name]], _U32))
         return found
 
@@ -385,10 +291,6 @@ class Program:
         self._multi = self._may_fall_back = False
         self._functions = self._load()
 
-    def _mapped(self, name: str, value: np.dtype[Any], count: int) -> mmap.mmap:
-        size = -(-value.itemsize * count // mmap.PAGESIZE) * mmap.PAGESIZE
-        return mmap.mmap(self._maps[name], size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-
     @staticmethod
     def _close(descriptors: list[int]) -> None:
         # Closing a link waits until no processor can be in its program any more: wait for all of them at once.
@@ -397,27 +299,20 @@ class Program:
         descriptors.clear()
 
 
-def decoded(kind: int, record: bytes) -> np.ndarray[Any, Any] | None:
-    """The event as a ``wire.CODE_EVENT``, ``MODULE_EVENT`` or ``PROCESS_EVENT`` record; None if it is none."""
-    dtype = _EVENT_TYPES.get(kind, wire.PROCESS_EVENT)
-    return np.frombuffer(record, dtype, 1)[0] if len(record) >= dtype.itemsize else None
-
-
-def sizes_agree(made: Object, splitting: Splitting = NOTHING) -> bool:
+def sizes_agree(made: Object, parts: Sequence[Part] = ()) -> bool:
     """Whether what the compiler made of ``bpf/pylat.h`` has the sizes of ``wire.py``."""
-    structs = splitting.structs
+    structs = _structs(parts)
     sizes = {shape.name: (shape.key_size, shape.value_size) for shape in made.maps}
-    expected: Sequence[tuple[str, int, int]] = (
-        ("config", _U32.itemsize, wire.CONFIG.itemsize),
-        ("statistics", _U32.itemsize, wire.STATISTICS.itemsize),
-        ("counters", _U32.itemsize, wire.COUNTERS.itemsize),
-        ("functions", wire.FUNCTION_KEY.itemsize, wire.FUNCTION.itemsize),
-        ("threads", _U32.itemsize, structs["pylat_thread"].itemsize),
-        ("suspended", wire.FRAME_KEY.itemsize, structs["pylat_suspended"].itemsize),
-        *([("splits", _U32.itemsize, wire.SPLIT.itemsize)] if splitting.offcpu else []),
-        *([("self_times", _U32.itemsize, wire.STATISTICS.itemsize)] if splitting.self_time else []),
-    )
-    return all(sizes.get(name) == (key, value) for name, key, value in expected)
+    expected = {
+        "config": (_U32, wire.CONFIG),
+        "statistics": (_U32, wire.STATISTICS),
+        "counters": (_U32, wire.COUNTERS),
+        "functions": (wire.FUNCTION_KEY, wire.FUNCTION),
+        "threads": (_U32, structs["pylat_thread"]),
+        "suspended": (wire.FRAME_KEY, structs["pylat_suspended"]),
+        **{name: types for part in parts for name, types in part.maps.items()},
+    }
+    return all(sizes.get(name) == (key.itemsize, value.itemsize) for name, (key, value) in expected.items())
 
 
 def _explained(error: OSError) -> HostError:

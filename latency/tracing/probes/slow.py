@@ -13,9 +13,9 @@ from __future__ import annotations
 import time
 from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,13 +26,16 @@ from latency.cpython.offsets import Offsets
 from latency.cpython.values import Limits, Reader
 from latency.errors import TargetError
 from latency.histogram import Histogram
-from latency.recording import Argument, Function, Options, SlowCall, SlowCalls, Slower, StackFrame, slowest
+from latency.recording import Argument, Function, Options, Recording, SlowCall, SlowCalls, Slower, StackFrame, slowest
 from latency.tracing.counted import wire
-from latency.tracing.counted.capture import BLOCK, Quiet, Snapshot
-from latency.tracing.counted.reading import Reading
-from latency.tracing.counted.spaces import Spaces
-from latency.tracing.counted.table import FunctionTable, same
-from latency.tracing.probes.program import Program
+from latency.tracing.counted.capture import BLOCK, Quiet, Snapshot, capture_flags
+from latency.tracing.counted.parameters import Capacity
+from latency.tracing.counted.reading import Span
+from latency.tracing.counted.table import same
+from latency.tracing.probes.part import Part
+
+if TYPE_CHECKING:
+    from latency.tracing.probes.session import Session
 
 SLOW_BYTES = 8 << 20
 TOLD_CODES = 4096
@@ -57,7 +60,7 @@ class _Code:
     lines_whole: bool
 
 
-class SlowLog:
+class SlowLog(Part):
     """The slow calls of one session.
 
     Args:
@@ -65,35 +68,49 @@ class SlowLog:
         clock: monotonic, in seconds.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        options: Options,
-        program: Program,
-        table: FunctionTable,
-        spaces: Spaces,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    called: Mapping[str, str] = {"pylat_slow": "slow_programs"}
+
+    def __init__(self, target: Target, options: Options, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._offsets = target.offsets
         self._reader = Reader(target.process, target.build, target.offsets)
         self._slower = Slower.parse(options.slower)
-        self._program = program
-        self._table = table
-        self._spaces = spaces
         self._clock = clock
         self._whole = _Slowest(options)
         self._interval = _Slowest(options) if options.interval_s else None
         self._codes: dict[tuple[int, int], _Code] = {}
         self._thresholds_at = clock() + _THRESHOLDS_EACH_S
-        self._judged = np.zeros(program.capacity.slots, np.uint64)
+        self._waiting: list[tuple[np.ndarray[Any, Any], bytes]] = []  # read before the session's own events
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
-        program.config["slower_ns"] = self._slower.threshold_ns
 
-    def take(self, events: Iterable[tuple[np.ndarray[Any, Any], bytes]]) -> None:
-        """What the program has told, oldest first."""
+    def flags(self) -> Mapping[str, int]:
+        """Of ``bpf/slow.h`` and ``bpf/capture.h``."""
+        return {"SLOWER": 1, **capture_flags(self._offsets)}
+
+    def capacity(self, capacity: Capacity) -> Capacity:
+        """With room for what is told of slow calls."""
+        return replace(capacity, slow_bytes=SLOW_BYTES, told_codes=TOLD_CODES, slow_threads=SLOW_THREADS)
+
+    def loaded(self, session: Session) -> None:
+        """Tell the program which calls are slow."""
+        self._maps, self._table, self._spaces = session.maps, session.table, session.spaces
+        self._events = session.maps.ring("slow_events", SLOW_BYTES)
+        self._told = session.maps.map("told_codes", wire.FUNCTION_KEY, np.dtype("u1"))
+        self._judged = np.zeros(session.maps.slots, np.uint64)
+        session.maps.config["slower_ns"] = self._slower.threshold_ns
+
+    def before_events(self) -> None:
+        """The program tells of a function earlier than of a slow call of it, and in another buffer."""
+        for record in self._events.read():
+            kind = int.from_bytes(record[:4], "little")
+            dtype = wire.SLOW_CODE_EVENT if kind == wire.SLOW_CODE else wire.SLOW_CALL_EVENT
+            if len(record) >= dtype.itemsize:
+                stream = record[dtype.itemsize + wire.SNAPSHOT_HEAD_BYTES :]
+                self._waiting.append((np.frombuffer(record, dtype, 1)[0], stream))
+
+    def after_events(self) -> None:
+        """Keep the slowest of what the program has told, oldest first."""
         calls: list[_Told] = []
-        for event, stream in events:
+        for event, stream in self._waiting:
             if event["kind"] == wire.SLOW_CALL:
                 calls.append(_Told(event, stream))
                 continue
@@ -102,41 +119,43 @@ class SlowLog:
                 calls = []
             self._learn(event)
         self._keep(calls)
+        self._waiting.clear()
 
-    def adjust(self) -> None:
-        """Tell the program which calls matter from now on; call it several times a second."""
-        self._program.config["floor_ns"] = min(each.floor_ns for each in (self._whole, self._interval) if each)
+    def poll(self) -> None:
+        """Tell the program which calls matter from now on."""
+        self._maps.config["floor_ns"] = min(each.floor_ns for each in (self._whole, self._interval) if each)
         if self._slower.quantile and self._clock() >= self._thresholds_at:
             self._thresholds_at = self._clock() + _THRESHOLDS_EACH_S
             self._set_thresholds()
 
-    def close(self) -> None:
-        """From now on nothing is told."""
-        self._program.config["floor_ns"] = _NEVER
+    def end(self) -> None:
+        """From now on nothing is told: what comes is of the calibration."""
+        self._maps.config["floor_ns"] = _NEVER
 
-    def found(self, reading: Reading, earlier: Reading | None, lost: int, *, whole: bool) -> SlowCalls:
-        """The slow calls between two readings: of the whole measurement, or since this was asked for last.
-
-        Args:
-            lost: by the program's own count.
-        """
-        kept = self._whole.calls if whole or not self._interval else self._interval.taken()
-        before = earlier.functions.values() if earlier else ()
-        counted = reading.functions.values()
-        return SlowCalls(
+    def told(self, recording: Recording, span: Span) -> Recording:
+        """With the slow calls of the whole measurement, or since this was asked for last."""
+        kept = self._whole.calls if span.whole or not self._interval else self._interval.taken()
+        before = span.earlier.functions.values() if span.earlier else ()
+        counted = span.reading.functions.values()
+        found = SlowCalls(
             slower=self._whole.options.slower,
             limit=self._whole.options.slowest,
             seen=sum(each.slow for each in counted) - sum(each.slow for each in before),
             kept=slowest(kept, self._whole.options.slowest),
-            lost=lost,
+            lost=span.counters["slow_lost"],
             unjudged=sum(each.unjudged for each in counted) - sum(each.unjudged for each in before),
         )
+        return replace(recording, slow_calls=found)
+
+    def close(self) -> None:
+        """Unmap the ring buffer."""
+        self._events.close()
 
     # -- thresholds ------------------------------------------------------------------------------
 
     def _set_thresholds(self) -> None:
         """Each function's percentile, of all its code objects together."""
-        statistics = self._program.statistics
+        statistics = self._maps.statistics
         calls = statistics["returned"] + statistics["raised"]
         slots_of: dict[Function, list[int]] = {}
         for slot in np.flatnonzero(calls).tolist():
@@ -166,7 +185,7 @@ class SlowLog:
         while len(self._codes) >= TOLD_CODES:
             oldest = next(iter(self._codes))
             del self._codes[oldest]
-            self._program.forget_told(*oldest)
+            self._told.delete(_key(*oldest))  # it is to be told again
         function = from_capture(
             event["qualname"][: event["qualname_bytes"]].tobytes(),
             event["filename"][: event["filename_bytes"]].tobytes(),
@@ -189,7 +208,7 @@ class SlowLog:
         """What is kept of it; None where the function turned out not to be wanted."""
         event = told.event
         slot = int(event["slot"])
-        function, wanted = self._table.owner(slot, self._program.statistics[slot])
+        function, wanted = self._table.owner(slot, self._maps.statistics[slot])
         if not wanted:
             return None
         suspends = function is not None and function.kind != "function"
@@ -318,6 +337,12 @@ def _block(address: int, data: bytes, *, is_object: bool = False) -> bytes:
     block = np.zeros(1, BLOCK)
     block["address"], block["size"], block["object"] = address, len(data), int(is_object)
     return block.tobytes() + data
+
+
+def _key(space: int, code: int) -> np.ndarray[Any, Any]:
+    key = np.zeros(1, wire.FUNCTION_KEY)
+    key["code"], key["space"] = code, space
+    return key
 
 
 def quantile_ns(rows: np.ndarray[Any, Any], q: float) -> int:

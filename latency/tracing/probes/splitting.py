@@ -1,26 +1,28 @@
-"""On and off the CPU, and self time: what ``bpf/split.h`` needs to know, and what it has found out."""
+"""On and off the CPU, and self time (``--offcpu``, ``--self``): what ``bpf/split.h`` needs to know."""
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latency.cpython.interpreter import Target
+from latency.cpython.sites import Role, Site
 from latency.errors import KernelTooOld
-from latency.histogram import Histogram
-from latency.recording import Split
+from latency.recording import Options
 from latency.target.process import Process
 from latency.tracing.counted import wire
+from latency.tracing.counted.divided import Splits
 from latency.tracing.kernel.btf import VMLINUX, member_offset
+from latency.tracing.probes.part import Part
 
-SCALE = 2
-"""Of the split: a quarter as fine as the histograms."""
-BUCKET_MIN = -95
-"""The first of ``wire.SPLIT_BUCKETS`` buckets: it holds the histograms' first ones."""
+if TYPE_CHECKING:
+    from latency.tracing.probes.session import Session
+
+_U32 = np.dtype("<u4")
+
 # The state of a task, the newer name first (Linux 5.14: unsigned int __state; before: long state).
 _STATES = (("__state", 4), ("state", 8))
 
@@ -34,40 +36,60 @@ def has_greenlets(process: Process) -> bool:
     return any("_greenlet." in mapping.path for mapping in process.maps())
 
 
-@dataclass(frozen=True)
-class Splitting:
+class Splitting(Part):
     """What is to be told apart.
 
-    Attributes:
+    Args:
         offcpu: running, waiting and garbage collection.
         self_time: the time in a call from that in its callees.
+        collector: where the build says that it collects garbage.
     """
 
-    offcpu: bool = False
-    self_time: bool = False
+    structs = wire.SPLIT_STRUCTS
 
-    @property
-    def structs(self) -> dict[str, np.dtype[Any]]:
-        """The structs of ``bpf/pylat.h`` as such a program has them."""
-        return wire.SPLIT_STRUCTS if self.offcpu or self.self_time else wire.STRUCTS
+    def __init__(self, *, offcpu: bool = False, self_time: bool = False, collector: Sequence[Site] = ()) -> None:
+        self._offcpu = offcpu
+        self._self_time = self_time
+        self._collector = collector
+        self.tracepoints = {"pylat_switch": "sched_switch", "pylat_wakeup": "sched_wakeup"} if offcpu else {}
+        self.maps = {
+            **({"splits": (_U32, wire.SPLIT)} if offcpu else {}),
+            **({"self_times": (_U32, wire.STATISTICS)} if self_time else {}),
+        }
+
+    @classmethod
+    def of(cls, target: Target, options: Options) -> Splitting:
+        """As the options ask for it."""
+        collector: Sequence[Site] = ()
+        if options.offcpu:
+            from latency.cpython.sites.collector import gc_sites  # it imports the disassembler
+
+            collector = gc_sites(target.build.image, target.build.markers)
+        return cls(offcpu=options.offcpu, self_time=options.self_time, collector=collector)
 
     def flags(self, *, btf: Path = VMLINUX) -> dict[str, int]:
-        """``PYLAT_…`` for the compiler; none where nothing is told apart.
+        """As ``Part`` says.
 
         Raises:
             KernelTooOld: the kernel's BTF does not say where a thread has its state.
         """
-        if not (self.offcpu or self.self_time):
-            return {}
-        flags = {"SPLIT": 1, "OFFCPU": int(self.offcpu), "SELF": int(self.self_time)}
-        return {**flags, **_task_flags(btf)} if self.offcpu else flags
+        flags = {"SPLIT": 1, "OFFCPU": int(self._offcpu), "SELF": int(self._self_time)}
+        return {**flags, **_task_flags(btf)} if self._offcpu else flags
 
-    def tracepoints(self) -> dict[str, str]:
-        """BPF function -> the raw tracepoint that it hangs on."""
-        return {"pylat_switch": "sched_switch", "pylat_wakeup": "sched_wakeup"} if self.offcpu else {}
+    def sites(self) -> Sequence[Site]:
+        """Where garbage collections begin and end."""
+        return self._collector
 
-
-NOTHING = Splitting()
+    def loaded(self, session: Session) -> None:
+        """The statistics have their parts from now on."""
+        maps = session.maps
+        maps.splits = Splits(
+            maps.mapped("splits", wire.SPLIT, maps.slots) if self._offcpu else None,
+            maps.mapped("self_times", wire.STATISTICS, maps.slots) if self._self_time else None,
+            gc_known=any(site.role is Role.GC_START for site in session.target.plan.sites),
+        )
+        if has_greenlets(session.target.process):
+            session.unseen.append(GREENLETS)
 
 
 def _task_flags(btf: Path) -> dict[str, int]:
@@ -82,68 +104,3 @@ def _task_flags(btf: Path) -> dict[str, int]:
         "this kernel has no BTF that says where a thread has its state, which --offcpu needs",
         "measure without --offcpu",
     )
-
-
-@dataclass(frozen=True)
-class Divided:
-    """What was told apart of one function's calls; None is not asked for."""
-
-    split: Split | None = None
-    self_time: Histogram | None = None
-
-    def __add__(self, other: Divided) -> Divided:
-        return Divided(
-            self.split + other.split if self.split and other.split else self.split or other.split,
-            self.self_time + other.self_time
-            if self.self_time and other.self_time
-            else self.self_time or other.self_time,
-        )
-
-    def since(self, earlier: Divided) -> Divided:
-        """What came after an earlier reading."""
-        return Divided(
-            self.split.since(earlier.split) if self.split and earlier.split else self.split,
-            self.self_time.subtract(earlier.self_time) if self.self_time and earlier.self_time else self.self_time,
-        )
-
-
-class Splits:
-    """What a program has told apart until now, by slot.
-
-    Args:
-        splits: the mapped records of ``wire.SPLIT``, or None.
-        self_times: those of ``wire.STATISTICS``, of which the times are used, or None.
-        gc_known: the build says when it collects garbage.
-    """
-
-    def __init__(self, splits: mmap.mmap | None, self_times: mmap.mmap | None, *, gc_known: bool) -> None:
-        self._splits = splits
-        self._self_times = self_times
-        self._gc_known = gc_known
-
-    def of(self, slot: int) -> Divided:
-        """Of one slot."""
-        return Divided(
-            None if self._splits is None else self._split(_row(self._splits, wire.SPLIT, slot)[0]),
-            None if self._self_times is None else _self_time(_row(self._self_times, wire.STATISTICS, slot)[0]),
-        )
-
-    def clear(self, slots: Iterable[int]) -> None:
-        """These slots start again from zero."""
-        for memory, dtype in ((self._splits, wire.SPLIT), (self._self_times, wire.STATISTICS)):
-            for slot in slots if memory is not None else ():
-                _row(memory, dtype, slot)[:] = np.zeros(1, dtype)
-
-    def _split(self, row: np.void) -> Split:
-        parts_ns = row["parts_ns"].astype(np.int64).reshape(wire.PARTS, wire.SPLIT_BUCKETS)
-        return Split(int(row["calls"]), SCALE, BUCKET_MIN, parts_ns, self._gc_known)
-
-
-def _row(memory: mmap.mmap | None, dtype: np.dtype[Any], slot: int) -> np.ndarray[Any, Any]:
-    """The live record of a slot."""
-    assert memory is not None
-    return np.frombuffer(memory, dtype, 1, slot * dtype.itemsize)
-
-
-def _self_time(row: np.void) -> Histogram:
-    return Histogram.from_array(row["counts"], int(row["sum_ns"]), int(row["min_ns"]), int(row["max_ns"]))

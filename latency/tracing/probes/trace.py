@@ -1,12 +1,13 @@
-"""A session that tells each call as it happens, beside counting them all."""
+"""Calls one by one, as they happen (``pylat trace``)."""
 
 from __future__ import annotations
 
 import struct
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,16 +15,19 @@ from latency.cpython.interpreter import Target
 from latency.cpython.sites.returns import ReturnPlace, return_place
 from latency.cpython.values import Limits, Reader, Signature
 from latency.errors import TargetError
-from latency.recording import Function, Options
+from latency.recording import Function
 from latency.recording import trace as told
 from latency.recording.trace import TraceEvent, Value
 from latency.tracing.counted import wire
 from latency.tracing.counted.capture import Quiet, Snapshot
+from latency.tracing.counted.maps import decoded
 from latency.tracing.counted.parameters import Capacity
 from latency.tracing.probes import trace_wire
-from latency.tracing.probes.program import decoded
-from latency.tracing.probes.session import Session
+from latency.tracing.probes.part import Part
 from latency.tracing.probes.trace_wire import RawEvent
+
+if TYPE_CHECKING:
+    from latency.tracing.probes.session import Session
 
 EVENT_BYTES = 16 << 20
 """Of the ring buffer."""
@@ -41,10 +45,11 @@ _KINDS = {
 _NOT_TOLD = Value("…")
 
 
-class TraceSession(Session):
-    """Measures a target, and tells its calls one by one.
+class Trace(Part):
+    """Tells the calls of a session one by one, beside counting them all.
 
     Args:
+        target: of the session.
         arguments: with their arguments.
         values: with what they return, and the text of exceptions.
         limits: of each text.
@@ -54,17 +59,18 @@ class TraceSession(Session):
         UnsupportedBuild: returned values are asked for, and this build does not show where they are.
     """
 
+    called: Mapping[str, str] = {trace_wire.PROGRAM: trace_wire.NEXT_TABLE}
+
     def __init__(
         self,
         target: Target,
-        options: Options,
         *,
         arguments: bool = False,
         values: bool = False,
         limits: Limits = Limits(characters=200, time_s=1.0),  # noqa: B008 (it is frozen)
         event_bytes: int = EVENT_BYTES,
-        attachment: str = "auto",
     ) -> None:
+        self._target = target
         self._arguments = arguments
         self._returns: ReturnPlace | None = None
         if values:
@@ -77,11 +83,10 @@ class TraceSession(Session):
         self._pending: deque[TraceEvent] = deque()
         self._lost = 0
         self._lost_at_end: int | None = None
+        self._epoch_ns = 0
         self._readers: dict[int, Reader | None] = {}
         self._memories: dict[int, Quiet] = {}
         self._signatures: dict[tuple[int, int], Signature | None] = {}
-        super().__init__(target, options, attachment=attachment)
-        self._lost_table = self.program.map(trace_wire.LOST_TABLE, np.dtype("<u4"), np.dtype("<u8"))
 
     @property
     def lost(self) -> int:
@@ -94,17 +99,9 @@ class TraceSession(Session):
         """Events that were lost, from the start to the end."""
         return self.lost if self._lost_at_end is None else self._lost_at_end
 
-    def start(self) -> None:
-        """Place the probes and begin. Raises AttachError, TargetGone."""
-        if self._arguments and len(self.functions) <= _PREPARED:
-            for space, live in self.table.wanted:
-                self._signature(space.number, live.address)
-        self._epoch_ns = time.time_ns() - time.monotonic_ns()
-        super().start()
-
     def take(self) -> Iterator[TraceEvent]:
         """What has happened since, in its order; with an event of its own where some were lost."""
-        while self._drain() or self._pending:
+        while self._drain(self._maps.records()) or self._pending:
             for _ in range(min(_AT_ONCE, len(self._backlog))):
                 # Whoever takes them may stop at any of them, and go on later.
                 while self._pending:
@@ -113,41 +110,53 @@ class TraceSession(Session):
                 self._backlog_bytes -= len(record)
                 if kind == trace_wire.EVENT_TRACE:
                     self._pending.extend(self._told(record))
-                elif (event := decoded(kind, record)) is not None:
-                    if kind == wire.EVENT_CODE:
-                        self._signatures.pop((int(event["space"]), int(event["code"])), None)
-                    self._take_event(kind, event)
+                    continue
+                event = decoded(kind, record)
+                if event is not None and kind == wire.EVENT_CODE:
+                    self._signatures.pop((int(event["space"]), int(event["code"])), None)
+                self._session.take(kind, record)
             while self._pending:
                 yield self._pending.popleft()
 
     def take_last(self) -> Iterator[TraceEvent]:
-        """After ``stop``: what is left, and what was lost at the end."""
+        """After the session's ``stop``: what is left, and what was lost at the end."""
         yield from self.take()
         yield from self._told_lost(self._lost_at_end or 0, time.monotonic_ns())
 
-    # -- inside ----------------------------------------------------------------------------------
+    # -- as a part -------------------------------------------------------------------------------
 
-    def _more_flags(self) -> list[str]:
-        return trace_wire.trace_flags(self.target.offsets, arguments=self._arguments, returns=self._returns)
+    def flags(self) -> Mapping[str, int]:
+        """Of ``bpf/trace.h``."""
+        return trace_wire.trace_flags(self._target.offsets, arguments=self._arguments, returns=self._returns)
 
-    def _more_programs(self) -> Mapping[str, str]:
-        return {trace_wire.PROGRAM: trace_wire.NEXT_TABLE}
-
-    def _capacity(self, capacity: Capacity) -> Capacity:
+    def capacity(self, capacity: Capacity) -> Capacity:
+        """With a ring buffer for all events."""
         return replace(capacity, event_bytes=self._event_bytes)
 
-    def _take_events(self) -> None:
-        """Events are told in their order, by ``take`` alone. When the measurement has ended, this takes the last ones:
-        what comes then is of the calibration, which hits the same probes."""
-        ended = not self.program.config["enabled"][0]
-        self._drain(_BACKLOG_BYTES + self._event_bytes if ended else _BACKLOG_BYTES)
+    def loaded(self, session: Session) -> None:
+        """Whose calls they are; the names of the arguments are read before the first of them."""
+        self._session, self._maps = session, session.maps
+        self._lost_table = session.maps.map(trace_wire.LOST_TABLE, np.dtype("<u4"), np.dtype("<u8"))
+        self._epoch_ns = time.time_ns() - time.monotonic_ns()
+        if self._arguments and len(session.functions) <= _PREPARED:
+            for space, live in session.table.wanted:
+                self._signature(space.number, live.address)
+
+    def passing(self, records: Iterator[tuple[int, bytes]]) -> Iterable[tuple[int, bytes]]:
+        """None: events are told in their order, by ``take`` alone. When the measurement has ended, this takes the last
+        ones: what comes then is of the calibration, which hits the same probes."""
+        ended = not self._maps.config["enabled"][0]
+        self._drain(records, _BACKLOG_BYTES + self._event_bytes if ended else _BACKLOG_BYTES)
         if ended:
             self._lost_at_end = self.lost
+        return ()
 
-    def _drain(self, most_bytes: int = _BACKLOG_BYTES) -> bool:
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _drain(self, records: Iterator[tuple[int, bytes]], most_bytes: int = _BACKLOG_BYTES) -> bool:
         """Empty the ring buffer. Whether there is something to tell."""
         if self._lost_at_end is None and self._backlog_bytes < most_bytes:
-            for kind, record in self.program.records():
+            for kind, record in records:
                 self._backlog.append((kind, record))
                 self._backlog_bytes += len(record)
                 if self._backlog_bytes >= most_bytes:
@@ -160,7 +169,7 @@ class TraceSession(Session):
         except struct.error:
             return
         yield from self._told_lost(event.lost, event.time_ns)
-        function, wanted = self.table.owner(event.slot, self.program.statistics[event.slot])
+        function, wanted = self._session.table.owner(event.slot, self._maps.statistics[event.slot])
         kind = _KINDS.get(event.what)
         if not wanted or kind is None:
             return
@@ -208,7 +217,7 @@ class TraceSession(Session):
             return _NOT_TOLD
         snapshot = Snapshot(stream, self._memories[event.space])
         if event.value_kind == trace_wire.VALUE_RAW:
-            comma = self.target.build.version < (3, 7, 0)  # as its BaseException_repr has it
+            comma = self._target.build.version < (3, 7, 0)  # as its BaseException_repr has it
             return _raw_exception(event, reader, snapshot, self._limits, comma=comma)
         text = reader.describe(event.value, memory=snapshot, limits=self._limits)
         return Value(text, later=snapshot.later > 0)
@@ -223,13 +232,13 @@ class TraceSession(Session):
     def _reader(self, number: int) -> Reader | None:
         """What describes the objects of a space; None if it ended before it could be looked at."""
         if number not in self._readers:
-            space = self.spaces.get(number)
+            space = self._session.spaces.get(number)
             process = space.readable if space else None
             self._readers[number] = None
             if process is not None:
                 memory = Quiet(process)
                 try:
-                    self._readers[number] = Reader(memory, self.target.build, self.target.offsets)
+                    self._readers[number] = Reader(memory, self._target.build, self._target.offsets)
                     self._memories[number] = memory
                 except TargetError:
                     pass

@@ -64,7 +64,7 @@ def decode(record: bytes) -> tuple[RawEvent, bytes]:
     return event, record[STREAM_AT : STREAM_AT + event.snapshot_bytes]
 
 
-def trace_flags(offsets: Offsets, *, arguments: bool, returns: ReturnPlace | None) -> list[str]:
+def trace_flags(offsets: Offsets, *, arguments: bool, returns: ReturnPlace | None) -> dict[str, int]:
     """The compiler flags of ``bpf/trace.h``, beside those of ``parameters.cflags``.
 
     Args:
@@ -76,7 +76,7 @@ def trace_flags(offsets: Offsets, *, arguments: bool, returns: ReturnPlace | Non
     """
     cells_apart = "code.localspluskinds" not in offsets
     opcodes = dict(returns.opcodes) if returns else {}
-    values = {
+    return {
         "TRACE": 1,
         "TRACE_ARGUMENTS": int(arguments),
         "VALUE_IN": {"register": 1, "stack": 2, "frame": 3}[returns.where] if returns else 0,
@@ -100,8 +100,8 @@ def trace_flags(offsets: Offsets, *, arguments: bool, returns: ReturnPlace | Non
                 *("RETURN_VALUE", "INSTRUMENTED_RETURN_VALUE", "EXTENDED_ARG"),
             )
         },
+        **capture_flags(offsets),
     }
-    return [*(f"-DPYLAT_{name}={value}" for name, value in values.items()), *capture_flags(offsets)]
 
 
 def _or_absent(offset: int | None) -> int:

@@ -1,4 +1,4 @@
-"""The watch engine within a limit: the watchpoints are away for part of the time, as the probes of ``Session`` are."""
+"""The watch engine within a limit: the watchpoints are away for part of the time, as the probes are of ``Slicing``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from latency.cpython.functions import describe
 from latency.cpython.interpreter import Target
 from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended
-from latency.tracing.limit.throttle import Throttle
+from latency.tracing.limit.throttle import Keeper
 from latency.tracing.limit.watched import SlicesWatched
 from latency.tracing.watch.program import WatchProgram
 
@@ -16,36 +16,33 @@ from latency.tracing.watch.program import WatchProgram
 class WatchLimit:
     """Takes the watchpoints of one measurement away and places them again.
 
-    Attributes:
+    Args:
         slices: what was watched, and which calls were cut.
-        sliced: whether they have been away.
+
+    Attributes:
         vanished: calls whose end was missed, among those that were open when a slice ended.
         gone: a function that was freed while nobody watched; the measurement has ended then.
     """
 
-    def __init__(self, target: Target, program: WatchProgram, functions: Sequence[WatchPoints]) -> None:
-        self.slices = SlicesWatched()
-        self.sliced = False
+    def __init__(
+        self, target: Target, program: WatchProgram, functions: Sequence[WatchPoints], slices: SlicesWatched
+    ) -> None:
         self.vanished = 0
         self.gone = ""
+        self._slices = slices
         self._target, self._program, self._functions = target, program, functions
-        self._throttle: Throttle | None = None
+        self._keeper: Keeper | None = None
 
     def begin(self, limit_pct: float | None) -> None:
         """The measurement has begun. ``limit_pct``: of one CPU; None for none."""
-        self.slices.begin(time.monotonic_ns())
         if limit_pct is not None:
-            self._throttle = Throttle(limit_pct / 100, time.monotonic())
+            self._keeper = Keeper(limit_pct / 100, self.pause, self.resume)
+            self._keeper.begin(time.monotonic())
 
     def keep(self, cost_s: float) -> None:
         """Call it often, with what the hits have cost since the beginning. Raises AttachError, TargetGone."""
-        if self._throttle is None or self.gone:
-            return
-        before, watching = self._throttle.watching, self._throttle.step(time.monotonic(), cost_s)
-        if before and not watching:
-            self.pause()
-        elif watching and not before:
-            self.resume()
+        if self._keeper and not self.gone:
+            self._keeper.keep(time.monotonic(), cost_s)
 
     def pause(self) -> None:
         """End a slice: the calls that are open are cut."""
@@ -53,9 +50,8 @@ class WatchLimit:
         stale = self._stale()
         # The time is taken first: what is in the table afterwards was running then, or had not begun.
         ended_ns = time.monotonic_ns()
-        program.config["enabled"] = 0
+        program.maps.config["enabled"] = 0
         program.detach()
-        self.sliced = True
         cut: dict[int, list[int]] = {}
         for frame, slot, start_ns in program.open_frames():
             if frame not in stale:
@@ -63,7 +59,7 @@ class WatchLimit:
         self.vanished += len(stale)
         program.forget_calls()
         named = [(self._functions[slot].live.function, starts_ns) for slot, starts_ns in cut.items()]
-        self.slices.end(ended_ns, named)
+        self._slices.end(ended_ns, named)
 
     def resume(self) -> None:
         """Begin the next slice."""
@@ -76,8 +72,8 @@ class WatchLimit:
                 program.detach()
                 self.gone = points.live.function.qualname
                 return
-        program.config["enabled"] = 1
-        self.slices.begin(time.monotonic_ns())
+        program.maps.config["enabled"] = 1
+        self._slices.begin(time.monotonic_ns())
 
     def _stale(self) -> set[int]:
         """Frames of calls whose end was missed: still in the table after they were seen to run no longer."""

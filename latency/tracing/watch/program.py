@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import mmap
 import os
 import resource
 import threading
@@ -23,6 +22,7 @@ from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, WatchPoints
 from latency.errors import AttachError, CompileError, HostError, NoPrivilege, TargetError
 from latency.target.process import Process
 from latency.tracing.counted import wire
+from latency.tracing.counted.maps import CountingMaps
 from latency.tracing.counted.parameters import PT_REGS, cflags
 from latency.tracing.kernel import apart
 from latency.tracing.kernel import calls as kernel
@@ -142,33 +142,13 @@ class WatchProgram:
         self.threads = Map(self._maps["threads"], _U32, watching.WATCH_THREAD)
         self.frames = Map(self._maps["frames"], watching.WATCH_KEY, watching.WATCH_CALL)
         self.processes = Map(self._maps["processes"], _U64, watching.WATCH_PROCESS)
-        self._counters = Map(self._maps["counters"], _U32, wire.COUNTERS)
-        self._config_memory = self._mapped("config", watching.WATCH_CONFIG, 1)
-        self._watched_memory = self._mapped("watched", watching.WATCHED, watching.WATCHED_FUNCTIONS)
-        self._statistics_memory = self._mapped("statistics", wire.STATISTICS, watching.WATCHED_FUNCTIONS)
-
-    # -- the maps --------------------------------------------------------------------------------
-
-    @property
-    def config(self) -> np.ndarray[Any, Any]:
-        """The one record of ``watch_wire.WATCH_CONFIG``, live."""
-        return np.frombuffer(self._config_memory, watching.WATCH_CONFIG, 1)
+        self.maps = CountingMaps(self._maps, watching.WATCH_CONFIG, watching.WATCHED_FUNCTIONS)
+        self._watched_memory = self.maps.mapped("watched", watching.WATCHED, watching.WATCHED_FUNCTIONS)
 
     @property
     def watched(self) -> np.ndarray[Any, Any]:
-        """The records of ``watch_wire.WATCHED``, live: one for each slot of the statistics."""
+        """The records of ``wire.WATCHED``, live: one for each slot of the statistics."""
         return np.frombuffer(self._watched_memory, watching.WATCHED, watching.WATCHED_FUNCTIONS)
-
-    @property
-    def statistics(self) -> np.ndarray[Any, Any]:
-        """The records of ``wire.STATISTICS``, live."""
-        return np.frombuffer(self._statistics_memory, wire.STATISTICS, watching.WATCHED_FUNCTIONS)
-
-    def counters(self) -> dict[str, int]:
-        """The counters, summed over the CPUs."""
-        values = self._counters.lookup(np.zeros(1, _U32), kernel.possible_cpus())
-        assert values is not None  # an array map has every key
-        return {name: int(values[name].sum()) for name in wire.COUNTERS.names or ()}
 
     # -- attaching -------------------------------------------------------------------------------
 
@@ -185,7 +165,7 @@ class WatchProgram:
             AttachError: the kernel refused, or the debug registers are taken; nothing stays behind.
             KernelTooOld
         """
-        config = self.config
+        config = self.maps.config
         low, high = self._plan.leave
         config["leave_low"], config["leave_high"] = low + bias, high + bias
         for number, address in enumerate(self._plan.again):
@@ -193,7 +173,7 @@ class WatchProgram:
         for number, (begin, end) in enumerate(self._plan.parts):
             config["parts"][0, 2 * number : 2 * number + 2] = begin + bias, end + bias
         for slot, points in enumerate(functions):
-            self.statistics["code"][slot] = points.live.address
+            self.maps.statistics["code"][slot] = points.live.address
             self.watched[slot] = _record(points, slot)
         counts = [Watchpoint(each.count, COUNT_BYTES, WRITE) for each in functions if each.count]
         ends = [address for each in functions for address in (*each.returns, each.raises) if address]
@@ -249,11 +229,6 @@ class WatchProgram:
         for table in (self.threads, self.frames):
             for key in list(table.keys()):
                 table.delete(key)
-
-    @property
-    def map_bytes(self) -> int:
-        """Memory of the maps, in the kernel."""
-        return sum(map(kernel.map_bytes, self._maps.values()))
 
     def detach(self) -> None:
         """Take watchpoints and probes away. The maps stay readable."""
@@ -328,10 +303,6 @@ class WatchProgram:
         for each in loading.values():
             each.result()  # raises what went wrong
 
-    def _mapped(self, name: str, value: np.dtype[Any], count: int) -> mmap.mmap:
-        size = -(-value.itemsize * count // mmap.PAGESIZE) * mmap.PAGESIZE
-        return mmap.mmap(self._maps[name], size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-
     @staticmethod
     def _close(descriptors: list[int]) -> None:
         while descriptors:
@@ -339,7 +310,7 @@ class WatchProgram:
 
 
 def _record(points: WatchPoints, slot: int) -> tuple[object, ...]:
-    """As ``watch_wire.WATCHED``."""
+    """As ``wire.WATCHED``."""
     returns = [*points.returns, *[0] * watching.MOST_RETURNS][: watching.MOST_RETURNS]
     return (
         points.live.address,

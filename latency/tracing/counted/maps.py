@@ -1,0 +1,140 @@
+"""The maps through which user space and the BPF programs tell each other what is wanted and what was counted."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from latency.tracing.counted import wire
+from latency.tracing.counted.divided import Splits
+from latency.tracing.counted.parameters import Capacity
+from latency.tracing.kernel import calls as kernel
+from latency.tracing.kernel.calls import Map
+from latency.tracing.kernel.ringbuf import RingBuffer
+
+_EVENT_TYPES = {wire.EVENT_CODE: wire.CODE_EVENT, wire.EVENT_MODULE: wire.MODULE_EVENT}
+_U32 = np.dtype("<u4")
+
+
+class CountingMaps:
+    """What each engine's programs have: the configuration, the statistics, the counters.
+
+    Args:
+        descriptors: of all maps of the programs, by the name in the source.
+        config: the struct of the one record of ``config``.
+        slots: how many records ``statistics`` has.
+    """
+
+    def __init__(self, descriptors: Mapping[str, int], config: np.dtype[Any], slots: int) -> None:
+        self.slots = slots
+        self._descriptors = descriptors
+        self._config = config
+        self._counters = self.map("counters", _U32, wire.COUNTERS)
+        self._config_memory = self.mapped("config", config, 1)
+        self._statistics_memory = self.mapped("statistics", wire.STATISTICS, slots)
+
+    @property
+    def config(self) -> np.ndarray[Any, Any]:
+        """The one record of the configuration, live: writing to it takes effect at once."""
+        return np.frombuffer(self._config_memory, self._config, 1)
+
+    @property
+    def statistics(self) -> np.ndarray[Any, Any]:
+        """All ``slots`` records of ``wire.STATISTICS``, live."""
+        return np.frombuffer(self._statistics_memory, wire.STATISTICS, self.slots)
+
+    def counters(self) -> dict[str, int]:
+        """The counters, summed over the CPUs."""
+        values = self._counters.lookup(np.zeros(1, _U32), kernel.possible_cpus())
+        assert values is not None  # an array map has every key
+        return {name: int(values[name].sum()) for name in wire.COUNTERS.names or ()}
+
+    def map(self, name: str, key: np.dtype[Any], value: np.dtype[Any]) -> Map:
+        """One of the maps, by its name in the source."""
+        return Map(self._descriptors[name], key, value)
+
+    def mapped(self, name: str, value: np.dtype[Any], count: int) -> mmap.mmap:
+        """The memory of an array map that may be mapped, with ``count`` records."""
+        size_bytes = -(-value.itemsize * count // mmap.PAGESIZE) * mmap.PAGESIZE
+        return mmap.mmap(self._descriptors[name], size_bytes, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+
+    def ring(self, name: str, size_bytes: int) -> RingBuffer:
+        """A ring buffer of that size."""
+        return RingBuffer(self._descriptors[name], size_bytes)
+
+    @property
+    def map_bytes(self) -> int:
+        """Memory of all maps, in the kernel."""
+        return sum(map(kernel.map_bytes, self._descriptors.values()))
+
+
+class CallMaps(CountingMaps):
+    """The maps of ``bpf/pylat.bpf.c``.
+
+    Args:
+        descriptors: of all maps, by the name in the source.
+        capacity: how much they hold.
+        structs: of ``wire.STRUCTS``, or as the parts of the measurement change them.
+
+    Attributes:
+        functions: code objects that are known: ``wire.FUNCTION_KEY`` to ``wire.FUNCTION``.
+        threads: the open calls of each thread, by TID.
+        suspended: calls of generators and coroutines that are suspended: ``wire.FRAME_KEY`` to their struct.
+        processes: who is followed: PID to ``wire.PROCESS``.
+        splits: where the time of the calls went, if that is asked for.
+    """
+
+    def __init__(
+        self, descriptors: Mapping[str, int], capacity: Capacity, structs: Mapping[str, np.dtype[Any]]
+    ) -> None:
+        super().__init__(descriptors, wire.CONFIG, capacity.slots)
+        self.functions = self.map("functions", wire.FUNCTION_KEY, wire.FUNCTION)
+        self.threads = self.map("threads", _U32, structs["pylat_thread"])
+        self.suspended = self.map("suspended", wire.FRAME_KEY, structs["pylat_suspended"])
+        self.processes = self.map("processes", _U32, wire.PROCESS)
+        self.splits = Splits()
+        self._closing = self.map("closing", wire.FRAME_KEY, _U32)
+        self._free_slots = self.map("free_slots", _U32, _U32)
+        self._events = self.ring("events", capacity.event_bytes)
+
+    def give_slots(self, slots: Iterable[int]) -> None:
+        """Let the program take these for functions that it meets, the first of them first."""
+        for slot in reversed(list(slots)):
+            self._free_slots.update(None, np.array([slot], _U32))
+
+    def want_names(self, names: Iterable[str]) -> None:
+        """Of code objects that the program meets, measure only those with one of these bare names."""
+        table = self.map("wanted_names", wire.NAME, np.dtype("u1"))
+        for name in names:
+            key = np.frombuffer(name.encode()[: wire.BARE_NAME_BYTES].ljust(wire.BARE_NAME_BYTES, b"\0"), wire.NAME)
+            table.update(key, np.ones(1, "u1"))
+
+    def follow(self, pid: int, space: int) -> None:
+        """Measure this process from now on; only where children are followed."""
+        value = np.zeros(1, wire.PROCESS)
+        value["space"] = space
+        self.processes.update(np.array([pid], _U32), value)
+
+    def records(self) -> Iterator[tuple[int, bytes]]:
+        """What has come since: (kind, the bytes)."""
+        for record in self._events.read():
+            yield int.from_bytes(record[:4], "little"), record
+
+    def forget_calls(self) -> None:
+        """Empty the tables of open and suspended calls: their ends will not be seen."""
+        for table in (self.threads, self.suspended, self._closing):
+            for key in list(table.keys()):
+                table.delete(key)
+
+    def close(self) -> None:
+        """Unmap the ring buffer. The rest goes with the descriptors."""
+        self._events.close()
+
+
+def decoded(kind: int, record: bytes) -> np.ndarray[Any, Any] | None:
+    """The event as a ``wire.CODE_EVENT``, ``MODULE_EVENT`` or ``PROCESS_EVENT`` record; None if it is none."""
+    dtype = _EVENT_TYPES.get(kind, wire.PROCESS_EVENT)
+    return np.frombuffer(record, dtype, 1)[0] if len(record) >= dtype.itemsize else None

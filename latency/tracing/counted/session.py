@@ -1,0 +1,186 @@
+"""What the sessions of all engines do in the same way: readings, intervals, and what every recording has."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import TypeVar
+
+from latency.cpython.interpreter import Target
+from latency.recording import FunctionLatency, Losses, Options, Overhead, ProcessCalls, Recording
+from latency.tracing.counted import wire
+from latency.tracing.counted.maps import CountingMaps
+from latency.tracing.counted.opencalls import OpenCalls
+from latency.tracing.counted.reading import Reading, Slices, Span
+from latency.tracing.counted.results import latencies
+from latency.tracing.limit.watched import SlicesWatched, WatchedUntil
+
+_Session = TypeVar("_Session", bound="CountingSession")
+
+
+class CountingSession(ABC):
+    """One measurement of one target. Its constructor prepares everything that needs nothing attached.
+
+    Attributes:
+        target, options: what is measured, and what was asked for.
+        strangers: PIDs of followed processes that run another program since, which may be a CPython of another build.
+        unseen: what this session did not see, one line each, beside the plan's blind spots.
+        looked_s: how much of the measurement's time has passed when ``start`` returns.
+        watched: when the probes or watchpoints were in place, and what the slices' ends cut.
+        vanished: calls whose end was missed.
+    """
+
+    def __init__(self, target: Target, options: Options) -> None:
+        self.target = target
+        self.options = options
+        self.strangers: list[int] = []
+        self.unseen: list[str] = []
+        self.looked_s = 0.0
+        self.watched = SlicesWatched()
+        self.vanished = 0
+        self._info = target.info()  # now: at the end the process may be gone
+        self._slices = Slices()
+        self._first: Reading | None = None
+        self._last: Reading | None = None
+        self._last_watched: WatchedUntil | None = None
+        self._started_at = datetime.now(timezone.utc)
+        self._memory_bytes = self._map_bytes = 0
+
+    # -- what is different in each engine ----------------------------------------------------------
+
+    maps: CountingMaps
+
+    @abstractmethod
+    def start(self) -> None:
+        """Place everything and begin. Raises AttachError, TargetGone."""
+
+    @abstractmethod
+    def poll(self) -> str:
+        """Take in what has happened since; call it several times a second.
+
+        Returns:
+            ``""``, or why the target cannot be measured any longer: ``"exited"`` or ``"exec"`` (another program).
+        """
+
+    @abstractmethod
+    def stop(self) -> Recording:
+        """End the measurement: disable, detach, read."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Take everything away."""
+
+    @abstractmethod
+    def _read(self, at_ns: int) -> Reading:
+        """What has been counted by now, which is ``at_ns``."""
+
+    @abstractmethod
+    def _overhead(self, span: Span) -> Overhead | None:
+        """What measuring took from the target; None where that is not known."""
+
+    def _blind_spots(self) -> Sequence[str]:
+        """What this session cannot see, one line each."""
+        return (*self.target.plan.blind_spots, *self.unseen)
+
+    def _processes(self, reading: Reading) -> tuple[ProcessCalls, ...]:
+        """The calls of each process, where children are followed."""
+        return ()
+
+    @property
+    def engine(self) -> str:
+        """What a recording calls the way of measuring."""
+        return self._info.engine
+
+    # -- what is the same --------------------------------------------------------------------------
+
+    def end_slice(self) -> None:
+        """One more of the equal parts of the measurement is over: the error bars are made of these."""
+        self._slices.add(self.maps)
+
+    def interval(self) -> Recording:
+        """What came since the last interval. The open calls are not told."""
+        reading = self._next_reading()
+        earlier, self._last = self._last or self._first, reading
+        watched = self.watched.until(reading.at_ns)
+        before, self._last_watched = self._last_watched, watched
+        return self._recording(Span(reading, earlier, watched.since(before) if before else watched))
+
+    def explain(self) -> Iterator[str]:
+        """What is attached where and why, a line each."""
+        target = self.target
+        if target.choice:
+            yield target.choice
+        yield from target.plan.notes
+        for site in target.plan.sites:
+            how = "emulated" if site.emulated else "single-stepped"
+            yield f"{site.role.value:17} {site.name:28} {site.address:#x}  {how:14}  {site.instruction}"
+        yield from self._attached()
+        for name, seconds in target.stopwatch.steps:
+            yield f"{seconds:6.3f} s  {name}"
+
+    def _attached(self) -> Iterator[str]:
+        """What a session adds to ``explain``."""
+        yield from ()
+
+    def __enter__(self: _Session) -> _Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    # -- for those that are built on it ------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Everything is in place: what comes from now on counts."""
+        self._started_at = datetime.now(timezone.utc)
+        self._first = self._read(time.monotonic_ns())
+        self.maps.config["enabled"] = 1
+        self.watched.begin(time.monotonic_ns())
+
+    def _whole(self, reading: Reading, opens: Mapping[int, OpenCalls]) -> Recording:
+        """The whole measurement, which ended with this reading; ``opens``: the open calls by slot."""
+        watched = self.watched.until(reading.at_ns)
+        return self._recording(Span(reading, self._first, watched, opens, whole=True))
+
+    def _next_reading(self) -> Reading:
+        """An interval ends now."""
+        return self._read(time.monotonic_ns())
+
+    def _functions(self, span: Span) -> tuple[FunctionLatency, ...]:
+        return latencies(
+            span.reading,
+            opens=span.opens,
+            slices=self._error_bars(span),
+            earlier=span.earlier,
+            empty=bool(self.options.func),
+            cut=span.watched.ages if self.watched.sliced else None,
+        )
+
+    def _error_bars(self, span: Span) -> Slices | None:
+        """The parts of the time, of a whole measurement alone."""
+        return self._slices if span.whole else None
+
+    def _recording(self, span: Span) -> Recording:
+        counters = span.counters
+        del counters["slow_lost"]  # told with the slow calls
+        losses = {name: counters.pop(name) for name in wire.LOSSES}
+        losses["thread_ended"] += span.cut
+        losses["unmatched_entry"] += self.vanished if span.whole else 0
+        return Recording(
+            target=replace(self._info, choice=self.target.choice),
+            duration_s=span.duration_s,
+            functions=self._functions(span),
+            options=self.options,
+            losses=Losses.from_dict({**losses, "unnamed": span.unnamed}),
+            blind_spots=tuple(self._blind_spots()),
+            overhead=self._overhead(span),
+            began_before=counters.pop("began_before"),
+            events=counters,
+            started_at=span.began_at(self._started_at, self._first),
+            watched=span.watched.share(span.duration_s) if self.watched.sliced else None,
+            processes=self._processes(span.reading) if self.options.children else (),
+        )

@@ -1,0 +1,115 @@
+"""Where the wish to measure is turned into an engine: ``begin`` chooses, and what it returns has one face.
+
+    measurement = begin(Target(pid, engine=options.engine), options)   # everything that needs nothing attached
+    measurement.start()                                                # placed, and counting
+    measurement.poll()                                                 # several times a second
+    recording = measurement.stop()
+    measurement.close()
+
+``loop.measure`` drives several of them until the time is up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from latency.cpython.interpreter import Target
+from latency.cpython.watch_points import ENGINE as WATCH
+from latency.errors import UsageError
+from latency.recording import Options, Recording
+
+if TYPE_CHECKING:
+    from latency.tracing.probes.trace import Trace
+
+AUTO = "auto"
+
+
+class Measurement(Protocol):
+    """One measurement of one target: of ``probes``, ``watch`` or ``markers``, or ``auto.Auto``, which changes its mind.
+
+    Attributes:
+        target, options: what is measured, and what was asked for.
+        engine: what a recording calls the way of measuring.
+        strangers: PIDs of followed processes that run another program since; whoever takes them over takes them out.
+        looked_s: how much of the measurement's time has passed when ``start`` returns.
+    """
+
+    options: Options
+
+    @property
+    def target(self) -> Target:
+        """See above, as those below."""
+
+    @property
+    def engine(self) -> str:
+        """See above."""
+
+    @property
+    def strangers(self) -> list[int]:
+        """See above."""
+
+    @property
+    def looked_s(self) -> float:
+        """See above."""
+
+    def start(self) -> None:
+        """Place everything and begin. Raises AttachError, TargetGone."""
+
+    def poll(self) -> str:
+        """Take in what has happened since; ``""``, or why the target cannot be measured any longer.
+
+        That is ``"exited"`` or ``"exec"``: it runs another program.
+        """
+
+    def end_slice(self) -> None:
+        """One more of the equal parts of the measurement is over: the error bars are made of these."""
+
+    def interval(self) -> Recording:
+        """What came since the last interval. The open calls are not told."""
+
+    def stop(self) -> Recording:
+        """End the measurement."""
+
+    def explain(self) -> Iterator[str]:
+        """What is attached where and why, a line each."""
+
+    def close(self) -> None:
+        """Take everything away, however far it came."""
+
+
+def begin(
+    target: Target, options: Options, *, attachment: str = "auto", late: bool = False, trace: Trace | None = None
+) -> Measurement:
+    """Prepare what the options ask for. Nothing is attached yet.
+
+    Args:
+        target: looked at for the engine of the options.
+        attachment: ``"multi"``, ``"perf"`` or ``"auto"``, see ``probes.program.Program``.
+        late: the target has only just begun: that no function matches yet is no error.
+        trace: tell the calls one by one, too.
+
+    Raises:
+        UsageError: the options do not go together.
+        NoFunctionMatches: patterns, and no live function that matches; the hint offers the nearest names.
+        TargetError, HostError: it cannot be measured here.
+    """
+    # Imported by who needs it: nothing else should make a measurement wait.
+    if options.markers:
+        from latency.tracing.markers.session import MarkerSession
+
+        return MarkerSession(target, options, attachment=attachment)
+    if options.engine == WATCH:
+        if late or trace:
+            what = "a program from its first call on" if late else "calls one by one"
+            raise UsageError(f"the watch engine does not measure {what}", "take another --engine")
+        from latency.tracing.watch.session import WatchSession
+
+        return WatchSession(target, options)
+    if options.engine == AUTO and not late and not trace:
+        from latency.tracing.auto import Auto
+
+        return Auto(target, options, attachment=attachment)
+    from latency.tracing.probes.session import Session
+
+    return Session(target, options, attachment=attachment, late=late, parts=[trace] if trace else [])

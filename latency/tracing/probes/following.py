@@ -1,0 +1,155 @@
+"""Who is followed by a measurement with probes: the target, and with ``--children`` those that it forks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from latency.cpython.functions import live_functions
+from latency.cpython.interpreter import Target
+from latency.errors import TargetError
+from latency.recording import ProcessCalls
+from latency.target.process import Process
+from latency.tracing.counted import wire
+from latency.tracing.counted.maps import CallMaps
+from latency.tracing.counted.reading import Reading
+from latency.tracing.counted.spaces import Space, Spaces
+from latency.tracing.counted.table import FunctionTable
+
+_CODE_BYTES = 136  # covers the members below in all versions
+_LASTING = (
+    "object.type",
+    "code.consts",
+    "code.names",
+    "code.filename",
+    "code.name",
+    "code.qualname",
+    "code.firstlineno",
+)
+
+
+class Following:
+    """The processes of one measurement.
+
+    Args:
+        children: those that the target has, and will have, too.
+
+    Attributes:
+        spaces: who is followed.
+        strangers: PIDs of those that run another program since, which may be a CPython of another build.
+    """
+
+    def __init__(self, target: Target, *, children: bool) -> None:
+        self.spaces = Spaces()
+        self.strangers: list[int] = []
+        self._target = target
+        self._children = children
+        self._heads: dict[int, list[bytes | None]] = {}
+
+    def find(self) -> None:
+        """The target's code objects, and those of the children that it has already. Raises TargetError."""
+        process = self._target.process
+        self._heads = {}
+        if not self._children:
+            self._add(Space(0, process.pid, process))
+            return
+        self._add(Space(1, process.pid, process))
+        for pid in process.children(recursive=True):
+            self._add_child(pid)
+
+    def begin(self, maps: CallMaps, table: FunctionTable) -> None:
+        """Everything is attached: see to what may have changed since the search."""
+        if self._children:
+            for space in self.spaces.values():
+                maps.follow(space.pid, space.number)
+            self._adopt_late_children(maps)
+        # From here on the program itself strikes out code objects that are freed; those freed and replaced since
+        # they were found are told by their contents.
+        for number, heads in self._heads.items():
+            self._forget_changed(self.spaces[number], heads, maps, table)
+
+    def take(self, kind: int, event: np.ndarray[Any, Any]) -> None:
+        """A ``wire.PROCESS_EVENT``: a process was forked, or has replaced its program."""
+        number, pid, other = int(event["space"]), int(event["tgid"]), int(event["parent"])
+        if kind == wire.EVENT_FORK:
+            self.spaces[number] = Space.of_pid(number, pid, other)
+        elif kind == wire.EVENT_EXEC:
+            if before := self.spaces.get(other):
+                before.ended = before.ended or "exec"
+            self.spaces[number] = Space.of_pid(number, pid, 0)
+            self.strangers.append(pid)
+
+    def ended(self) -> str:
+        """``""`` while anybody is there, or how the first ended: ``"exited"`` or ``"exec"``."""
+        ends = [space.look() for space in self.spaces.values()]
+        return "" if "" in ends else ends[0]
+
+    def calls(self, reading: Reading) -> tuple[ProcessCalls, ...]:
+        """The calls of each process, those before and after an exec together."""
+        found: dict[int, ProcessCalls] = {}
+        for number, space in self.spaces.items():
+            returned, raised = reading.spaces.get(number, (0, 0))
+            before = found.get(space.pid, ProcessCalls(space.pid))
+            found[space.pid] = ProcessCalls(
+                pid=space.pid,
+                returned=before.returned + returned,
+                raised=before.raised + raised,
+                ended=bool(space.look()),
+            )
+        return tuple(found.values())
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _add_child(self, pid: int) -> None:
+        """A child that exists already, if it runs the same interpreter."""
+        space = Space.of_pid(len(self.spaces) + 1, pid, 0)
+        if space.process is None:
+            return
+        try:
+            if self._runs_same_file(space.process):
+                self._add(space)
+            else:
+                self.strangers.append(pid)
+        except TargetError:
+            return  # it ended meanwhile
+
+    def _runs_same_file(self, process: Process) -> bool:
+        mine = self._target.build.device_inode
+        return any(mapping.device_inode == mine for mapping in process.maps())
+
+    def _add(self, space: Space) -> None:
+        target = self._target
+        assert space.process is not None
+        lives = live_functions(space.process, target.build, target.offsets)
+        space.lives = {live.address: live for live in lives}
+        self._heads[space.number] = space.process.read_many(list(space.lives), _CODE_BYTES)
+        self.spaces[space.number] = space
+
+    def _adopt_late_children(self, maps: CallMaps) -> None:
+        """Children that were forked between the look at the process tree and the moment that forks are followed."""
+        known = {space.pid for space in self.spaces.values()} | set(self.strangers)
+        followed = {int(key[0]) for key, _ in maps.processes.items()}
+        for pid in self._target.process.children(recursive=True):
+            if pid not in known and pid not in followed:
+                number = len(self.spaces) + 1
+                self._add_child(pid)
+                if number in self.spaces:  # its code objects are met as they run
+                    maps.follow(pid, number)
+
+    def _forget_changed(self, space: Space, before: list[bytes | None], maps: CallMaps, table: FunctionTable) -> None:
+        process = space.readable
+        if process is None:
+            return
+        addresses = list(space.lives)
+        after = process.read_many(addresses, _CODE_BYTES)
+        pairs = zip(addresses, before, after, strict=True)
+        table.forget(maps, space, [at for at, one, two in pairs if not self._same_code(one, two)])
+
+    def _same_code(self, one: bytes | None, two: bytes | None) -> bool:
+        """Whether two readings of a code object's head are of one object, by the members that never change."""
+        if one is None or two is None:
+            return False
+        fields = self._target.offsets.fields
+        known = (fields[name] for name in _LASTING if name in fields)
+        return all(one[f.offset : f.offset + f.size] == two[f.offset : f.offset + f.size] for f in known)

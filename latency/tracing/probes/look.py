@@ -1,0 +1,69 @@
+"""What a short measurement has seen, from which an engine is chosen (``tracing/choice.py``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from latency.histogram import Histogram
+from latency.tracing.probes.calibration import HitCost
+
+TRAPS_PER_CALL = 4
+"""Of a watched function: 3, or 4 where a build reads an oparg twice."""
+_SHORT_SHARE = 0.05  # of the calls that may be shorter than watch resolves
+_BARE_CALL_NS = 50.0  # the least that a Python call takes without probes
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a short measurement with probes in the interpreter has seen.
+
+    Attributes:
+        seconds: how long it was.
+        hits, wanted_hits: of the probes; those of calls of wanted functions.
+        entries: calls of wanted functions that began.
+        wall: latencies of those that ended.
+        open_ns: ages of those that did not.
+        functions: how many wanted functions are known by now.
+    """
+
+    seconds: float
+    hits: int
+    wanted_hits: int
+    entries: int
+    wall: Histogram
+    open_ns: tuple[int, ...] = ()
+    functions: int = 0
+
+    @property
+    def calls_per_s(self) -> float:
+        """Python calls of the process, about: each passes two probes."""
+        return self.hits / 2 / self.seconds
+
+    @property
+    def wanted_per_s(self) -> float:
+        """Calls of wanted functions."""
+        return self.entries / self.seconds
+
+    def probes_share(self, hit: HitCost) -> float:
+        """What the probes cost, as a share of one CPU: at the rate at which the target works with them."""
+        return hit.total_ns(self.hits, self.wanted_hits) / 1e9 / self.seconds
+
+    def watch_share(self, trap_ns: float) -> float:
+        """What watchpoints would cost at the same rate."""
+        return self.entries * TRAPS_PER_CALL * trap_ns / 1e9 / self.seconds
+
+    def shortest_ns(self, hit: HitCost) -> float:
+        """What all but few of the wanted calls take at least, without probes; nan where none was seen.
+
+        The probes that a call passed on its way are in its latency. They are taken off as if all that were passed
+        were passed within wanted calls, or as if these did nothing but call: both are more than is true.
+        """
+        if len(self.wall.counts):
+            seen_ns, calls = self.wall.quantile(_SHORT_SHARE), self.wall.count
+        elif self.open_ns:
+            seen_ns, calls = float(min(self.open_ns)), len(self.open_ns)
+        else:
+            return float("nan")
+        probes_ns = hit.total_ns(self.hits, self.wanted_hits) / calls
+        only_calling = _BARE_CALL_NS / (_BARE_CALL_NS + 2 * max(hit.wanted_ns, hit.unwanted_ns))
+        return max(seen_ns - probes_ns, seen_ns * only_calling)
