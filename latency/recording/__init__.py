@@ -8,11 +8,10 @@ from __future__ import annotations
 from latency.recording.combine import combined
 from latency.recording.encode import SCHEMA, to_json
 from latency.recording.file import append, dump, dumps, load, loads
+from latency.recording.function import KINDS, Function
 from latency.recording.model import (
-    KINDS,
     PERCENTILES,
     REMEDY,
-    Function,
     FunctionLatency,
     Losses,
     Options,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from latency.errors import RecordingError
 from latency.histogram import Counts, Floats, Histogram
-from latency.recording.model import Function, Recording
+from latency.recording.function import Function
+from latency.recording.model import Recording
 
 Rows = NDArray[np.int32]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from latency.histogram import Histogram
+from latency.recording.function import Function
 from latency.recording.model import (
-    Function,
     FunctionLatency,
     Losses,
     Overhead,

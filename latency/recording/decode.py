@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from latency.histogram import Histogram
+from latency.recording.function import KINDS, Function
 from latency.recording.model import (
-    KINDS,
-    Function,
     FunctionLatency,
     Losses,
     Options,

@@ -22,7 +22,8 @@ from latency.histogram import Counts
 from latency.recording.columns import MAX_CALLS, Columns, Tabulator, make_columns, sparse, totals
 from latency.recording.decode import MAX_BUCKETS, MAX_OCTAVES, MAX_SCALE, run_from_json
 from latency.recording.file import load_each, no_collector, read_bytes
-from latency.recording.model import Function, Recording
+from latency.recording.function import Function
+from latency.recording.model import Recording
 
 try:
     import msgspec

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from latency.histogram import Floats, Histogram
 from latency.recording import censored
+from latency.recording.function import Function
 from latency.recording.parts import intervals_ns
+from latency.recording.slow import SlowCalls
 from latency.recording.split import Split
-
-if TYPE_CHECKING:
-    from latency.recording.slow import SlowCalls
 
 PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 """The quantiles that a recording and a report state."""
-
-KINDS = ("function", "generator", "coroutine", "async_generator", "marker", "event")
 
 
 def percentile_name(q: float) -> str:
@@ -29,24 +25,6 @@ def percentile_name(q: float) -> str:
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """One Python function: one code object. All text comes from the target, as it stands there.
-
-    Attributes:
-        qualname: ``Api.get``; the plain name before CPython 3.11, which keeps no qualname in the code object.
-        filename: ``co_filename``.
-        line: ``co_firstlineno``.
-        kind: one of ``KINDS``. Two are no functions of Python: a ``"marker"`` is what happens between two USDT markers,
-            an ``"event"`` a single one, which has calls and no latency; their line is 0, unless they are of a line.
-    """
-
-    qualname: str
-    filename: str
-    line: int
-    kind: str = "function"
 
 
 @dataclass(frozen=True)

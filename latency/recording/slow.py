@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from math import ceil
 
-from latency.recording.model import Function
+from latency.recording.function import Function
 
 SLOWEST = 10
 """How many are kept unless something else is asked for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from latency.recording.model import Function
+from latency.recording.function import Function
 
 STARTED, RESUMED, RETURNED, RAISED, YIELDED, ABANDONED = "start", "resume", "return", "raise", "yield", "abandon"
 LOST = "lost"
