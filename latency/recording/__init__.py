@@ -1,13 +1,18 @@
 """The waist of the house: what a measurement found, as pure data, live or from a ``pylat/1`` file.
 
 ``model`` is the vocabulary, ``encode`` and ``decode`` the JSON, ``file`` reads and writes it.
+
+``__all__`` is a public interface: other programs read, make and merge recordings with it (docs/python-api.md says what
+they may rely on). The modules within, and what they have beside it, change as they need to.
 """
 
 from __future__ import annotations
 
+from latency.errors import RecordingError
+from latency.histogram import Histogram
 from latency.recording.combine import combined
 from latency.recording.encode import SCHEMA, to_json
-from latency.recording.file import append, dump, dumps, load, loads
+from latency.recording.file import append, dump, dumps, json_schema, load, loads
 from latency.recording.function import KINDS, Function
 from latency.recording.model import (
     PERCENTILES,
@@ -35,11 +40,13 @@ __all__ = [
     "Argument",
     "Function",
     "FunctionLatency",
+    "Histogram",
     "Losses",
     "Options",
     "Overhead",
     "ProcessCalls",
     "Recording",
+    "RecordingError",
     "SlowCall",
     "SlowCalls",
     "Slower",
@@ -51,6 +58,7 @@ __all__ = [
     "combined",
     "dump",
     "dumps",
+    "json_schema",
     "load",
     "loads",
     "percentile_name",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from latency.errors import RecordingError
 from latency.histogram import Histogram
 from latency.recording.function import Function
 from latency.recording.model import (
@@ -24,7 +25,12 @@ def combined(recordings: Sequence[Recording]) -> Recording:
 
     Functions are the same if name, file, line and kind are. The first recording says what the target is, with the PIDs
     of all; the duration is the longest. What it cost is added up; the share watched is the mean of their times.
+
+    Raises:
+        RecordingError: there is none.
     """
+    if not recordings:
+        raise RecordingError("no recordings to combine", "give one or more")
     first = recordings[0]
     if len(recordings) == 1:
         return first
@@ -80,18 +86,17 @@ def _processes(recordings: Sequence[Recording]) -> tuple[ProcessCalls, ...]:
     """Each process with its calls; a recording of one process says them of its functions."""
     found: dict[int, ProcessCalls] = {}
     for recording in recordings:
-        for each in recording.processes or (_alone(recording),):
+        for each in recording.processes or _alone(recording):
             known = found.get(each.pid, ProcessCalls(each.pid))
             found[each.pid] = replace(each, returned=known.returned + each.returned, raised=known.raised + each.raised)
     return tuple(found.values())
 
 
-def _alone(recording: Recording) -> ProcessCalls:
-    return ProcessCalls(
-        pid=recording.target.pids[0],
-        returned=sum(each.returned for each in recording.functions),
-        raised=sum(each.raised for each in recording.functions),
-    )
+def _alone(recording: Recording) -> tuple[ProcessCalls, ...]:
+    """What a recording of one process says of it; () where a file does not say which that is."""
+    returned = sum(each.returned for each in recording.functions)
+    raised = sum(each.raised for each in recording.functions)
+    return tuple(ProcessCalls(pid, returned, raised) for pid in recording.target.pids[:1])
 
 
 def _together(one: FunctionLatency, other: FunctionLatency) -> FunctionLatency:

@@ -14,6 +14,7 @@ from latency.recording.slow import SlowCall, SlowCalls
 from latency.recording.split import PARTS, Split
 
 SCHEMA = "pylat/1"
+"""The format and its version, as a file says it."""
 
 Json = dict[str, Any]
 

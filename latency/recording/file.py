@@ -30,23 +30,34 @@ class _Run(Generic[T]):
     made: T
 
 
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of ``pylat/1``, for other tools. ``load`` checks more than a schema can say."""
+    schema: dict[str, Any] = json.loads(Path(__file__).with_name("schema.json").read_bytes())
+    return schema
+
+
 def dumps(runs: Iterable[Recording]) -> str:
-    """The text of a recording file: one run a line, so that tools for lines have something to hold on to."""
+    """The text of a recording file: one run a line, so that tools for lines have something to hold on to.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
     with no_collector():
         lines = ",\n".join(json.dumps(to_json(run), separators=(",", ":"), allow_nan=False) for run in runs)
     return f'{{"schema": "{SCHEMA}", "runs": [\n{lines}\n]}}\n'
 
 
-def dump(runs: Iterable[Recording], path: Path) -> None:
+def dump(runs: Iterable[Recording], path: Path | str) -> None:
     """Write runs to path. Whoever reads path sees the old file or the new one, never a part.
 
     Raises:
         RecordingError: it cannot be written.
+        ValueError: a number is not finite; nothing is written.
     """
     text = dumps(runs)
     try:
         # The file behind a symbolic link is replaced, not the link; and never a device such as /dev/null.
-        final = path.resolve()
+        final = Path(path).resolve()
         if final.exists() and not final.is_file():
             final.write_text(text, encoding="ascii")
         else:
@@ -68,26 +79,26 @@ def _replace(final: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def append(runs: Iterable[Recording], path: Path) -> None:
+def append(runs: Iterable[Recording], path: Path | str) -> None:
     """Add runs to those of path, or make it.
 
     Raises:
         RecordingError: path is there but no recording, has one of the runs already, or cannot be written.
     """
-    before = load(path) if path.exists() else []
+    before = load(path) if Path(path).exists() else []
     after = [*before, *runs]
     if len({run.id for run in after}) < len(after):
         raise RecordingError(f"{path} has that run already", "append each run once")
     dump(after, path)
 
 
-def load(path: Path) -> list[Recording]:
+def load(path: Path | str) -> list[Recording]:
     """The runs of a recording file, in its order.
 
     Raises:
         RecordingError: it cannot be read, is no recording, or is not what ``pylat/1`` promises.
     """
-    return load_each(read_bytes(path), path, lambda run: run)
+    return load_each(read_bytes(Path(path)), Path(path), lambda run: run)
 
 
 def loads(text: str) -> list[Recording]:

@@ -41,6 +41,10 @@ def test_the_offset_tables_are_in_the_wheel_and_their_generator_is_not(wheel_nam
     assert {name for name in wheel_names if name.startswith("latency/_data/offsets/")} == tables
 
 
+def test_the_schema_of_recordings_is_in_the_wheel(wheel_names: set[str]) -> None:
+    assert "latency/recording/schema.json" in wheel_names
+
+
 def test_a_wheel_from_the_sdist_is_the_same(wheel_names: set[str], repository: Path, tmp_path: Path) -> None:
     sdist = build("sdist", repository, tmp_path / "sdist")
     (tmp_path / "unpacked").mkdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -127,6 +127,18 @@ def test_processes_in_slices_add_up_their_cut_calls_and_costs() -> None:
 def test_a_process_in_slices_and_one_without_are_watched_for_the_mean_of_their_times() -> None:
     both = combined([in_slices(), recording(duration_s=10.0)])
     assert both.watched == Watched(0.625, 7)
+
+
+def test_no_recordings_make_none() -> None:
+    with pytest.raises(RecordingError, match="no recordings"):
+        combined([])
+
+
+def test_a_recording_that_does_not_say_of_which_process_it_is_adds_its_calls_to_none() -> None:
+    nobody = recording(target=replace(TARGET, pids=()))
+    both = combined([recording(), nobody])
+    assert both.calls == 1200
+    assert [(each.pid, each.calls) for each in both.processes] == [(4242, 600)]
 
 
 def test_calls_are_those_that_returned_and_those_that_raised() -> None:
@@ -285,18 +297,23 @@ def test_a_broken_file_is_one_clear_line(text: str, match: str, tmp_path: Path) 
     assert caught.value.hint
 
 
-@given(st.data())
-def test_no_edit_of_a_file_escapes_as_another_error(data: st.DataObject) -> None:
-    document = json.loads(dumps([recording()]))
-    spot: Any = document
+def edit_somewhere(document: Any, data: st.DataObject, *, beside: Collection[str] = ()) -> None:
+    """Put something else in one place of a document, but not at or below the keys ``beside``."""
+    spot = document
     while True:
-        keys = list(spot) if isinstance(spot, dict) else range(len(spot))
+        keys = [key for key in spot if key not in beside] if isinstance(spot, dict) else range(len(spot))
         key = data.draw(st.sampled_from(keys))
         if not isinstance(spot[key], (dict, list)) or not spot[key] or data.draw(st.booleans()):
             break
         spot = spot[key]
     odd = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
     spot[key] = data.draw(odd | st.lists(odd, max_size=3) | st.dictionaries(st.text(max_size=3), odd, max_size=2))
+
+
+@given(st.data())
+def test_no_edit_of_a_file_escapes_as_another_error(data: st.DataObject) -> None:
+    document = json.loads(dumps([recording()]))
+    edit_somewhere(document, data)
     with contextlib.suppress(RecordingError):
         loads(json.dumps(document))
 
