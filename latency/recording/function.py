@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KINDS = ("function", "generator", "coroutine", "async_generator", "marker", "event")
+"""What a :class:`Function` can be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,13 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class Losses:
-    """How many events were seen, but could not be measured, by reason. ``REMEDY`` says what each means."""
+    """How many events were seen, but could not be measured, by reason.
+
+    Attributes:
+        unmatched_return, unmatched_entry, too_deep, table_full, read_fault, negative, unnamed, bad_frame, event_lost,
+            thread_ended: ``REMEDY`` says what each means.
+        other: reasons that a newer pylat wrote and this one does not know.
+    """
 
     unmatched_return: int = 0
     unmatched_entry: int = 0
@@ -42,7 +48,6 @@ class Losses:
     event_lost: int = 0
     thread_ended: int = 0
     other: Mapping[str, int] = field(default_factory=dict)
-    """Reasons that a newer pylat wrote and this one does not know."""
 
     def as_dict(self) -> dict[str, int]:
         """Every reason, the zero ones included."""
@@ -82,7 +87,20 @@ REMEDY: dict[str, str] = {
 
 @dataclass(frozen=True)
 class TargetInfo:
-    """Whom pylat looked at, on which machine, and by what means. ``choice``: why by this engine; or ""."""
+    """Whom pylat looked at, on which machine, and by what means.
+
+    Attributes:
+        pids: the processes that were asked for.
+        command: the command line of the first of them, joined by spaces.
+        python: CPython's version, ``"3.11.2"``.
+        build_id: of the interpreter's file, in hexadecimal; or ``""``.
+        executable: the path of that file, as the target sees it.
+        engine: how calls were seen: ``"handlers"``, ``"eval"``, ``"usdt"`` or ``"watch"``.
+        offsets: where the struct offsets came from: ``"table 3.11"``.
+        kernel, machine: the kernel's release and the processor's architecture.
+        cpus: how many the machine has.
+        choice: why this engine; ``""`` where there was no choice.
+    """
 
     pids: tuple[int, ...]
     command: str
@@ -102,6 +120,13 @@ class Options:
     """What was asked for. Durations in seconds; None is until interrupted, or never.
 
     Attributes:
+        func: the patterns; () for every function.
+        regex: whether these are regular expressions.
+        duration_s, interval_s: how long, and how often a report.
+        engine: what was asked for; ``TargetInfo.engine`` is what was taken.
+        children: child processes too.
+        markers: USDT markers instead of functions, as ``--usdt`` takes them, or ``"gc"`` and such; () for functions.
+        offcpu, self_time: see ``FunctionLatency.split`` and ``FunctionLatency.self_time``.
         max_overhead_pct: of one CPU; beyond it the probes are away for part of the time. None is without a limit.
         slower: tell calls beyond this one by one, as ``slow.Slower.parse`` reads it; ``""`` for none.
         slowest: how many of them are kept.
@@ -126,6 +151,7 @@ class FunctionLatency:
     """What was seen of one function.
 
     Attributes:
+        function: which.
         returned, raised: calls that began and ended while pylat watched, by how they ended.
         open: calls that began while pylat watched and had not ended when it stopped.
         abandoned: generators and coroutines closed or collected while suspended. They have no latency.
@@ -223,6 +249,8 @@ class ProcessCalls:
     """The finished calls of one of several processes.
 
     Attributes:
+        pid: which.
+        returned, raised: by how they ended.
         ended: the process ended before the measurement did.
     """
 
@@ -242,11 +270,20 @@ class Recording:
     """One run: everything that pylat saw, and everything that it knows it did not see.
 
     Attributes:
+        target: whom pylat looked at.
+        duration_s: how long it was.
+        functions: what was seen of each; a function that was compiled twice can be there twice.
+        options: what was asked for.
+        losses: what was seen and not measured.
+        blind_spots: what could not be seen, a sentence each.
+        overhead: what it cost; None where that is not known.
         processes: of each process, where several were followed.
         began_before: calls that were already running when pylat attached, seen to end; they have no latency.
         events: further counters of the engine by name, for ``-v``.
         watched: how much of the time; None for all of it.
         slow_calls: calls that were told one by one; None if that was not asked for.
+        id: tells it from all others.
+        started_at: when it began; UTC.
     """
 
     target: TargetInfo

@@ -22,7 +22,12 @@ _BEYOND = 10  # calls beyond a percentile without which it is no more than the s
 
 @dataclass(frozen=True)
 class Slower:
-    """Which calls are slow: those beyond ``threshold_ns``, or beyond the ``quantile`` (0 .. 1) of their function."""
+    """Which calls are slow.
+
+    Attributes:
+        threshold_ns: those that take longer; 0 where the quantile decides.
+        quantile: or those beyond this one of their function, 0 .. 1.
+    """
 
     threshold_ns: int = 0
     quantile: float = 0.0
@@ -63,6 +68,7 @@ class Argument:
     """One argument of a call.
 
     Attributes:
+        name: its name.
         text: what it held at the end of the call.
         later: some of that was read only afterwards, and may have changed in between.
     """
@@ -77,9 +83,11 @@ class SlowCall:
     """One slow call. All text comes from the target.
 
     Attributes:
-        began_at: of a generator or coroutine: its first start.
+        function: whose call it is.
+        began_at: UTC; of a generator or coroutine: its first start.
         duration_ns: from entry to end, as in the histogram.
         threshold_ns: what it was compared with.
+        pid: its process.
         tid, thread: the thread in which it ended, and that thread's name.
         outcome: one of ``OUTCOMES``.
         exception: the name of the type of what it raised.
