@@ -9,8 +9,7 @@ from types import TracebackType
 from latency.cpython.interpreter import Target
 from latency.recording import Options, Recording
 from latency.recording.trace import TraceEvent
-from latency.tracing.measurement import begin
-from latency.tracing.probes.trace import Trace
+from latency.tracing.measurement import begin_trace
 
 
 class Tracer:
@@ -19,13 +18,12 @@ class Tracer:
     Args:
         pid: of the program.
         func: patterns; none for every function.
-        options: of ``Trace``, and ``engine``.
+        options: of ``begin_trace``, and ``engine``.
     """
 
     def __init__(self, pid: int, func: Iterable[str] = (), *, engine: str = "auto", **options: object) -> None:
         target = Target(pid, engine=engine)
-        self.trace = Trace(target, **options)  # type: ignore[arg-type]
-        self.session = begin(target, Options(func=tuple(func), engine=engine), trace=self.trace)
+        self.session, self.trace = begin_trace(target, Options(func=tuple(func), engine=engine), **options)  # type: ignore[arg-type]
         self.events: list[TraceEvent] = []
         self._enough = threading.Event()
         self._taking = threading.Thread(target=self._take)

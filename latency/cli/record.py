@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from latency import resources
 from latency.cli import output
 from latency.cli.arguments import DEFAULT_LIMIT_PCT
 from latency.cli.terminal import say
@@ -18,11 +17,10 @@ from latency.cpython.interpreter import Target
 from latency.errors import UsageError
 from latency.recording import Options
 from latency.report.names import escape
-from latency.tracing.counted.parameters import cflags
+from latency.tracing.ebpf import program_text
 from latency.tracing.kernel.host import require
 from latency.tracing.loop import Outcome, Stop, measure
 from latency.tracing.measurement import AUTO, Measurement, begin
-from latency.tracing.probes.parts import parts_of
 
 _LONGEST_NAME = 60
 
@@ -50,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         output.require_writable(arguments.output, to_append=arguments.append)
     if arguments.ebpf:
-        return _print_program(arguments.pid[0], options)
+        sys.stdout.write(program_text(Target(arguments.pid[0], engine=options.engine), options))
+        return output.DONE
     outcome = record(arguments.pid, options, arguments)
     for pid in outcome.other_programs:
         say(f"process {pid} is a child that runs another program than CPython: not measured")
@@ -118,13 +117,3 @@ def _explain(measurements: Sequence[Measurement], total_s: float) -> None:
         for line in each.explain():
             say(f"  {escape(line)}")
     say(f"  {total_s:6.3f} s  in all")
-
-
-def _print_program(pid: int, options: Options) -> int:
-    target = Target(pid, engine=options.engine)
-    further = {name: value for part in parts_of(target, options) for name, value in part.flags().items()}
-    for flag in cflags(target.offsets, target.plan, every_function=not options.func, further=further):
-        name, _, value = flag.removeprefix("-D").partition("=")
-        print(f"#define {name} {value}")
-    sys.stdout.write((resources.directory("bpf") / "pylat.bpf.c").read_text())
-    return 0

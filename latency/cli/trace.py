@@ -20,8 +20,7 @@ from latency.report import chrome, trace_json, trace_text
 from latency.report.names import escape
 from latency.tracing.kernel.host import require
 from latency.tracing.loop import Stop
-from latency.tracing.measurement import Measurement, begin
-from latency.tracing.probes.trace import Trace
+from latency.tracing.measurement import Calls, Measurement, begin_trace
 
 _POLL_S = 0.02
 _LOOK_S = 0.1  # between two looks at whether the process lives
@@ -42,8 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         writer = stack.enter_context(_Writer(arguments))
         target = Target(arguments.pid, engine=options.engine)
-        trace = Trace(target, arguments=arguments.args, values=arguments.ret, event_bytes=arguments.buffer << 10)
-        measurement = begin(target, options, trace=trace)
+        measurement, calls = begin_trace(
+            target, options, arguments=arguments.args, values=arguments.ret, event_bytes=arguments.buffer << 10
+        )
         stack.callback(measurement.close)
         # From here on Ctrl-C ends the trace, and nothing ends the clean-up.
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -52,24 +52,24 @@ def run(arguments: argparse.Namespace) -> int:
         say(_banner(target, options))
         if arguments.args or arguments.ret:
             say(trace_text.LATER)
-        why = _follow(measurement, trace, writer, stop, arguments)
+        why = _follow(measurement, calls, writer, stop, arguments)
         say("Detaching...")
         recording = measurement.stop()
-        for event in trace.take_last():
+        for event in calls.take_last():
             writer.write(event)
-        writer.finish(trace, recording)
+        writer.finish(calls, recording)
     if why:
         say(f"process {arguments.pid} {'ended' if why == 'exited' else 'replaced itself by another program (exec)'}")
-    return _status(trace, writer, recording, arguments.max_loss)
+    return _status(calls, writer, recording, arguments.max_loss)
 
 
-def _follow(measurement: Measurement, trace: Trace, writer: _Writer, stop: Stop, arguments: argparse.Namespace) -> str:
+def _follow(measurement: Measurement, calls: Calls, writer: _Writer, stop: Stop, arguments: argparse.Namespace) -> str:
     """Write what happens, until it is enough. Why the process cannot be followed any longer, or ``""``."""
     end_s = time.monotonic() + arguments.duration if arguments.duration else None
     next_look_s = 0.0
     while not stop.is_set() and not writer.enough:
         wrote, now_s = False, time.monotonic()
-        for event in trace.take():
+        for event in calls.take():
             wrote, now_s = True, time.monotonic()
             if not writer.write(event) or stop.is_set() or now_s >= next_look_s:
                 break
@@ -140,16 +140,16 @@ class _Writer:
         """Show what was told until now."""
         (self._file or self._out).flush()
 
-    def finish(self, trace: Trace, recording: Recording) -> None:
+    def finish(self, calls: Calls, recording: Recording) -> None:
         """What is to be said at the end."""
         losses = recording.losses
         if self._json and not self._file:
             known = {name: number for name, number in losses.as_dict().items() if number}
             self._out.write(
-                trace_json.end(events=self.events, calls=self.calls, lost=trace.lost_in_all, losses=known) + "\n"
+                trace_json.end(events=self.events, calls=self.calls, lost=calls.lost_in_all, losses=known) + "\n"
             )
-        say(f"{self.events:,} events, {self.calls:,} calls ended, {trace.lost_in_all:,} events lost")
-        if trace.lost_in_all:
+        say(f"{self.events:,} events, {self.calls:,} calls ended, {calls.lost_in_all:,} events lost")
+        if calls.lost_in_all:
             say("  events came faster than they could be written: narrow --func, or write to a file")
         for name, number in losses.as_dict().items():
             if number and name != "event_lost":
@@ -157,8 +157,8 @@ class _Writer:
         self.flush()
 
 
-def _status(trace: Trace, writer: _Writer, recording: Recording, max_loss_pct: float) -> int:
-    lost = trace.lost_in_all + recording.losses.total
+def _status(calls: Calls, writer: _Writer, recording: Recording, max_loss_pct: float) -> int:
+    lost = calls.lost_in_all + recording.losses.total
     if not writer.events and not lost:
         return output.NOTHING_MEASURED
     return output.LOSSY if 100 * lost > max_loss_pct * (writer.events + lost) else output.DONE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from latency.tracing.probes.calibration import HitCost
+from latency.tracing.probes.cost import HitCost
 from latency.tracing.probes.look import Look
 
 RESOLVED_TRAPS = 1.4

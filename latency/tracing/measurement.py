@@ -18,9 +18,10 @@ from latency.cpython.interpreter import Target
 from latency.cpython.watch_points import ENGINE as WATCH
 from latency.errors import UsageError
 from latency.recording import Options, Recording
+from latency.recording.trace import TraceEvent
 
 if TYPE_CHECKING:
-    from latency.tracing.probes.trace import Trace
+    from latency.cpython.values import Limits
 
 AUTO = "auto"
 
@@ -78,16 +79,27 @@ class Measurement(Protocol):
         """Take everything away, however far it came."""
 
 
-def begin(
-    target: Target, options: Options, *, attachment: str = "auto", late: bool = False, trace: Trace | None = None
-) -> Measurement:
+class Calls(Protocol):
+    """The calls of a measurement, one by one."""
+
+    def take(self) -> Iterator[TraceEvent]:
+        """What has happened since, in its order; with an event of its own where some were lost."""
+
+    def take_last(self) -> Iterator[TraceEvent]:
+        """After the measurement's ``stop``: what is left, and what was lost at the end."""
+
+    @property
+    def lost_in_all(self) -> int:
+        """Events that were lost, from the start to the end."""
+
+
+def begin(target: Target, options: Options, *, attachment: str = "auto", late: bool = False) -> Measurement:
     """Prepare what the options ask for. Nothing is attached yet.
 
     Args:
         target: looked at for the engine of the options.
         attachment: ``"multi"``, ``"perf"`` or ``"auto"``, see ``probes.program.Program``.
         late: the target has only just begun: that no function matches yet is no error.
-        trace: tell the calls one by one, too.
 
     Raises:
         UsageError: the options do not go together.
@@ -100,16 +112,46 @@ def begin(
 
         return MarkerSession(target, options, attachment=attachment)
     if options.engine == WATCH:
-        if late or trace:
-            what = "a program from its first call on" if late else "calls one by one"
-            raise UsageError(f"the watch engine does not measure {what}", "take another --engine")
+        if late:
+            raise UsageError(
+                "the watch engine does not measure a program from its first call on", "take another --engine"
+            )
         from latency.tracing.watch.session import WatchSession
 
         return WatchSession(target, options)
-    if options.engine == AUTO and not late and not trace:
+    if options.engine == AUTO and not late:
         from latency.tracing.auto import Auto
 
         return Auto(target, options, attachment=attachment)
     from latency.tracing.probes.session import Session
 
-    return Session(target, options, attachment=attachment, late=late, parts=[trace] if trace else [])
+    return Session(target, options, attachment=attachment, late=late)
+
+
+def begin_trace(
+    target: Target,
+    options: Options,
+    *,
+    arguments: bool = False,
+    values: bool = False,
+    limits: Limits | None = None,
+    event_bytes: int = 16 << 20,
+) -> tuple[Measurement, Calls]:
+    """``begin``, of a measurement that tells its calls one by one, too.
+
+    Args:
+        arguments: with their arguments.
+        values: with what they return, and the text of exceptions.
+        limits: of each text; None for those of ``probes.trace``.
+        event_bytes: of the ring buffer, a power of two.
+
+    Raises:
+        UnsupportedBuild: returned values are asked for, and this build does not show where they are.
+    """
+    if options.engine == WATCH:
+        raise UsageError("the watch engine does not tell calls one by one", "take another --engine")
+    from latency.tracing.probes.session import Session
+    from latency.tracing.probes.trace import Trace
+
+    trace = Trace(target, arguments=arguments, values=values, limits=limits, event_bytes=event_bytes)
+    return Session(target, options, parts=[trace]), trace

@@ -13,7 +13,7 @@ from latency.cpython.sites import Role
 from latency.recording import FunctionLatency, Options, Recording
 from latency.target.process import Process
 from latency.tracing.loop import Stop, measure
-from latency.tracing.probes.calibration import HitCost
+from latency.tracing.probes.cost import HitCost
 from latency.tracing.probes.session import Session
 from latency.tracing.probes.slicing import Slicing
 from latency.tracing.watch.session import WatchSession

@@ -6,7 +6,7 @@ import pytest
 
 from latency.histogram import Histogram
 from latency.tracing.choice import Look, choose
-from latency.tracing.probes.calibration import HitCost
+from latency.tracing.probes.cost import HitCost
 
 HIT = HitCost(wanted_ns=1200, unwanted_ns=1000)
 TRAP_NS = 15_000

@@ -11,7 +11,6 @@ import ctypes
 import mmap
 import os
 import threading
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,26 +19,10 @@ from latency.cpython.sites import Role, SitePlan
 from latency.errors import AttachError
 from latency.tracing.counted import wire
 from latency.tracing.counted.probed_loop import CALLS, MOV, NOP, loop, timed
+from latency.tracing.probes.cost import HitCost
 from latency.tracing.probes.program import Program
 
 _STRUCT_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class HitCost:
-    """Nanoseconds that one hit adds to the target, the trap included.
-
-    Attributes:
-        wanted_ns: of a call that is measured; the mean of its entry and its exit.
-        unwanted_ns: of a call that the filter rejects.
-    """
-
-    wanted_ns: float
-    unwanted_ns: float
-
-    def total_ns(self, hits: int, wanted_hits: int) -> float:
-        """Of ``hits``, of which so many belong to calls that are measured."""
-        return self.wanted_ns * wanted_hits + self.unwanted_ns * max(0, hits - wanted_hits)
 
 
 def hit_cost(program: Program, plan: SitePlan, offsets: Offsets) -> HitCost | None:

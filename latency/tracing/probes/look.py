@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from latency.histogram import Histogram
-from latency.tracing.probes.calibration import HitCost
+from latency.tracing.probes.cost import HitCost
 
 TRAPS_PER_CALL = 4
 """Of a watched function: 3, or 4 where a build reads an oparg twice."""

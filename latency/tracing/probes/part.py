@@ -7,17 +7,56 @@ of the events, and adds what it has found to the recording. ``parts.py`` lists w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from latency.cpython.functions import LiveFunction
+from latency.cpython.interpreter import Target
 from latency.cpython.sites import Site
 from latency.recording import Recording
+from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.parameters import Capacity
 from latency.tracing.counted.reading import Span
+from latency.tracing.counted.spaces import Spaces
+from latency.tracing.counted.table import FunctionTable
+from latency.tracing.limit.watched import SlicesWatched
+from latency.tracing.probes.cost import HitCost
 
-if TYPE_CHECKING:
-    from latency.tracing.probes.session import Session
+
+class Host(Protocol):
+    """What a part sees of the session that it belongs to (``session.Session``, where the words are explained)."""
+
+    target: Target
+    maps: CallMaps
+    table: FunctionTable
+    unseen: list[str]
+    watched: SlicesWatched
+    vanished: int
+    hit_cost: HitCost | None
+
+    @property
+    def functions(self) -> list[LiveFunction]:
+        """The functions that were alive when pylat looked, and match."""
+
+    @property
+    def spaces(self) -> Spaces:
+        """Who is followed."""
+
+    def spent_s(self) -> float:
+        """What the probes have cost the target since the start, seconds of CPU."""
+
+    def pause(self) -> None:
+        """Take all probes away that calls pass."""
+
+    def resume(self) -> None:
+        """Place them again. Raises AttachError."""
+
+    def take_events(self) -> None:
+        """What the program has told since."""
+
+    def take(self, kind: int, record: bytes) -> None:
+        """One record of the ring buffer, of those that are the session's own."""
 
 
 class Part:
@@ -53,7 +92,7 @@ class Part:
         """How much the maps hold with it."""
         return capacity
 
-    def loaded(self, session: Session) -> None:
+    def loaded(self, session: Host) -> None:
         """The program and its maps are there; nothing is attached."""
 
     def begin(self) -> None:

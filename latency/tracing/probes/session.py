@@ -12,33 +12,28 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
-from latency.cache import Cache
 from latency.cpython import jit
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nothing_matches
-from latency.errors import CompileError, TargetError
+from latency.errors import TargetError
 from latency.histogram import Histogram
 from latency.recording import Options, Overhead, ProcessCalls, Recording
 from latency.tracing.counted import opencalls, wire
 from latency.tracing.counted.maps import CallMaps, decoded
-from latency.tracing.counted.parameters import Capacity, cflags
 from latency.tracing.counted.reading import Reading, Span
 from latency.tracing.counted.session import CountingSession
 from latency.tracing.counted.spaces import Spaces
 from latency.tracing.counted.table import FunctionTable
-from latency.tracing.kernel.btf import member_offset
-from latency.tracing.kernel.compiler import kept_or_compiled
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
-from latency.tracing.probes.calibration import HitCost, hit_cost
+from latency.tracing.probes.calibration import hit_cost
+from latency.tracing.probes.cost import HitCost
 from latency.tracing.probes.following import Following
+from latency.tracing.probes.loading import MANY_SLOTS, SLOTS, Loader
 from latency.tracing.probes.look import Look
 from latency.tracing.probes.part import Part
 from latency.tracing.probes.parts import parts_of
-from latency.tracing.probes.program import Program, needed, sizes_agree
-
-_SLOTS, _MANY_SLOTS = 1024, 8192
-_MANY_EVENT_BYTES = 8 << 20
+from latency.tracing.probes.program import Program
 
 
 class Session(CountingSession):
@@ -73,7 +68,6 @@ class Session(CountingSession):
         parts: Sequence[Part] = (),
     ) -> None:
         super().__init__(target, options)
-        self._attachment = attachment
         self.hit_cost: HitCost | None = None
         jit.require_off(target.process, target.build)
         if options.children:
@@ -83,14 +77,12 @@ class Session(CountingSession):
             target.plan, sites=(*target.plan.sites, *(site for part in self.parts for site in part.sites()))
         )
         matcher = Matcher.parse(options.func, regex=options.regex) if options.func else None
-        self._names = matcher.bare_names if matcher else None
-        self._by_module = matcher is not None and matcher.by_module
+        self._loader = Loader(target, options, matcher, self.parts, attachment)
         self._following = Following(target, children=options.children)
         self.strangers = self._following.strangers
         self.table = FunctionTable(self.spaces, target.build, target.offsets, matcher)
-        slots = _SLOTS
-        if options.children or late or not matcher:
-            slots = _MANY_SLOTS  # thousands of functions are met at once where a Python starts
+        # Thousands of functions are met at once where a Python starts.
+        slots = MANY_SLOTS if options.children or late or not matcher else SLOTS
         self.program = self._found_and_loaded(slots, matcher, late=late)
         self.maps = self.program.maps
         try:
@@ -98,7 +90,7 @@ class Session(CountingSession):
                 part.loaded(self)
             with target.stopwatch.step("fill tables"):
                 self.table.fill(self.maps)
-                self.maps.want_names(self._names or ())
+                self.maps.want_names(self._loader.names or ())
         except BaseException:
             self.program.close()
             raise
@@ -121,7 +113,7 @@ class Session(CountingSession):
             self.calibrate()
         with self.target.stopwatch.step("attach"):
             self.target.process.check()
-            self.program.attach(*self.place())
+            self.program.attach(*self._place())
             self._following.begin(self.maps, self.table)
         config = self.maps.config
         config["code_type"] = self.target.build.address("PyCode_Type")
@@ -130,7 +122,15 @@ class Session(CountingSession):
         for part in self.parts:
             part.begin()
 
-    def place(self) -> tuple[str, int]:
+    def pause(self) -> None:
+        """Take all probes away that calls pass; nothing else changes."""
+        self.program.pause()
+
+    def resume(self) -> None:
+        """Place them again. Raises AttachError."""
+        self.program.resume(*self._place())
+
+    def _place(self) -> tuple[str, int]:
         """The file that is probed, and the process in which; 0 for all."""
         pid = 0 if self.options.children else self.target.process.pid
         return f"/proc/self/fd/{self.target.build.fd}", pid
@@ -247,7 +247,7 @@ class Session(CountingSession):
         """
         target = self.target
         with ThreadPoolExecutor(1) as pool:
-            loading = pool.submit(self._loaded, slots)
+            loading = pool.submit(self._loader.load, slots)
             try:
                 with target.stopwatch.step("find functions"):
                     self._following.find()
@@ -267,42 +267,7 @@ class Session(CountingSession):
         if needed_slots <= slots and 2 * known <= program.capacity.functions:
             return program
         program.close()
-        return self._loaded(max(slots, needed_slots), known)
-
-    def _loaded(self, slots: int, known: int = 0) -> Program:
-        """``known``: code objects that are in the table from the first; its own size is for those to come."""
-        options, target = self.options, self.target
-        with target.stopwatch.step("compile"):
-            flags = cflags(
-                target.offsets,
-                target.plan,
-                every_function=not options.func,
-                children=options.children,
-                by_name=self._names is not None,
-                by_module=self._by_module,
-                task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
-                further={name: value for part in self.parts for name, value in part.flags().items()},
-            )
-            names = needed(target.plan, children=options.children, parts=self.parts)
-            made = kept_or_compiled(flags, names, Cache())
-        if not sizes_agree(made, self.parts):
-            raise CompileError("bpf/pylat.h and tracing/counted/wire.py disagree on a struct", "reinstall pylat")
-        capacity = Capacity(slots=slots)
-        if slots >= _MANY_SLOTS:
-            capacity = replace(capacity, event_bytes=_MANY_EVENT_BYTES)
-        for part in self.parts:
-            capacity = part.capacity(capacity)
-        most_names = max(capacity.names, len(self._names or ()))
-        capacity = replace(capacity, names=most_names, functions=capacity.functions + known)
-        with target.stopwatch.step("load"):
-            return Program(
-                made,
-                target.plan,
-                capacity,
-                children=options.children,
-                parts=self.parts,
-                attachment=self._attachment,
-            )
+        return self._loader.load(max(slots, needed_slots), known)
 
     # -- results ---------------------------------------------------------------------------------
 

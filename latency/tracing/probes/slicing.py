@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from latency.errors import AttachError
 from latency.tracing.counted import opencalls
 from latency.tracing.limit.throttle import Keeper
-from latency.tracing.probes.part import Part
-
-if TYPE_CHECKING:
-    from latency.tracing.probes.session import Session
+from latency.tracing.probes.part import Host, Part
 
 
 class Slicing(Part):
@@ -32,7 +28,7 @@ class Slicing(Part):
         """The program knows that ends may have been missed."""
         return {"SLICES": 1}
 
-    def loaded(self, session: Session) -> None:
+    def loaded(self, session: Host) -> None:
         """Whose probes they are."""
         self._session = session
 
@@ -53,7 +49,7 @@ class Slicing(Part):
         ended_ns = time.monotonic_ns()
         maps.config["enabled"] = 0
         maps.config["sliced"] = 1
-        session.program.pause()
+        session.pause()
         session.take_events()
         cut: dict[int, list[int]] = {}
         for call in opencalls.open_calls(maps) - stale:
@@ -69,7 +65,7 @@ class Slicing(Part):
         """Place them again, and go on. Raises AttachError, TargetGone."""
         session = self._session
         try:
-            session.program.resume(*session.place())
+            session.resume()
         except AttachError:
             session.target.process.check()  # it may just have ended: the next poll says so
             raise

@@ -15,7 +15,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -32,10 +32,7 @@ from latency.tracing.counted.capture import BLOCK, Quiet, Snapshot, capture_flag
 from latency.tracing.counted.parameters import Capacity
 from latency.tracing.counted.reading import Span
 from latency.tracing.counted.table import same
-from latency.tracing.probes.part import Part
-
-if TYPE_CHECKING:
-    from latency.tracing.probes.session import Session
+from latency.tracing.probes.part import Host, Part
 
 SLOW_BYTES = 8 << 20
 TOLD_CODES = 4096
@@ -90,7 +87,7 @@ class SlowLog(Part):
         """With room for what is told of slow calls."""
         return replace(capacity, slow_bytes=SLOW_BYTES, told_codes=TOLD_CODES, slow_threads=SLOW_THREADS)
 
-    def loaded(self, session: Session) -> None:
+    def loaded(self, session: Host) -> None:
         """Tell the program which calls are slow."""
         self._maps, self._table, self._spaces = session.maps, session.table, session.spaces
         self._events = session.maps.ring("slow_events", SLOW_BYTES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,10 +15,7 @@ from latency.target.process import Process
 from latency.tracing.counted import wire
 from latency.tracing.counted.divided import Splits
 from latency.tracing.kernel.btf import VMLINUX, member_offset
-from latency.tracing.probes.part import Part
-
-if TYPE_CHECKING:
-    from latency.tracing.probes.session import Session
+from latency.tracing.probes.part import Host, Part
 
 _U32 = np.dtype("<u4")
 
@@ -80,7 +76,7 @@ class Splitting(Part):
         """Where garbage collections begin and end."""
         return self._collector
 
-    def loaded(self, session: Session) -> None:
+    def loaded(self, session: Host) -> None:
         """The statistics have their parts from now on."""
         maps = session.maps
         maps.splits = Splits(

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,11 +22,8 @@ from latency.tracing.counted.capture import Quiet, Snapshot
 from latency.tracing.counted.maps import decoded
 from latency.tracing.counted.parameters import Capacity
 from latency.tracing.probes import trace_wire
-from latency.tracing.probes.part import Part
+from latency.tracing.probes.part import Host, Part
 from latency.tracing.probes.trace_wire import RawEvent
-
-if TYPE_CHECKING:
-    from latency.tracing.probes.session import Session
 
 EVENT_BYTES = 16 << 20
 """Of the ring buffer."""
@@ -43,6 +39,7 @@ _KINDS = {
     trace_wire.ABANDONED: told.ABANDONED,
 }
 _NOT_TOLD = Value("…")
+_LIMITS = Limits(characters=200, time_s=1.0)
 
 
 class Trace(Part):
@@ -67,7 +64,7 @@ class Trace(Part):
         *,
         arguments: bool = False,
         values: bool = False,
-        limits: Limits = Limits(characters=200, time_s=1.0),  # noqa: B008 (it is frozen)
+        limits: Limits | None = None,
         event_bytes: int = EVENT_BYTES,
     ) -> None:
         self._target = target
@@ -76,7 +73,7 @@ class Trace(Part):
         if values:
             build = target.build
             self._returns = return_place(build.image, build.version, target.offsets, target.plan)
-        self._limits = limits
+        self._limits = limits or _LIMITS
         self._event_bytes = event_bytes
         self._backlog: deque[tuple[int, bytes]] = deque()
         self._backlog_bytes = 0
@@ -133,7 +130,7 @@ class Trace(Part):
         """With a ring buffer for all events."""
         return replace(capacity, event_bytes=self._event_bytes)
 
-    def loaded(self, session: Session) -> None:
+    def loaded(self, session: Host) -> None:
         """Whose calls they are; the names of the arguments are read before the first of them."""
         self._session, self._maps = session, session.maps
         self._lost_table = session.maps.map(trace_wire.LOST_TABLE, np.dtype("<u4"), np.dtype("<u8"))

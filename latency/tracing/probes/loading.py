@@ -1,0 +1,88 @@
+"""From what is asked for to the program that is loaded: flags, the compiler, the sizes of the maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from latency.cache import Cache
+from latency.cpython.interpreter import Target
+from latency.cpython.patterns import Matcher
+from latency.errors import CompileError
+from latency.recording import Options
+from latency.tracing.counted.parameters import Capacity, cflags
+from latency.tracing.kernel.btf import member_offset
+from latency.tracing.kernel.compiler import kept_or_compiled
+from latency.tracing.probes.part import Part
+from latency.tracing.probes.program import Program, needed, sizes_agree
+
+SLOTS, MANY_SLOTS = 1024, 8192
+"""Of statistics: for the functions that a pattern names, and for thousands that are met at once."""
+_MANY_EVENT_BYTES = 8 << 20
+
+
+class Loader:
+    """Compiles and loads the program of one measurement.
+
+    Args:
+        matcher: which functions are wanted; None for all of them.
+        parts: what is switched on beside.
+        attachment: see ``Program``.
+
+    Attributes:
+        names: the bare names of which the patterns want functions; None where these do not tell them.
+    """
+
+    def __init__(
+        self, target: Target, options: Options, matcher: Matcher | None, parts: Sequence[Part], attachment: str = "auto"
+    ) -> None:
+        self.names = matcher.bare_names if matcher else None
+        self._by_module = matcher is not None and matcher.by_module
+        self._target, self._options, self._parts, self._attachment = target, options, parts, attachment
+
+    def flags(self) -> list[str]:
+        """For the compiler."""
+        target, options = self._target, self._options
+        return cflags(
+            target.offsets,
+            target.plan,
+            every_function=not options.func,
+            children=options.children,
+            by_name=self.names is not None,
+            by_module=self._by_module,
+            task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
+            further={name: value for part in self._parts for name, value in part.flags().items()},
+        )
+
+    def load(self, slots: int, known: int = 0) -> Program:
+        """The program, with nothing attached.
+
+        Args:
+            slots: of statistics.
+            known: code objects that are in the table from the first; its own size is for those to come.
+
+        Raises:
+            MissingBcc, CompileError, NoPrivilege, HostError
+        """
+        options, target = self._options, self._target
+        with target.stopwatch.step("compile"):
+            names = needed(target.plan, children=options.children, parts=self._parts)
+            made = kept_or_compiled(self.flags(), names, Cache())
+        if not sizes_agree(made, self._parts):
+            raise CompileError("bpf/pylat.h and tracing/counted/wire.py disagree on a struct", "reinstall pylat")
+        capacity = Capacity(slots=slots)
+        if slots >= MANY_SLOTS:
+            capacity = replace(capacity, event_bytes=_MANY_EVENT_BYTES)
+        for part in self._parts:
+            capacity = part.capacity(capacity)
+        most_names = max(capacity.names, len(self.names or ()))
+        capacity = replace(capacity, names=most_names, functions=capacity.functions + known)
+        with target.stopwatch.step("load"):
+            return Program(
+                made,
+                target.plan,
+                capacity,
+                children=options.children,
+                parts=self._parts,
+                attachment=self._attachment,
+            )
