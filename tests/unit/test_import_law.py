@@ -41,9 +41,7 @@ LAW: dict[str, set[str]] = {
     "export": DATA | {"google", "opentelemetry", "prometheus_client"},
     "agent": DATA | COMMANDS | {"latency.export", "yaml"},
     "live": DATA | COMMANDS | {"latency.export", "latency.report", "rich", "textual"},
-    "cli": DATA
-    | COMMANDS
-    | {"latency.resources", "latency.report", "latency.export", "latency.agent", "latency.live", "rich"},
+    "cli": DATA | COMMANDS | {f"latency.{room}" for room in ("report", "export", "agent", "live")} | {"rich"},
     "__main__": {"latency.cli"},
     "__init__": set(),
     "demo_workload": set(),
