@@ -14,11 +14,16 @@
 #ifndef PYLAT_SNAPSHOT_BYTES
 #define PYLAT_SNAPSHOT_BYTES 16384 /* of one snapshot's stream, at most */
 #endif
-#ifndef PYLAT_ROUND_BLOCKS
-#define PYLAT_ROUND_BLOCKS 16 /* taken along by one run of pylat_take_along */
-#endif
+/* Blocks that one run of pylat_take_along takes along, and words of one block that are followed, at most: a multiple
+ * of 8. */
+#if PYLAT_TRACE
+#define PYLAT_ROUND_BLOCKS 8 /* PYLAT_QUEUED of them take 32 programs, one after the other: the kernel allows 33 */
+#define PYLAT_FOLLOWED 104
+#else
+#define PYLAT_ROUND_BLOCKS 16
 #ifndef PYLAT_FOLLOWED
-#define PYLAT_FOLLOWED 64 /* words of one block that are followed, at most; a multiple of 8 */
+#define PYLAT_FOLLOWED 64
+#endif
 #endif
 #define PYLAT_BLOCK_BYTES 1024 /* of one block, at most */
 

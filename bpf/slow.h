@@ -2,11 +2,24 @@
 /* What is told of one slow call: filled in at the moment it ends, from the frames that wait for it. No maps.
  *
  * At the exit site the frames above a call are those that called it (of a generator: that resumed it last), each at the
- * instruction of the call, since none can go on before. */
+ * instruction of the call, since none can go on before. Included where slow calls are asked for. */
 #ifndef PYLAT_SLOW_H
 #define PYLAT_SLOW_H
 
+#include "capture.h"
 #include "cpython.h"
+
+#define PYLAT_SNAPSHOT_HEAD_BYTES (sizeof(struct pylat_snapshot) - sizeof(((struct pylat_snapshot *)0)->stream))
+#define PYLAT_SLOW_ROUNDS 6 /* runs of pylat_slow for one call, each of which takes some memory along */
+
+/* One slow call while it is being told: what user space gets, and memory to work in. */
+struct pylat_slow_work {
+    struct pylat_worklist list;
+    u64 thread_state;
+    u64 rounds;
+    struct pylat_slow_call call;
+    struct pylat_snapshot arguments; /* right behind the call: they are sent together */
+};
 
 /* The Python frame that called this one: f_back, previous. 0 for none. */
 static __always_inline int pylat_caller(u64 *frame)
@@ -75,21 +88,6 @@ static __always_inline void pylat_take_code(struct pylat_slow_code *told, u64 co
     told->lines_whole = taken == size;
 }
 
-#if PYLAT_SLOWER
-#include "capture.h"
-
-#define PYLAT_SNAPSHOT_HEAD_BYTES (sizeof(struct pylat_snapshot) - sizeof(((struct pylat_snapshot *)0)->stream))
-#define PYLAT_SLOW_ROUNDS 6 /* runs of pylat_slow for one call, each of which takes some memory along */
-
-/* One slow call while it is being told: what user space gets, and memory to work in. */
-struct pylat_slow_work {
-    struct pylat_worklist list;
-    u64 thread_state;
-    u64 rounds;
-    struct pylat_slow_call call;
-    struct pylat_snapshot arguments; /* right behind the call: they are sent together */
-};
-
 /* Begin with the arguments as the frame holds them, and with what tells their names. */
 static __always_inline void pylat_begin_arguments(struct pylat_slow_work *work)
 {
@@ -121,10 +119,5 @@ static __always_inline void pylat_begin_arguments(struct pylat_slow_work *work)
     pylat_enqueue(list, locals + 8 * (u64)locals_count, cell_count, pylat_any(cell_count));
 #endif
 }
-#else
-struct pylat_slow_work {
-    u64 nothing;
-};
-#endif
 
 #endif

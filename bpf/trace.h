@@ -4,8 +4,6 @@
 #ifndef PYLAT_TRACE_H
 #define PYLAT_TRACE_H
 
-#define PYLAT_ROUND_BLOCKS 8 /* PYLAT_QUEUED of them take 32 programs, one after the other: the kernel allows 33 */
-#define PYLAT_FOLLOWED 104
 #include "capture.h"
 
 #define PYLAT_EVENT_TRACE 17 /* beside the kinds of pylat.h */

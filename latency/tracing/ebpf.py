@@ -6,6 +6,7 @@ from latency import resources
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher
 from latency.recording import Options
+from latency.tracing.kernel.sources import whole
 from latency.tracing.probes.loading import Loader
 from latency.tracing.probes.parts import parts_of
 
@@ -16,4 +17,4 @@ def program_text(target: Target, options: Options) -> str:
     flags = Loader(target, options, matcher, parts_of(target, options)).flags()
     pairs = (flag.removeprefix("-D").partition("=") for flag in flags)
     defines = "".join(f"#define {name} {value}\n" for name, _, value in pairs)
-    return defines + (resources.directory("bpf") / "pylat.bpf.c").read_text()
+    return defines + whole(resources.directory("bpf") / "pylat.bpf.c")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from latency import resources
+from latency.tracing.kernel.compiler import compiled
 from tests.lab import Interpreter
 from tests.pylat_command import Tracing, pylat
 from tests.target_program import TargetProgram
@@ -140,6 +142,13 @@ def test_the_bpf_program_is_shown_and_nothing_is_attached(target: TargetProgram)
     assert shown.status == 0
     assert "#define PYLAT_FRAME_CODE" in shown.out
     assert "Tracing" not in shown.err
+
+
+def test_the_shown_bpf_program_is_whole(target: TargetProgram, tmp_path: Path) -> None:
+    (tmp_path / "shown.bpf.c").write_text(pylat("-p", target.pid, "--func", "handle_request", "--ebpf").out)
+    (tmp_path / "include").symlink_to(resources.directory("bpf") / "include")
+    made = compiled([], ["pylat_entry"], folder=tmp_path, source="shown.bpf.c")
+    assert made.programs["pylat_entry"]
 
 
 def test_the_demo_measures_its_own_server_and_ends_clean() -> None:

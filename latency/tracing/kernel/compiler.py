@@ -26,6 +26,7 @@ from typing import Any
 from latency import __version__, resources
 from latency.cache import Cache, key_of
 from latency.errors import CompileError, MissingBcc, NoPrivilege
+from latency.tracing.kernel.sources import whole
 
 SOURCE = "pylat.bpf.c"
 _NO_BCC, _FAILED = 3, 4  # exit statuses
@@ -97,13 +98,18 @@ def import_bcc() -> Any:
 def kept_or_compiled(flags: Sequence[str], programs: Sequence[str], cache: Cache, *, source: str = SOURCE) -> Object:
     """What an earlier run compiled from the same sources with the same flags and bcc; else ``compiled``, and kept."""
     folder = resources.directory("bpf")
-    texts = [each.read_bytes() for each in sorted(folder.rglob("*.[ch]"))]
-    key = key_of([__version__, _compiler_version(), source, *flags, "programs", *programs, "sources", *texts])
+    key = _key(folder, source, flags, programs)
     with suppress(ValueError, TypeError, KeyError):
         return Object.from_json(cache.get(key))
     made = compiled(flags, programs, folder=folder, source=source)
     cache.put(key, made.to_json())
     return made
+
+
+def _key(folder: Path, source: str, flags: Sequence[str], programs: Sequence[str]) -> str:
+    """Another one for each change of any file of the folder, the kernel's headers included."""
+    texts = [each.read_bytes() for each in sorted(folder.rglob("*.[ch]"))]
+    return key_of([__version__, _compiler_version(), source, *flags, "programs", *programs, "sources", *texts])
 
 
 def _compiler_version() -> str:
@@ -152,10 +158,12 @@ def _compile(source: Path, flags: Sequence[str], programs: Sequence[str]) -> Obj
     """In the child: run bcc."""
     # bcc looks for the kernel's headers here; ours are enough for a program that only reads user memory.
     os.environ["BCC_KERNEL_SOURCE"] = str(source.parent / "include")
-    bpf = import_bcc().BPF(src_file=str(source), cflags=[f"-I{source.parent}", *flags])
+    # One text: what bcc makes of calls to maps it writes into the file that it was given, and in no header.
+    text = whole(source)
+    bpf = import_bcc().BPF(text=text.encode(), cflags=list(flags))
     shapes: list[MapShape] = []
     numbers: dict[int, int] = {}
-    for name in _declared(source):
+    for name in _declared(text):
         try:
             fd = bpf[name].map_fd
         except KeyError:  # under an #if that is not so
@@ -165,10 +173,10 @@ def _compile(source: Path, flags: Sequence[str], programs: Sequence[str]) -> Obj
     return Object(tuple(shapes), {name: _replace_maps(bpf.dump_func(name), numbers) for name in programs})
 
 
-def _declared(source: Path) -> list[str]:
+def _declared(text: str) -> list[str]:
     """The names of the maps, from bcc's macros in the source."""
     names = []
-    for line in source.read_text().splitlines():
+    for line in text.splitlines():
         macro, _, rest = line.partition("(")
         arguments = [word.strip(" );") for word in rest.split(",")]
         if macro in ("BPF_TABLE", "BPF_F_TABLE"):

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* What every program does first, the table of a thread's open calls, and what a finished call adds. */
+#ifndef PYLAT_CALLS_H
+#define PYLAT_CALLS_H
+
+#include "maps.h"
+#include "split.h"
+#include "statistics.h"
+
+/* How a frame is left. */
+#define LEFT_BY_RETURN 0
+#define LEFT_BY_RAISE 1
+#define LEFT_BY_YIELD 2
+#define LEFT_UNKNOWN 3 /* one site sees them all: ask the frame and the thread state */
+
+/* What every program does first: nothing at all unless the measurement runs and the process is followed. */
+static __always_inline struct pylat_counters *hit(pylat_space *space)
+{
+    u32 zero = 0;
+    struct pylat_config *now = config.lookup(&zero);
+    if (!now || !now->enabled)
+        return NULL;
+    *space = 0;
+#if PYLAT_MANY_PROCESSES
+    u32 tgid = bpf_get_current_pid_tgid() >> 32;
+    struct pylat_process *process = processes.lookup(&tgid);
+    if (!process)
+        return NULL;
+    *space = process->space;
+#endif
+    struct pylat_counters *count = counters.lookup(&zero);
+    if (count)
+        count->hits++;
+    return count;
+}
+
+static __always_inline struct pylat_thread *this_thread(u32 tid, pylat_space space)
+{
+    struct pylat_thread *thread = threads.lookup(&tid);
+    if (thread)
+        return thread;
+    u32 zero = 0;
+    struct pylat_thread *empty = empty_thread.lookup(&zero);
+    if (!empty)
+        return NULL;
+    threads.update(&tid, empty);
+    thread = threads.lookup(&tid);
+    if (thread)
+        thread->space = space;
+    return thread;
+}
+
+/* A call that ended, put together from its stays on the stack. */
+struct ended_call {
+    u64 start_ns;
+    u64 end_ns;
+    u64 active_ns;
+    u32 suspensions;
+    u16 slot;
+    u16 active_slot;
+#if PYLAT_SPLIT
+    struct pylat_share share;
+#endif
+};
+
+#if PYLAT_SPLIT
+static __always_inline void finish_split(u32 slot, const struct ended_call *call)
+{
+#if PYLAT_OFFCPU
+    struct pylat_split *split = splits.lookup(&slot);
+    if (split)
+        pylat_count_split(split, call->end_ns - call->start_ns, call->active_ns, &call->share);
+#endif
+#if PYLAT_SELF
+    struct pylat_statistics *self = self_times.lookup(&slot);
+    if (self && pylat_knows_callees(&call->share, call->active_ns))
+        pylat_count_latency(self, call->active_ns - call->share.callees_ns);
+#endif
+}
+#endif
+
+/* Returns whether it has a latency. */
+static __always_inline int finish(struct pylat_counters *count, const struct ended_call *call, int raised)
+{
+    u32 slot = call->slot, active_slot = call->active_slot;
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    if (!of) {
+        count->table_full++;
+        return 0;
+    }
+    if (call->suspensions)
+        __sync_fetch_and_add(&of->suspensions, call->suspensions);
+    if (raised == PYLAT_GENERATOR_EXIT && call->suspensions) {
+        __sync_fetch_and_add(&of->abandoned, 1);
+        count->abandoned++;
+        return 0;
+    }
+    if (call->end_ns < call->start_ns) {
+        count->negative++;
+        return 0;
+    }
+    __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
+    pylat_count_latency(of, call->end_ns - call->start_ns);
+    count->matched++;
+#if PYLAT_SPLIT
+    finish_split(slot, call);
+#endif
+    if (active_slot == PYLAT_NO_SLOT)
+        return 1;
+    of = statistics.lookup(&active_slot);
+    if (of)
+        pylat_count_latency(of, call->active_ns);
+    return 1;
+}
+
+#endif

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* A frame is left, by a return, an exception or a suspension: what all programs of exits do. */
+#ifndef PYLAT_EXITS_H
+#define PYLAT_EXITS_H
+
+#include "calls.h"
+#include "cpython.h"
+#include "generators.h"
+#include "slow_calls.h"
+#include "stack.h"
+#include "trace_events.h"
+
+/* Whether calls may have begun unseen, between two slices, in the middle of a thread's calls (greenlets). */
+static __always_inline int probes_were_away(void)
+{
+#if PYLAT_SLICES
+    u32 zero = 0;
+    struct pylat_config *now = config.lookup(&zero);
+    return now && now->sliced;
+#else
+    return 0;
+#endif
+}
+
+/* Where most exits are of calls that are not wanted, these do not pay for the clock. */
+#if PYLAT_EVERY_FUNCTION || PYLAT_SPLIT
+#define CLOCK_FIRST 1
+#else
+#define CLOCK_FIRST 0
+#endif
+
+static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_state, int how)
+{
+    u64 now_ns = CLOCK_FIRST ? bpf_ktime_get_ns() : 0;
+    pylat_space space;
+    struct pylat_counters *count = hit(&space);
+    if (!count)
+        return;
+    u64 pid_tgid = bpf_get_current_pid_tgid();
+    u32 tid = pid_tgid;
+    struct pylat_function_key key = {.space = space};
+    struct pylat_thread *thread = NULL;
+    struct pylat_open call = {};
+    int popped = PYLAT_NOT_OPEN;
+#if PYLAT_SPLIT
+    struct pylat_leaving leaving = {};
+    thread = threads.lookup(&tid);
+    if (thread)
+        now_ns = pylat_leaves(thread, now_ns, &leaving);
+#endif
+
+#if PYLAT_EVERY_FUNCTION
+    /* Nearly every exit is the innermost open call's: try that before asking whose code it is. */
+    thread = threads.lookup(&tid);
+    if (thread && pylat_is_innermost(thread, frame)) {
+        pylat_pop_innermost(thread, &call);
+        popped = PYLAT_MATCHED;
+    }
+#endif
+    if (popped == PYLAT_NOT_OPEN) {
+        if (pylat_frame_code(frame, &key.code)) {
+            count->read_fault++;
+            return;
+        }
+        struct pylat_function *function = functions.lookup(&key);
+        if (!function || !(function->flags & (PYLAT_WANTED | PYLAT_STRUCK_OUT)))
+            return; /* not asked for, or the interpreter's own frame (_Py_InitCleanup) that no entry announced */
+        if (!CLOCK_FIRST)
+            now_ns = bpf_ktime_get_ns();
+        thread = threads.lookup(&tid);
+        if (thread) /* what suspends has a record of its own, however deep */
+            popped = pylat_pop(thread, frame, !(function->flags & PYLAT_SUSPENDS), &call);
+        if (function->flags & PYLAT_STRUCK_OUT) {
+            if (popped == PYLAT_MATCHED)
+                count->entries--;
+#if PYLAT_SELF
+            if (popped == PYLAT_MATCHED)
+                pylat_callees_unknown(thread);
+#endif
+            return;
+        }
+#if PYLAT_SELF && !PYLAT_EVERY_FUNCTION
+        leaving.undecided = function->flags & PYLAT_UNDECIDED;
+#endif
+        if (popped == PYLAT_NOT_OPEN)
+            call.flags = function->flags;
+    }
+    if (popped == PYLAT_FROM_OVERFLOW) {
+#if PYLAT_TRACE
+        trace_count_lost();
+#endif
+        return; /* counted at its entry */
+    }
+
+    int suspends = call.flags & PYLAT_SUSPENDS;
+#if PYLAT_TRACE
+    struct trace_left left = {.slot = call.slot, .timed = 1};
+    if (popped == PYLAT_MATCHED && now_ns > call.start_ns)
+        left.latency_ns = now_ns - call.start_ns;
+#endif
+#if PYLAT_START == PYLAT_START_BY_LASTI
+    /* To 3.10 close() and throw() enter even a generator that was not started. */
+    if (suspends && popped == PYLAT_MATCHED && !(call.flags & PYLAT_RESUMED) && pylat_never_started(frame, 0)) {
+        count->entries--;
+#if PYLAT_TRACE
+        left.how = LEFT_BY_RAISE;
+        goto told;
+#endif
+        return;
+    }
+#endif
+#if PYLAT_SPLIT
+    if (popped == PYLAT_MATCHED)
+        pylat_share_ends(thread, &call, now_ns, &leaving);
+#endif
+    if (how == LEFT_UNKNOWN && suspends && pylat_suspended(frame, thread_state))
+        how = LEFT_BY_YIELD;
+    int raised = how == LEFT_BY_RAISE;
+    if (how == LEFT_UNKNOWN || (suspends && raised))
+        raised = pylat_raised(thread_state, suspends, generator_exit_type(suspends));
+#if PYLAT_TRACE
+    left.how = how == LEFT_BY_YIELD ? LEFT_BY_YIELD : raised ? LEFT_BY_RAISE : LEFT_BY_RETURN;
+#endif
+
+    struct pylat_frame_key suspended_key = {.frame = frame, .space = space};
+    struct pylat_suspended *kept = NULL;
+    /* Resumed calls have a record; throw(), close() and finalisation enter a frame with no RESUME (from 3.11). */
+    if (suspends && (popped == PYLAT_NOT_OPEN || (call.flags & PYLAT_RESUMED)))
+        kept = suspended.lookup(&suspended_key);
+    u64 ran_ns = 0;
+#if PYLAT_SPLIT
+    if (kept && popped == PYLAT_NOT_OPEN)
+        pylat_share_ends_beyond(kept, &leaving);
+#endif
+    if (kept && popped == PYLAT_NOT_OPEN)
+        ran_ns = pylat_ran_beyond(kept, now_ns);
+    u32 *closing_slot = NULL;
+    if (suspends && popped == PYLAT_NOT_OPEN && !kept)
+        closing_slot = closing.lookup(&suspended_key);
+    if (how == LEFT_BY_YIELD) {
+        if (closing_slot) {
+            u32 slot = *closing_slot;
+            struct pylat_statistics *of = statistics.lookup(&slot);
+            if (of)
+                __sync_fetch_and_add(&of->suspensions, 1);
+        } else if (kept && popped == PYLAT_NOT_OPEN) {
+            kept->active_ns += ran_ns;
+            kept->suspensions++;
+            kept->running = 0;
+        } else if (kept) {
+            pylat_suspend(kept, &call, now_ns);
+#if PYLAT_SPLIT
+            pylat_share_add(&kept->share, &call.share);
+#endif
+        } else if (popped == PYLAT_MATCHED) {
+            struct pylat_suspended fresh = {};
+            pylat_suspend(&fresh, &call, now_ns);
+#if PYLAT_SPLIT
+            fresh.share = call.share;
+#endif
+            if (suspended.update(&suspended_key, &fresh))
+                count->table_full++;
+        }
+#if PYLAT_TRACE
+        if (kept && popped == PYLAT_NOT_OPEN) {
+            left.slot = kept->slot;
+            left.latency_ns = ran_ns;
+            left.timed = ran_ns != 0;
+        }
+        if (kept || popped == PYLAT_MATCHED)
+            goto told;
+#endif
+        return;
+    }
+    if (popped == PYLAT_NOT_OPEN && !kept) {
+        if (closing_slot) {
+            closing.delete(&suspended_key); /* it was counted as abandoned when its deallocation began */
+            return;
+        }
+        if (pylat_never_started(frame, key.code))
+            return;
+        if (suspends || !thread || thread->depth == 0 || probes_were_away())
+            count->began_before++;
+        else
+            count->unmatched_return++;
+        return;
+    }
+    struct ended_call ended = {.start_ns = call.start_ns, .end_ns = now_ns};
+    ended.slot = call.slot;
+    ended.active_slot = call.active_slot;
+    if (popped == PYLAT_MATCHED && now_ns > call.start_ns)
+        ended.active_ns = now_ns - call.start_ns;
+    if (kept) {
+        ended.start_ns = kept->start_ns;
+        ended.active_ns += kept->active_ns + ran_ns;
+        ended.suspensions = kept->suspensions;
+        ended.slot = kept->slot;
+        ended.active_slot = kept->active_slot;
+    }
+#if PYLAT_SPLIT
+    if (popped == PYLAT_MATCHED)
+        ended.share = call.share;
+    if (kept)
+        pylat_share_add(&ended.share, &kept->share);
+#endif
+    int measured = finish(count, &ended, raised);
+#if PYLAT_TRACE
+    left.slot = ended.slot;
+    left.latency_ns = ended.end_ns > ended.start_ns ? ended.end_ns - ended.start_ns : 0;
+    left.active_ns = kept ? ended.active_ns : 0;
+#endif
+    if (kept)
+        suspended.delete(&suspended_key);
+#if PYLAT_SLOWER
+    struct pylat_slow_work *work = measured ? slow_call(count, &ended) : NULL;
+    if (!work)
+        return;
+    work->thread_state = thread_state;
+    work->call.kind = PYLAT_SLOW_CALL;
+    work->call.tgid = pid_tgid >> 32;
+    work->call.tid = tid;
+    work->call.slot = ended.slot;
+    work->call.raised = raised != PYLAT_NOT_RAISED;
+    work->call.space = space;
+    work->call.frame = frame;
+    work->call.start_ns = ended.start_ns;
+    work->call.end_ns = ended.end_ns;
+    work->call.active_ns = ended.active_ns;
+    work->call.suspensions = ended.suspensions;
+    slow_programs.call(ctx, 0);
+    count->slow_lost++; /* the call of another program does not come back, unless it failed */
+#endif
+#if PYLAT_TRACE
+told:
+    trace_exit(ctx, frame, thread_state, space, &left, now_ns);
+#endif
+}
+
+#endif

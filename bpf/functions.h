@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* Code objects and their slots of the statistics: those that are known, and those that are met while they run. */
+#ifndef PYLAT_FUNCTIONS_H
+#define PYLAT_FUNCTIONS_H
+
+#include "cpython.h"
+#include "maps.h"
+#include "modules.h"
+
+static __always_inline u32 take_slot(const struct pylat_function_key *key, u32 flags)
+{
+    u32 slot = PYLAT_NO_SLOT;
+    if (free_slots.pop(&slot))
+        return PYLAT_NO_SLOT;
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    if (!of)
+        return PYLAT_NO_SLOT;
+    of->code = key->code;
+    of->space = key->space;
+    of->flags = flags;
+    return slot;
+}
+
+static __always_inline int assign_slots(const struct pylat_function_key *key, struct pylat_function *function)
+{
+    if (function->slot != PYLAT_NO_SLOT)
+        return 0;
+    u32 slot = take_slot(key, 0);
+    if (slot == PYLAT_NO_SLOT)
+        return -1;
+    if (function->flags & PYLAT_SUSPENDS) {
+        function->active_slot = take_slot(key, PYLAT_ACTIVE);
+        if (function->active_slot == PYLAT_NO_SLOT) {
+            free_slots.push(&slot, 0);
+            return -1;
+        }
+    }
+    function->slot = slot;
+    return 0;
+}
+
+#if PYLAT_MANY_PROCESSES
+/* What is known of this code object in the address spaces that this one was forked from. */
+static __always_inline struct pylat_function *inherited(const struct pylat_function_key *key)
+{
+    struct pylat_function_key of = *key;
+    for (int generation = 0; generation < PYLAT_GENERATIONS; generation++) {
+        pylat_space *parent = ancestors.lookup(&of.space);
+        if (!parent)
+            return NULL;
+        of.space = *parent;
+        struct pylat_function *function = functions.lookup(&of);
+        if (function)
+            return function;
+    }
+    return NULL;
+}
+#endif
+
+#if PYLAT_BY_MODULE
+static __always_inline void announce_module(struct pylat_counters *count, const struct pylat_function_key *key,
+                                            u64 frame)
+{
+    struct pylat_module_event *event = events.ringbuf_reserve(sizeof(*event));
+    if (!event) {
+        count->event_lost++;
+        return;
+    }
+    event->kind = PYLAT_EVENT_MODULE;
+    event->space = key->space;
+    event->code = key->code;
+    u64 name = pylat_module_name(frame);
+    event->name_bytes = name ? pylat_capture(event->name, sizeof(event->name), name) : 0;
+    events.ringbuf_submit(event, 0);
+}
+#endif
+
+/* A code object that nobody knew when pylat attached. It is measured from its first call; user space learns its
+ * name and strikes it out if it is not wanted. */
+static __always_inline struct pylat_function *meet_code(struct pylat_counters *count, u32 tgid,
+                                                        struct pylat_function_key *key, u64 frame)
+{
+    struct pylat_function fresh = {.slot = PYLAT_NO_SLOT, .active_slot = PYLAT_NO_SLOT};
+    fresh.flags = PYLAT_WANTED | PYLAT_UNDECIDED;
+#if PYLAT_MANY_PROCESSES
+    struct pylat_function *known = functions.lookup(key) ? NULL : inherited(key);
+    if (known && !(known->flags & (PYLAT_FREED | PYLAT_UNDECIDED))) {
+        fresh.flags = known->flags;
+        functions.update(key, &fresh);
+        return functions.lookup(key);
+    }
+#endif
+    u32 zero = 0;
+    struct pylat_config *now = config.lookup(&zero);
+    int is_code = pylat_is_code(key->code, now ? now->code_type : 0);
+    if (is_code <= 0) {
+        __sync_fetch_and_add(is_code ? &count->read_fault : &count->bad_frame, 1);
+        return NULL;
+    }
+#if PYLAT_BY_NAME
+    struct pylat_name name = {};
+    if (!pylat_bare_name(key->code, &name) && !wanted_names.lookup(&name)) {
+        fresh.flags = 0;
+        functions.update(key, &fresh);
+        return functions.lookup(key);
+    }
+#endif
+    u32 co_flags = 0;
+    pylat_read(&co_flags, sizeof(co_flags), (void *)(key->code + PYLAT_CODE_FLAGS));
+    if (co_flags & PYLAT_CO_SUSPENDS)
+        fresh.flags |= PYLAT_SUSPENDS;
+    functions.update(key, &fresh);
+    struct pylat_function *function = functions.lookup(key);
+    if (!function || assign_slots(key, function)) {
+        count->table_full++;
+        return NULL;
+    }
+#if PYLAT_BY_MODULE
+    announce_module(count, key, frame);
+#endif
+    struct pylat_code_event *event = events.ringbuf_reserve(sizeof(*event));
+    if (!event) {
+        count->event_lost++;
+        return function;
+    }
+    event->kind = PYLAT_EVENT_CODE;
+    event->tgid = tgid;
+    event->space = key->space;
+    event->code = key->code;
+    event->slot = function->slot;
+    event->active_slot = function->active_slot;
+    event->co_flags = co_flags;
+    event->line = 0;
+    pylat_read(&event->line, sizeof(event->line), (void *)(key->code + PYLAT_CODE_LINE));
+    event->qualname_bytes = pylat_capture(event->qualname, sizeof(event->qualname), key->code + PYLAT_CODE_NAME);
+    event->filename_bytes = pylat_capture(event->filename, sizeof(event->filename), key->code + PYLAT_CODE_FILENAME);
+    events.ringbuf_submit(event, 0);
+    return function;
+}
+
+#endif
