@@ -3,9 +3,10 @@
  * says its struct pylat_marker_point; docs/markers.md tells the rules. */
 #include <uapi/linux/ptrace.h>
 
+#include "marker_arguments.h"
 #include "markers.h"
 
-/* The sizes given here are the smallest: marker_program.py makes the maps as large as a measurement needs them. */
+/* The sizes given here are the smallest: program.py makes the maps as large as a measurement needs them. */
 BPF_F_TABLE("array", u32, struct pylat_marker_config, config, 1, PYLAT_MMAPABLE);
 BPF_F_TABLE("array", u32, struct pylat_statistics, statistics, 1, PYLAT_MMAPABLE);
 BPF_PERCPU_ARRAY(counters, struct pylat_counters, 1);
@@ -18,24 +19,12 @@ BPF_F_TABLE("hash", struct pylat_marker_key, struct pylat_marker_call, keys, 1, 
 BPF_F_TABLE("hash", struct pylat_marker_extremes_key, struct pylat_marker_extremes, extremes, 1, PYLAT_NO_PREALLOC);
 BPF_ARRAY(empty_stack, struct pylat_marker_stack, 1);
 
-/* bpf_probe_read_user and its like under names of our own: see cpython.h. */
-static long (*pylat_read)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_user;
-static long (*pylat_read_text)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_user_str;
-static long (*pylat_read_kernel)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_kernel;
 #if PYLAT_COOKIES
 static u64 (*pylat_cookie)(void *ctx) = (void *)BPF_FUNC_get_attach_cookie;
 #endif
 
 /* Threads that hold no GIL can be in here at the same time, also on one processor: every sum is atomic. */
 #define ADD(to, value) __sync_fetch_and_add(&(to), (value))
-
-struct hit {
-    u64 now_ns;
-    struct pt_regs *ctx;
-    struct pylat_counters *count;
-    const struct pylat_marker_point *point;
-    struct pylat_marker_item *item;
-};
 
 /* What every program does first: 0 where nothing is to be counted. */
 static __always_inline int prepare(struct hit *hit, struct pt_regs *ctx)
@@ -58,59 +47,6 @@ static __always_inline int prepare(struct hit *hit, struct pt_regs *ctx)
     if (!hit->item)
         return 0;
     ADD(hit->count->hits, 1);
-    return 1;
-}
-
-/* The context is a struct pt_regs, but the verifier lets no program read it at an offset that it cannot know. */
-static __always_inline u64 register_at(const struct hit *hit, u8 offset)
-{
-    u64 value = 0;
-    if (offset <= sizeof(struct pt_regs) - sizeof(value))
-        pylat_read_kernel(&value, sizeof(value), (char *)hit->ctx + offset);
-    return value;
-}
-
-static __always_inline int read_argument(const struct hit *hit, const struct pylat_argument *of, u64 *value)
-{
-    u64 found = of->value + register_at(hit, of->base);
-    u32 size = of->size & 15;
-    if (of->index != PYLAT_NO_REGISTER)
-        found += register_at(hit, of->index) * of->scale;
-    if (size < 1 || size > sizeof(found))
-        return -1;
-    if (of->flags & PYLAT_ARGUMENT_MEMORY) {
-        u64 word = 0;
-        if (pylat_read(&word, size, (void *)found))
-            return -1;
-        found = word;
-    }
-    u32 spare = 64 - 8 * size;
-    found = found >> (of->shift & 63) << spare;
-    *value = of->flags & PYLAT_ARGUMENT_SIGNED ? (u64)((s64)found >> spare) : found >> spare;
-    return 0;
-}
-
-/* The name that this hit is counted under: 0 if an argument could not be read. */
-static __always_inline int read_name(const struct hit *hit, struct pylat_marker_name *name)
-{
-    u64 value = 0;
-    name->item = hit->point->item;
-    if (hit->point->number.flags & PYLAT_ARGUMENT_PRESENT) {
-        if (read_argument(hit, &hit->point->number, &value))
-            return 0;
-        name->number = value;
-    }
-    if (hit->point->name.flags & PYLAT_ARGUMENT_PRESENT) {
-        if (read_argument(hit, &hit->point->name, &value) || !value)
-            return 0;
-        long size = pylat_read_text(name->text, sizeof(name->text), (void *)value);
-        if (size < 0)
-            name->address = value; /* not paged in, perhaps: user space can wait for that page */
-        u8 beyond = 0;
-        if (size == sizeof(name->text))
-            pylat_read(&beyond, sizeof(beyond), (void *)(value + sizeof(name->text) - 1));
-        name->is_cut = beyond != 0;
-    }
     return 1;
 }
 

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* The calls that the hits of watchpoints tell: how one begins, and how one ends. */
+#ifndef PYLAT_WATCH_CALLS_H
+#define PYLAT_WATCH_CALLS_H
+
+#include "stack.h"
+#include "statistics.h"
+#include "watch_frames.h"
+
+#define SLOTS (PYLAT_WATCHED - 1)
+
+/* A call ended. `traps`: the watchpoint hits that lie between its two time stamps, in halves. */
+static __always_inline void finish(struct hit *hit, const struct pylat_open *call, u64 half_traps, int raised)
+{
+    u32 slot = call->slot;
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    if (!of)
+        return;
+    if (hit->now_ns < call->start_ns) {
+        hit->count->negative++;
+        return;
+    }
+    u64 ns = hit->now_ns - call->start_ns, traps_ns = half_traps * hit->config->trap_ns / 2;
+    __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
+    __sync_fetch_and_add(raised ? &hit->process->raised : &hit->process->returned, 1);
+    pylat_count_latency(of, ns > traps_ns ? ns - traps_ns : 0);
+    hit->count->matched++;
+}
+
+/* Its own watchpoints lengthen a call that can be suspended by two halves: from the first start, and to the end. What
+ * others do meanwhile may take place while it waits, so that is not taken off. */
+#define OWN_HALF_TRAPS 2
+
+/* The end of a call of what suspends, or (raised: PYLAT_GENERATOR_EXIT) of one that is closed while suspended. */
+static __always_inline void finish_suspending(struct hit *hit, u64 frame, const struct pylat_watch_call *call,
+                                              u64 half_traps, int raised)
+{
+    struct pylat_open whole = {.frame = frame, .start_ns = call->start_ns, .slot = call->slot};
+    u32 slot = call->slot;
+    close_call(hit, frame);
+    if (raised != PYLAT_GENERATOR_EXIT) {
+        finish(hit, &whole, half_traps, raised);
+        return;
+    }
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    if (of)
+        __sync_fetch_and_add(&of->abandoned, 1);
+    hit->count->abandoned++;
+}
+
+/* A call begins in a frame that is still open: that one's end was not seen. What suspends can be closed or freed
+ * without running a unit, and has no other end that is not seen. Up to 3.11 a plain call's frame can be kept by
+ * somebody. */
+static __always_inline void replaced(struct hit *hit, u64 frame, const struct pylat_watch_call *before)
+{
+    u32 slot = before->slot;
+    struct pylat_watched *of = watched.lookup(&slot);
+    struct pylat_open call = {};
+    if (of && of->suspends) {
+        finish_suspending(hit, frame, before, 0, PYLAT_GENERATOR_EXIT);
+        return;
+    }
+    hit->count->unmatched_entry++;
+    pylat_pop(&hit->thread->calls, frame, 1, &call);
+}
+
+/* 3.11: under a tracer a unit is fetched twice, both times before the frame stands at it. */
+static __always_inline int is_fetched_again(const struct hit *hit)
+{
+    for (u32 i = 0; i < PYLAT_WATCH_AGAIN; i++)
+        if (hit->place == hit->config->again[i])
+            return 1;
+    return 0;
+}
+
+static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u32 slot, u64 frame)
+{
+    struct pylat_thread *calls = &hit->thread->calls;
+    struct pylat_open call = {};
+    struct pylat_watch_call *before = open_call(hit, frame);
+    if (before && before->slot == slot && of->count && !hit->process->made[slot & SLOTS]) {
+        hit->count->duplicates++;
+        return;
+    }
+    if (before && is_fetched_again(hit)) {
+        hit->count->duplicates++;
+        return;
+    }
+    if (before)
+        replaced(hit, frame, before);
+    hit->process->made[slot & SLOTS] = 0;
+    if (hit->thread->ended == frame)
+        hit->thread->ended = 0;
+    struct pylat_watch_call more = {.traps = hit->thread->traps, .slot = slot};
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
+    s32 last = 0;
+    pylat_read_u64(frame + PYLAT_WATCH_FRAME_BACK, &more.caller);
+    pylat_read(&last, sizeof(last), (void *)(more.caller + PYLAT_FRAME_INSTR));
+    more.caller_lasti = (u32)last;
+#endif
+    hit->count->entries++;
+    more.start_ns = bpf_ktime_get_ns();
+    call = (struct pylat_open){.frame = frame, .start_ns = more.start_ns, .slot = slot};
+    call.active_slot = PYLAT_NO_SLOT;
+    struct pylat_watch_key key = {.frame = frame, .process = hit->tgid};
+    if (frames.update(&key, &more)) {
+        hit->count->table_full++;
+    } else if (of->suspends) {
+        return; /* it may end on another thread: its frame is enough */
+    } else if (pylat_push(calls, &call, 0) == PYLAT_OVERFLOW) {
+        hit->count->too_deep++;
+        close_call(hit, frame);
+    }
+}
+
+static __always_inline void count_written(struct hit *hit, const struct pylat_watched *of, u32 slot)
+{
+    struct pylat_watch_process *process = hit->process;
+    u32 before = process->last_count[slot & SLOTS], now = 0;
+    pylat_read(&now, sizeof(now), (void *)of->count);
+    process->last_count[slot & SLOTS] = now;
+    if (now == 0)
+        process->freed |= 1 << slot;
+    if ((s32)(now - before) > 0) {
+        process->made[slot & SLOTS]++;
+        return;
+    }
+    if (!hit->config->enabled)
+        return;
+    u64 frame = released_frame(hit, of, slot);
+    struct pylat_watch_call *more = frame ? open_call(hit, frame) : NULL;
+    struct pylat_open call = {};
+    if (!more || pylat_pop(&hit->thread->calls, frame, 1, &call) != PYLAT_MATCHED)
+        return;
+    u64 half_traps = 2 * (hit->thread->traps - more->traps);
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
+    /* A frame that somebody kept is released later than its call ended: then the caller has gone on. */
+    s32 last = 0;
+    if (more->caller)
+        pylat_read(&last, sizeof(last), (void *)(more->caller + PYLAT_FRAME_INSTR));
+    if (more->caller && (u32)last != more->caller_lasti) {
+        hit->count->unmatched_entry++;
+        close_call(hit, frame);
+        return;
+    }
+#endif
+    close_call(hit, frame);
+    finish(hit, &call, half_traps, !returns(frame, of));
+}
+
+#if PYLAT_START == PYLAT_START_BY_OPARG
+/* Whether the interpreter itself fetched a unit: others read them too (co_code, the specialiser). */
+static __always_inline int is_fetch(const struct hit *hit)
+{
+    for (u32 i = 0; i < PYLAT_WATCH_PARTS; i++)
+        if (hit->place > hit->config->parts[2 * i] && hit->place <= hit->config->parts[2 * i + 1])
+            return 1;
+    return 0;
+}
+
+/* How an exception leaves a frame that has just put it on its value stack. */
+static __always_inline int raised_by(u64 frame, u32 place, u64 generator_exit_type)
+{
+    u64 exception = 0, type = 0;
+    pylat_read_u64(frame + place, &exception);
+    pylat_read_u64((exception & PYLAT_FRAME_CODE_MASK) + PYLAT_OBJECT_TYPE, &type);
+    return type == generator_exit_type ? PYLAT_GENERATOR_EXIT : PYLAT_RAISED;
+}
+
+/* A unit was fetched that ends the call. Its frame stands at an earlier one: it is told of the new unit by that itself.
+ */
+static __always_inline void ending_fetched(struct hit *hit, const struct pylat_watched *of, u32 slot, u64 unit)
+{
+    if (!is_fetch(hit))
+        return;
+    u64 found = 0;
+    for (u32 i = 0; i < REGISTERS; i++) {
+        u64 frame = hit->registers[i], code = 0, at = 0;
+        const struct pylat_watch_call *call = may_be_address(frame) ? open_call(hit, frame) : NULL;
+        if (!call || call->slot != slot || pylat_frame_code(frame, &code) || code != of->code)
+            continue;
+        if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) || at == unit)
+            continue;
+        found = frame;
+        break;
+    }
+    struct pylat_watch_call *call = found ? open_call(hit, found) : NULL;
+    if (!call) {
+        u64 frame = hit->registers[0], code = 0, at = 0;
+        if (frame == hit->thread->ended || pylat_frame_code(frame, &code) || code != of->code)
+            return; /* under a tracer 3.11 fetches it twice */
+        if (!pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) && at != unit && at + 1 >= of->entry)
+            hit->count->began_before++; /* it was started: nobody closes or throws into one that was not */
+        return;
+    }
+    hit->thread->ended = found;
+    int raised = PYLAT_NOT_RAISED;
+    if (unit + 1 == of->raises)
+        raised = raised_by(found, of->exception, hit->config->generator_exit_type);
+    if (of->suspends) {
+        finish_suspending(hit, found, call, OWN_HALF_TRAPS, raised);
+        return;
+    }
+    struct pylat_open plain = {};
+    u64 half_traps = 2 * (hit->thread->traps - call->traps);
+    if (pylat_pop(&hit->thread->calls, found, 1, &plain) != PYLAT_MATCHED)
+        return;
+    close_call(hit, found);
+    finish(hit, &plain, half_traps, PYLAT_NOT_RAISED);
+}
+#endif
+
+#endif

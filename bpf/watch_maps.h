@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* All maps of watch.bpf.c. The sizes given here are the smallest. All are preallocated: before Linux 6.1 a program of a
+ * perf event needs that. */
+#ifndef PYLAT_WATCH_MAPS_H
+#define PYLAT_WATCH_MAPS_H
+
+#include "watch.h"
+
+BPF_F_TABLE("array", u32, struct pylat_watch_config, config, 1, PYLAT_MMAPABLE);
+BPF_F_TABLE("array", u32, struct pylat_statistics, statistics, PYLAT_WATCHED, PYLAT_MMAPABLE);
+BPF_F_TABLE("array", u32, struct pylat_watched, watched, PYLAT_WATCHED, PYLAT_MMAPABLE);
+BPF_PERCPU_ARRAY(counters, struct pylat_counters, 1);
+BPF_TABLE("hash", u32, struct pylat_watch_thread, threads, 1);
+BPF_TABLE("hash", struct pylat_watch_key, struct pylat_watch_call, frames, 1);
+BPF_TABLE("hash", u64, struct pylat_watch_process, processes, 1);
+BPF_ARRAY(empty_thread, struct pylat_watch_thread, 1);
+
+#endif
