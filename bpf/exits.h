@@ -138,29 +138,14 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     if (suspends && popped == PYLAT_NOT_OPEN && !kept)
         closing_slot = closing.lookup(&suspended_key);
     if (how == LEFT_BY_YIELD) {
-        if (closing_slot) {
-            u32 slot = *closing_slot;
-            struct pylat_statistics *of = statistics.lookup(&slot);
-            if (of)
-                __sync_fetch_and_add(&of->suspensions, 1);
-        } else if (kept && popped == PYLAT_NOT_OPEN) {
-            kept->active_ns += ran_ns;
-            kept->suspensions++;
-            kept->running = 0;
-        } else if (kept) {
-            pylat_suspend(kept, &call, now_ns);
-#if PYLAT_SPLIT
-            pylat_share_add(&kept->share, &call.share);
-#endif
-        } else if (popped == PYLAT_MATCHED) {
-            struct pylat_suspended fresh = {};
-            pylat_suspend(&fresh, &call, now_ns);
-#if PYLAT_SPLIT
-            fresh.share = call.share;
-#endif
-            if (suspended.update(&suspended_key, &fresh))
-                count->table_full++;
-        }
+        if (closing_slot)
+            closing_suspends(*closing_slot);
+        else if (kept && popped == PYLAT_NOT_OPEN)
+            suspend_beyond(kept, ran_ns);
+        else if (kept)
+            suspend_again(kept, &call, now_ns);
+        else if (popped == PYLAT_MATCHED)
+            suspend_first(count, &suspended_key, &call, now_ns);
 #if PYLAT_TRACE
         if (kept && popped == PYLAT_NOT_OPEN) {
             left.slot = kept->slot;

@@ -14,4 +14,50 @@ static __always_inline u64 generator_exit_type(int suspends)
     return now ? now->generator_exit_type : 0;
 }
 
+/* A call that is open is suspended for the first time. */
+static __always_inline void suspend_first(struct pylat_counters *count, const struct pylat_frame_key *key,
+                                          const struct pylat_open *call, u64 now_ns)
+{
+    struct pylat_suspended fresh = {};
+    pylat_suspend(&fresh, call, now_ns);
+#if PYLAT_SPLIT
+    fresh.share = call->share;
+#endif
+    if (suspended.update(key, &fresh))
+        count->table_full++;
+}
+
+static __always_inline void suspend_again(struct pylat_suspended *kept, const struct pylat_open *call, u64 now_ns)
+{
+    pylat_suspend(kept, call, now_ns);
+#if PYLAT_SPLIT
+    pylat_share_add(&kept->share, &call->share);
+#endif
+}
+
+/* The same of one that has no place in the table of open calls. */
+static __always_inline void suspend_beyond(struct pylat_suspended *kept, u64 ran_ns)
+{
+    kept->active_ns += ran_ns;
+    kept->suspensions++;
+    kept->running = 0;
+}
+
+/* A generator yields while it is being deallocated: its call was counted as abandoned already. */
+static __always_inline void closing_suspends(u32 slot)
+{
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    if (of)
+        __sync_fetch_and_add(&of->suspensions, 1);
+}
+
+/* A call of what suspends begins beyond the table of open calls: its record, NULL if there is no room. */
+static __always_inline struct pylat_suspended *record_beyond(const struct pylat_frame_key *key,
+                                                             const struct pylat_open *call)
+{
+    struct pylat_suspended fresh = {.start_ns = call->start_ns, .slot = call->slot, .active_slot = call->active_slot};
+    suspended.update(key, &fresh);
+    return suspended.lookup(key);
+}
+
 #endif

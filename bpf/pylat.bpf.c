@@ -92,11 +92,8 @@ int pylat_entry(struct pt_regs *ctx)
 #endif
     if (pushed != PYLAT_OVERFLOW)
         return 0;
-    if ((function->flags & PYLAT_SUSPENDS) && !kept) {
-        struct pylat_suspended fresh = {.start_ns = call.start_ns, .slot = call.slot, .active_slot = call.active_slot};
-        suspended.update(&suspended_key, &fresh);
-        kept = suspended.lookup(&suspended_key);
-    }
+    if ((function->flags & PYLAT_SUSPENDS) && !kept)
+        kept = record_beyond(&suspended_key, &call);
     if (kept)
         pylat_run_beyond(thread, kept, call.start_ns);
     else
