@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latency.cli.compare import gates, show
+from latency.cli.options import options_of
 from latency.cli.terminal import say
 from latency.errors import NothingMeasured, RecordingError, UsageError
 from latency.recording import Options, Recording, append
@@ -29,9 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("a command is empty", "pylat bench --func NAME --rounds 10 'COMMAND A' 'COMMAND B'")
     wanted = gates(arguments)
     require()
-    options = Options(
-        func=tuple(arguments.func), regex=arguments.regex, engine=arguments.engine, children=arguments.children
-    )
+    options = options_of(arguments)
     folder = Path(arguments.output or tempfile.mkdtemp(prefix="pylat-bench-"))
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 
 from latency.cli.arguments import DEFAULT_LIMIT_PCT
+from latency.cli.options import options_of
 from latency.cli.output import DONE
 from latency.cpython import jit
 from latency.cpython.functions import live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.sites.choose import offered
 from latency.errors import PylatError, UsageError
-from latency.recording import Options
 from latency.report.names import escape
 from latency.report.units import number, percent
 from latency.tracing.auto import foreseen
@@ -62,7 +62,7 @@ def _target(pid: int, engine: str) -> bool:
 
 def _cost(arguments: argparse.Namespace) -> bool:
     """A short look with the probes in place."""
-    options = Options(func=tuple(arguments.func), regex=arguments.regex, engine=arguments.engine)
+    options = options_of(arguments)
     try:
         look, choice = foreseen(Target(arguments.pid, engine=arguments.engine), options)
     except PylatError as error:

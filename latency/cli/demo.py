@@ -12,10 +12,10 @@ from pathlib import Path
 import latency
 from latency.cli import output
 from latency.cli.arguments import DEFAULT_LIMIT_PCT
+from latency.cli.options import options_of
 from latency.cli.record import record
 from latency.cli.terminal import say
 from latency.errors import TargetError
-from latency.recording import Options
 
 _WORKLOAD = Path(latency.__file__).with_name("demo_workload.py")
 _FUNCTION = "__main__:handle_request"  # the standard library has a method of that name too
@@ -29,15 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         further = f"{' --offcpu' * arguments.offcpu}{' --self' * arguments.self_time}"
         further += f" --slower {arguments.slower}" if arguments.slower else ""
         say(f"$ pylat -p {pid} --func {_FUNCTION} -d {arguments.duration:g}{further}")
-        options = Options(
-            func=(_FUNCTION,),
-            duration_s=arguments.duration,
-            offcpu=arguments.offcpu,
-            self_time=arguments.self_time,
-            max_overhead_pct=DEFAULT_LIMIT_PCT,
-            slower=arguments.slower or "",
-            slowest=arguments.slowest,
-        )
+        options = options_of(arguments, func=(_FUNCTION,), max_overhead_pct=DEFAULT_LIMIT_PCT)
         arguments.attach = "auto"
         outcome = record([pid], options, arguments)
     output.show(outcome.recording, arguments)

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 from latency.cli import output
 from latency.cli.arguments import DEFAULT_LIMIT_PCT
+from latency.cli.options import options_of
 from latency.cli.terminal import say
 from latency.cpython.interpreter import Target
 from latency.errors import UsageError
@@ -27,20 +28,7 @@ _LONGEST_NAME = 60
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure until the time is up, Ctrl-C or SIGTERM."""
-    options = Options(
-        func=tuple(arguments.func),
-        regex=arguments.regex,
-        duration_s=arguments.duration,
-        interval_s=arguments.interval,
-        engine=arguments.engine,
-        children=arguments.children,
-        markers=tuple(arguments.markers),
-        offcpu=arguments.offcpu,
-        self_time=arguments.self_time,
-        max_overhead_pct=_limit(arguments),
-        slower=arguments.slower or "",
-        slowest=arguments.slowest,
-    )
+    options = options_of(arguments, max_overhead_pct=_limit(arguments))
     if arguments.format == "html" and arguments.interval:
         raise UsageError("a report for each interval is text or JSON", "leave -i out, or take --format json")
     if arguments.append and not arguments.output:

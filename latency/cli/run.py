@@ -7,9 +7,9 @@ import sys
 from contextlib import redirect_stdout
 
 from latency.cli import output
+from latency.cli.options import options_of
 from latency.cli.terminal import say
 from latency.errors import NothingMeasured, UsageError
-from latency.recording import Options
 from latency.tracing.kernel.host import require
 from latency.tracing.running import run_measured
 
@@ -24,17 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         output.require_writable(arguments.output, to_append=arguments.append)
     require()
-    options = Options(
-        func=tuple(arguments.func),
-        regex=arguments.regex,
-        engine=arguments.engine,
-        children=arguments.children,
-        markers=tuple(arguments.markers),
-        offcpu=arguments.offcpu,
-        self_time=arguments.self_time,
-        slower=arguments.slower or "",
-        slowest=arguments.slowest,
-    )
+    options = options_of(arguments)
     outcome, status = run_measured(command, options, user=arguments.user)
     if outcome is None:
         raise NothingMeasured(

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import TextIO
 
 from latency.cli import output
+from latency.cli.options import options_of
 from latency.cli.terminal import say
 from latency.cpython.interpreter import Target
 from latency.errors import UsageError
@@ -30,13 +31,7 @@ _LONGEST_NAME = 60
 def run(arguments: argparse.Namespace) -> int:
     """Trace until the time is up, the calls are enough, Ctrl-C or SIGTERM, or the process ends."""
     require()
-    options = Options(
-        func=tuple(arguments.func),
-        regex=arguments.regex,
-        duration_s=arguments.duration,
-        engine=arguments.engine,
-        children=arguments.children,
-    )
+    options = options_of(arguments)
     stop = Stop()
     with ExitStack() as stack:
         writer = stack.enter_context(_Writer(arguments))

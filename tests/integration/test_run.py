@@ -290,3 +290,13 @@ def test_no_call_of_the_function_is_said(own_interpreter: Interpreter) -> None:
     result = pylat("run", "--func", "never", "--", own_interpreter.path, "-c", CALLING)
     assert result.status == 0
     assert "no function that matches never was ever called" in result.err
+
+
+def test_watch_does_not_measure_from_the_first_call_on_and_nothing_runs(
+    own_interpreter: Interpreter, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    result = run("--engine", "watch", "--func", "f", "--", own_interpreter.path, "-c", f"open({str(trace)!r}, 'w')")
+    assert result.status == 2
+    assert "from its first call on" in result.err
+    assert not trace.exists()

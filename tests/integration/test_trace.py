@@ -16,7 +16,7 @@ from latency.cpython.values import CUT, Limits
 from latency.recording import trace as told
 from latency.recording.trace import TraceEvent, Value
 from tests.lab import Interpreter
-from tests.pylat_command import Tracing
+from tests.pylat_command import Tracing, pylat
 from tests.target_program import TargetProgram
 from tests.tracer import Tracer
 
@@ -248,3 +248,10 @@ def test_no_call_and_many_losses_have_exit_statuses_of_their_own(
         result = tracing.stop()
     assert result.status == 4, result.err
     assert "events lost here" in result.out
+
+
+def test_watch_does_not_tell_calls_one_by_one(own_interpreter: Interpreter, start_target: Start) -> None:
+    program = start_target(own_interpreter, "traced.py", "calls")
+    result = pylat("trace", "-p", program.pid, "--engine", "watch", "--func", "echo")
+    assert result.status == 2
+    assert "one by one" in result.err
