@@ -205,13 +205,15 @@ def test_greenlets_are_told_apart(environment_interpreter: Interpreter, start_ta
     program = start_target(environment_interpreter, "greenlets.py", "gevent")
     truth = program.run()
     target = watched(program.pid)
-    names = sorted(truth)
-    for pair in (names[at : at + 2] for at in range(0, len(names), 2)):
-        with session(target, *(f"__main__:{name}" for name in pair)) as measuring:
+    # A generator of 3.12 and later may need three watchpoints: there is no room for another function beside it.
+    alone = sorted(name for name, known in truth.items() if known["suspensions"])
+    others = sorted(truth.keys() - set(alone))
+    for names in (*([name] for name in alone), *(others[at : at + 2] for at in range(0, len(others), 2))):
+        with session(target, *(f"__main__:{name}" for name in names)) as measuring:
             measuring.start()
             known = program.run()
             recording = measuring.stop()
-        assert ends(recording) == {name: (known[name]["returned"], known[name]["raised"], 0) for name in pair}
+        assert ends(recording) == {name: (known[name]["returned"], known[name]["raised"], 0) for name in names}
         assert lost(recording) == {}
 
 

@@ -9,7 +9,7 @@ import struct
 REGISTERS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 CODE = b"\x90\x90\x90\x90\xc3"
 PAGE = 4096
-LOAD, DYNAMIC = 1, 2
+LOAD, DYNAMIC, STACK = 1, 2, 0x6474E551  # the last one: PT_GNU_STACK
 PROGBITS, STRTAB, NOTE = 1, 3, 7
 
 
@@ -19,8 +19,7 @@ def made(provider, markers):
     strings = b"\0" + b"".join(name.encode() + b"\0" for name in functions)
     count = len(functions) + 1
 
-    place = 64 + 3 * 56
-    hash_at = place
+    hash_at = 64 + 4 * 56
     chain = [*list(range(2, count)), 0]
     hash_table = struct.pack(f"<{2 + 1 + count}I", 1, count, 1, 0, *chain)
     symbols_at = aligned(hash_at + len(hash_table), 8)
@@ -44,12 +43,14 @@ def made(provider, markers):
 
     out = bytearray(headers_at)
     out[:64] = struct.pack(
-        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 3, 62, 1, 0, 64, headers_at, 0, 64, 56, 3, 64, 5, 4
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 3, 62, 1, 0, 64, headers_at, 0, 64, 56, 4, 64, 5, 4
     )
-    out[64 : 64 + 3 * 56] = (
+    out[64:hash_at] = (
         program(LOAD, 5, 0, 0, dynamic_at)
         + program(LOAD, 6, dynamic_at, PAGE + dynamic_at, len(dynamic))
         + program(DYNAMIC, 6, dynamic_at, PAGE + dynamic_at, len(dynamic), 8)
+        # without it the stack would have to be executable, which glibc 2.41 refuses for what is loaded by a program
+        + program(STACK, 6, 0, 0, 0, 16)
     )
     for at, data in (
         (hash_at, hash_table),
