@@ -171,7 +171,7 @@ def _cpython_version(path: Path, root: str | None) -> str | None:
     """What the interpreter says it is, or None when it does not start or is no CPython."""
     command = Interpreter("", str(path), root, "").command("-E", "-S", "-c", _ABOUT)
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.split()
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout.split()
     except (OSError, subprocess.SubprocessError) as error:
         print(f"lab: {path} is left out: {error}", file=sys.stderr)
         return None

@@ -7,8 +7,8 @@ import importlib.util
 from collections.abc import Callable
 
 import numpy as np
-import pytest
 
+from tests.brackets import outside
 from tests.requirements import require
 from tests.target_program import TargetProgram
 from tests.watch import Watch, of_names, wrong
@@ -42,9 +42,8 @@ def test_a_request_takes_as_long_as_the_server_says(
     assert truth["Api.get"]["calls"] == CLIENTS * REQUESTS
     assert truth["Api.get"]["raised"] == CLIENTS * REQUESTS // 50
     assert wrong(recording, truth) == {}
-    durations = np.fromfile(target.directory / "durations", np.int64)
+    inner_ns, outer_ns, ran_ns = np.fromfile(target.directory / "durations", np.int64).reshape(-1, 3).T
     (get,) = of_names(recording, ["Api.get"])["Api.get"]
-    for q in (0.5, 0.99):
-        assert get.wall.quantile(q) == pytest.approx(np.quantile(durations, q), rel=0.05)
+    assert outside(get.wall, inner_ns, outer_ns) == []
     assert get.active is not None
-    assert get.active.sum_ns < get.wall.sum_ns / 10  # it mostly waits, and so is most of its latency
+    assert outside(get.active, np.zeros_like(ran_ns), ran_ns) == []

@@ -13,12 +13,12 @@ import pytest
 
 from latency.cpython.interpreter import Target
 from latency.recording import Options
-from latency.tracing.auto import LONGEST_LOOK_S, Auto, trap_ns
+from latency.tracing.auto import LOOK_S, Auto, trap_ns
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.probes.session import Session
 from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
-from tests.pylat_command import Tracing, pylat
+from tests.pylat_command import EVERY_CALL, Tracing, pylat
 from tests.target_program import TargetProgram
 
 Start = Callable[..., TargetProgram]
@@ -44,9 +44,10 @@ def test_a_rare_function_of_a_busy_process_is_watched_and_its_calls_are_the_targ
     own_interpreter: Interpreter, start_target: Start
 ) -> None:
     program = start_target(own_interpreter, "serving.py")
-    with Tracing("-p", program.pid, "--func", "handle", "-j", "-v") as tracing:
+    with Tracing("-p", program.pid, *EVERY_CALL, "--func", "handle", "-j", "-v") as tracing:
         begun_ns = now_ns()
-        time.sleep(1)  # how long is of no matter
+        program.send("more 50")
+        program.readline()
         ending_ns = now_ns()
         result = tracing.stop()
     ended_ns = now_ns()
@@ -64,12 +65,13 @@ def test_a_rare_function_of_a_busy_process_is_watched_and_its_calls_are_the_targ
 
 def test_a_function_that_is_nearly_all_calls_is_probed(own_interpreter: Interpreter, start_target: Start) -> None:
     program = start_target(own_interpreter, "serving.py")
+    before_s = time.monotonic()
     with Tracing("-p", program.pid, "--func", "noise", "-d", "0.5", "-j") as tracing:
         result = tracing.wait()
     assert result.run["target"]["engine"] == "handlers"
     assert "calls/s are wanted" in result.run["target"]["choice"]
     assert result.function("noise")["calls"] > 0
-    assert 0.4 < result.run["duration_s"] < 2
+    assert 0 < result.run["duration_s"] < time.monotonic() - before_s
 
 
 def test_an_idle_process_is_probed_and_its_first_calls_are_counted_exactly(
@@ -78,14 +80,16 @@ def test_an_idle_process_is_probed_and_its_first_calls_are_counted_exactly(
     program = start_target(interpreter, "requests.py", 100)
     auto = Auto(Target(program.pid), Options(func=("handle_request",)))
     try:
+        before_s = time.monotonic()
         auto.start()
+        started_s = time.monotonic() - before_s
         truth = program.run()
         recording = auto.session.stop()
     finally:
         auto.close()
     assert isinstance(auto.session, Session)
     assert "no call in" in recording.target.choice
-    assert auto.looked_s < 10 * LONGEST_LOOK_S
+    assert LOOK_S <= auto.looked_s <= started_s
     assert recording.calls == truth["handle_request"]["calls"]
 
 
@@ -123,7 +127,7 @@ def test_what_cannot_be_watched_is_probed_without_a_look(
 
 
 def test_a_trap_takes_some_time() -> None:
-    assert 50 < trap_ns() < 1_000_000
+    assert trap_ns() > 0
 
 
 def test_check_says_what_it_will_cost_and_leaves_nothing_behind(

@@ -17,7 +17,7 @@ from latency.errors import CompileError
 from latency.tracing.counted.parameters import cflags, programs
 from latency.tracing.kernel.compiler import compiled
 from tests.lab import Interpreter
-from tests.pylat_command import BANNER, Result, Tracing, pylat
+from tests.pylat_command import BANNER, EVERY_CALL, Result, Tracing, pylat
 from tests.requirements import require
 from tests.target_program import TargetProgram
 
@@ -161,7 +161,7 @@ def test_the_capabilities_that_the_hint_names_are_enough(target: TargetProgram) 
     require(shutil.which("setpriv"), "setpriv of util-linux")
     only = "-all,+bpf,+perfmon,+sys_ptrace"
     with Tracing(
-        "-p", target.pid, "--func", "handle_request", "-j", before=("setpriv", f"--bounding-set={only}")
+        "-p", target.pid, *EVERY_CALL, "--func", "handle_request", "-j", before=("setpriv", f"--bounding-set={only}")
     ) as tracing:
         truth = target.run()
         seen = tracing.stop().function("handle_request")
@@ -201,7 +201,7 @@ def test_hostile_names_reach_no_terminal_as_they_are(
     script.write_text(HOSTILE)
     hostile = start_target(interpreter, script)
     file = tmp_path / "recording.json"
-    with Tracing("-p", hostile.pid, "--func", "*", "-F", "-o", file) as tracing:
+    with Tracing("-p", hostile.pid, *EVERY_CALL, "--func", "*", "-F", "-o", file) as tracing:
         hostile.run()
         report = tracing.stop()
     listed = pylat("functions", "-p", hostile.pid)

@@ -14,11 +14,11 @@ import pytest
 from latency.cpython.interpreter import Target
 from latency.target.process import Process
 from tests.lab import Interpreter
-from tests.pylat_command import Tracing
+from tests.pylat_command import EVERY_CALL, Tracing
 from tests.target_program import TargetProgram
 
 Start = Callable[..., TargetProgram]
-_DETACH_S = 10
+_DETACH_S = 300
 
 
 class Probed(NamedTuple):
@@ -61,7 +61,7 @@ def test_a_target_outlives_pylats_sudden_death_unchanged_and_can_be_measured_aga
     engine = Target(target.pid).plan.engine
     probed = Probed.of(target.pid, engine)
     assert not probed.changed()
-    arguments = ("-p", target.pid, "--func", "handle_request", "--func", "worker", "-j")
+    arguments = ("-p", target.pid, *EVERY_CALL, "--func", "handle_request", "--func", "worker", "-j")
     with Tracing(*arguments) as tracing:
         target.send("run")
         assert len(probed.changed()) == len(probed.originals)
@@ -88,7 +88,7 @@ def test_the_lab_has_a_semaphore_to_look_at(interpreters: list[Interpreter], sta
 @pytest.mark.cpython(min=(3, 9), max=(3, 11))
 def test_two_at_the_same_time_get_the_same_numbers(interpreter: Interpreter, start_target: Start) -> None:
     target = start_target(interpreter, "requests.py")
-    arguments = ("-p", target.pid, "--func", "handle_request", "--func", "worker", "-j")
+    arguments = ("-p", target.pid, *EVERY_CALL, "--func", "handle_request", "--func", "worker", "-j")
     with Tracing(*arguments) as one, Tracing(*arguments) as other:
         truth = target.run()
         first, second = one.stop(), other.stop()
@@ -98,7 +98,7 @@ def test_two_at_the_same_time_get_the_same_numbers(interpreter: Interpreter, sta
 
 def test_one_that_ends_leaves_the_other_measuring(own_interpreter: Interpreter, start_target: Start) -> None:
     target = start_target(own_interpreter, "recursion.py", 50, 20)
-    arguments = ("-p", target.pid, "--func", "descend", "--func", "plunge", "-j")
+    arguments = ("-p", target.pid, *EVERY_CALL, "--func", "descend", "--func", "plunge", "-j")
     with Tracing(*arguments) as lasting:
         with Tracing(*arguments) as passing:
             first = target.run()
@@ -121,9 +121,9 @@ def test_a_death_while_probes_are_being_taken_away_leaves_none(
         with Tracing(*arguments) as tracing:
             children = Path(f"/proc/{tracing.pid}/task/{tracing.pid}/children")
             end = time.monotonic() + _DETACH_S
-            while not children.read_text() and time.monotonic() < end:
+            while not (removing := children.read_text()) and time.monotonic() < end:
                 time.sleep(0.001)
-            assert children.read_text(), "the limit is far exceeded, and the probes were not taken away"
+            assert removing, "the limit is far exceeded, and the probes were not taken away"
             os.kill(tracing.pid, signal.SIGKILL)
             assert tracing.wait().status == -signal.SIGKILL
         assert any(probed.states()), probed.changed()

@@ -40,7 +40,7 @@ def job(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     script = folder / "job.sh"
     script.write_text(JOB.format(compare=shlex.join([*PYLAT, "compare", "base.json", "head.json", *arguments])))
     script.chmod(0o755)
-    return subprocess.run([script], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([script], cwd=folder, capture_output=True, text=True, timeout=500, check=False)
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.lab import Interpreter
-from tests.pylat_command import Tracing
+from tests.pylat_command import EVERY_CALL, Tracing
 from tests.requirements import can_mount_privately, require
 from tests.target_program import TARGETS, TargetProgram
 
@@ -61,7 +61,7 @@ Hide = Callable[..., Hidden]
 
 def assert_measured_exactly(target: Hidden | TargetProgram) -> dict[str, Any]:
     """Measures one run of the workload; gives what the recording says of the target."""
-    with Tracing("-p", target.pid, "--func", "descend", "--func", "plunge", "-j") as tracing:
+    with Tracing("-p", target.pid, *EVERY_CALL, "--func", "descend", "--func", "plunge", "-j") as tracing:
         truth = target.run()
         result = tracing.stop()
     assert truth["descend"]["returned"] == truth["plunge"]["raised"] > 0
@@ -158,7 +158,7 @@ def test_an_interpreter_that_an_upgrade_replaced_is_measured_beside_its_successo
     shutil.copy(own_interpreter.path, new)
     new.rename(copy)
     younger = hide(copy)
-    with Tracing("-p", older.pid, "--func", "descend", "-j") as tracing:
+    with Tracing("-p", older.pid, *EVERY_CALL, "--func", "descend", "-j") as tracing:
         younger.run()
         truth = older.run()
         result = tracing.stop()

@@ -34,12 +34,12 @@ def test_every_program_runs_on_every_interpreter(interpreter: Interpreter, start
         assert target.quit() == 0
 
 
-def test_every_request_writes_its_duration(own_interpreter: Interpreter, start_target: Start) -> None:
+def test_every_request_writes_its_durations(own_interpreter: Interpreter, start_target: Start) -> None:
     target = start_target(own_interpreter, "requests.py", 200, "durations")
     calls = target.run()["handle_request"]["calls"]
     durations = array("q", (target.directory / "durations").read_bytes())
-    assert len(durations) == calls == 800
-    assert min(durations) >= 0
+    assert len(durations) == 2 * calls == 1600
+    assert all(0 <= inner <= outer for inner, outer in zip(durations[::2], durations[1::2], strict=True))
 
 
 @pytest.mark.cpython(min=(3, 12))
@@ -54,4 +54,4 @@ def test_the_programs_claim_what_the_interpreter_counts(interpreter: Interpreter
 
 
 def test_unpacking_again_does_nothing(repository: object) -> None:
-    subprocess.run(["script/lab", "--json"], cwd=str(repository), check=True, capture_output=True, timeout=20)
+    subprocess.run(["script/lab", "--json"], cwd=str(repository), check=True, capture_output=True, timeout=300)

@@ -225,7 +225,7 @@ def test_sigterm_is_passed_on(own_interpreter: Interpreter) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.terminate()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=500)
     assert process.returncode == 5
     assert "calls 1,000" in said
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import bisect
 import importlib.util
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from latency.histogram import Histogram, longest_ns
+from tests.brackets import outside
 from tests.lab import Interpreter
 from tests.requirements import require
 from tests.target_program import TargetProgram
@@ -17,10 +16,6 @@ from tests.watch import Watch, of_names, unaccounted, wrong
 
 Start = Callable[..., TargetProgram]
 StartWatch = Callable[..., Watch]
-
-_CLOCK_NS = 500  # that of 3.6 is a floating-point number of seconds
-_BUCKET = 2 ** (1 / 16)
-_NEAR_NS = 10_000
 
 
 def assert_exact(target: TargetProgram, watch: StartWatch) -> None:
@@ -64,23 +59,7 @@ def test_times_lie_within_what_the_program_measures(
         for kind in times[name]:
             measured = getattr(function, kind)
             assert measured is not None, f"{name} {kind}"
-            inner, outer = (sorted(its) for its in zip(*times[name][kind], strict=True))
-            assert_between(measured, inner, outer, f"{name} {kind}")
-        within, around = (sorted(its) for its in zip(*times[name]["wall"], strict=True))
-        low, high = within[(len(within) - 1) // 2], around[len(around) // 2]  # the medians, as far as the clock knows
-        assert low / _BUCKET - _NEAR_NS <= function.wall.quantile(0.5) <= high * _BUCKET + _NEAR_NS, name
-
-
-def assert_between(measured: Histogram, inner: Sequence[int], outer: Sequence[int], what: str) -> None:
-    """No call was shorter than from within nor longer than from around: so it is up to the end of each bucket."""
-    assert measured.count == len(inner), what
-    assert sum(inner) - _CLOCK_NS * len(inner) <= measured.sum_ns <= sum(outer) + _CLOCK_NS * len(outer), what
-    counted = 0
-    for place, count in enumerate(measured.counts.tolist()):
-        counted += count
-        end = longest_ns(measured.offset + place)
-        most, least = bisect.bisect(inner, end + _CLOCK_NS), bisect.bisect(outer, end - _CLOCK_NS)
-        assert least <= counted <= most, f"{what} up to {end} ns"
+            assert outside(measured, *zip(*times[name][kind], strict=True)) == [], f"{name} {kind}"
 
 
 def test_two_functions_of_one_name_are_two_rows(

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from tests.lab import Interpreter
 from tests.watch import Watch, wrong
 
 
-@pytest.mark.timeout(300)
 def test_a_hundred_thousand_short_threads_leave_no_residue(
     own_interpreter: Interpreter, start_target: Callable[..., Any], watch: Callable[..., Watch]
 ) -> None:

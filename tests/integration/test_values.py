@@ -18,13 +18,13 @@ from latency.target.process import Process
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
 
-UNBOUNDED = Limits(depth=100, items=10**6, characters=10**6, total=10**8, reads=10**7, time_s=60)
+UNBOUNDED = Limits(depth=100, items=10**6, characters=10**6, total=10**8, reads=10**7, time_s=300)
 BOUNDS = (
     replace(UNBOUNDED, depth=1),
     replace(UNBOUNDED, items=2),
     replace(UNBOUNDED, total=100),
     replace(UNBOUNDED, reads=20),
-    Limits(characters=1000),
+    Limits(characters=1000, time_s=300),
 )
 RANDOM_OBJECTS = 1_000
 CORRUPTED_OBJECTS = 500
@@ -130,7 +130,7 @@ def test_a_frame_of_another_code_has_no_arguments(start: Callable[..., Scene]) -
 
 def test_corrupted_memory_is_described_within_the_bounds(start: Callable[..., Scene]) -> None:
     scene = start("objects.py", 3, CORRUPTED_OBJECTS)
-    limits = Limits(time_s=5)
+    limits = Limits(time_s=100)
     described = []
     for objects in (scene.target.run(), scene.target.run()):
         memory = Corrupting(scene.process, [address for address, _ in objects])
@@ -145,7 +145,7 @@ def test_the_arguments_of_a_corrupted_frame_are_described_within_the_bounds(star
     memory = Corrupting(scene.process, [code for _, code, _ in calls])
     for frame_object, code, _ in calls * 20:
         frame = _frame(scene, frame_object)
-        arguments = scene.reader.arguments(frame, code, limits=Limits(time_s=5), memory=memory)
+        arguments = scene.reader.arguments(frame, code, limits=Limits(time_s=100), memory=memory)
         assert all(name.isprintable() and text.isprintable() for name, text in arguments)
 
 

@@ -16,8 +16,10 @@ from latency.cpython.interpreter import Target
 from latency.errors import AttachError, NoFunctionMatches, UsageError
 from latency.recording import Options, Recording
 from latency.target.process import Process
+from latency.tracing.choice import TRAPS_PER_CALL
 from latency.tracing.watch.session import WatchSession
 from tests import debugger
+from tests.brackets import outside
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
 
@@ -25,11 +27,7 @@ Start = Callable[..., TargetProgram]
 
 KEPT = {"kept", "raised_and_kept"}
 SUSPENDING = {"suspends"}
-BUCKET = 2 ** (1 / 16) - 1
-"""Width of a histogram's bucket, relative to where it begins: 4.4 %."""
-DETACH_S = 10
-RESOLUTION_NS = 25_000
-"""What a call may seem longer or shorter: the engine says that it does not resolve less than about 15 µs."""
+DETACH_S = 300
 
 
 def session(target: Target, *functions: str) -> WatchSession:
@@ -46,6 +44,12 @@ def lost(recording: Recording) -> dict[str, int]:
 
 def ends(recording: Recording) -> dict[str, tuple[int, int, int]]:
     return {each.function.qualname: (each.returned, each.raised, each.open) for each in recording.functions}
+
+
+def taken_off_ns(recording: Recording) -> float:
+    """At most, of one call: what its hits take is no part of its latency, as the report says."""
+    assert recording.overhead is not None
+    return TRAPS_PER_CALL * recording.overhead.ns_per_hit
 
 
 def test_every_kind_of_call_is_counted_exactly_and_nothing_is_lost(
@@ -97,20 +101,16 @@ def test_a_frame_that_outlives_its_call_is_measured_or_counted_as_lost(
         assert lost(recording) == {"unmatched_entry": calls}
 
 
-def test_percentiles_are_the_targets_own_as_far_as_the_engine_resolves(
-    interpreter: Interpreter, start_target: Start
-) -> None:
+def test_latencies_lie_within_what_the_program_measures(interpreter: Interpreter, start_target: Start) -> None:
     program = start_target(interpreter, "requests.py", 500, "durations")
     with session(watched(program.pid), "handle_request", "worker") as measuring:
         measuring.start()
         program.run()
         recording = measuring.stop()
     (requests,) = (each for each in recording.functions if each.function.qualname == "handle_request")
-    durations_ns = np.fromfile(program.directory / "durations", np.int64)
-    assert requests.calls == len(durations_ns) == 2000
-    for percent, seen_ns in zip((50, 90), requests.percentiles_ns((0.5, 0.9)), strict=True):
-        own_ns = float(np.percentile(durations_ns, percent))
-        assert abs(seen_ns - own_ns) <= BUCKET * own_ns + RESOLUTION_NS, f"p{percent}"
+    inner_ns, outer_ns = np.fromfile(program.directory / "durations", np.int64).reshape(-1, 2).T
+    assert len(inner_ns) == 2000
+    assert outside(requests.wall, inner_ns - taken_off_ns(recording), outer_ns) == []
 
 
 def test_nothing_is_written_to_the_target(interpreter: Interpreter, start_target: Start) -> None:
@@ -198,7 +198,7 @@ class Debugger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=500)
 
 
 def test_greenlets_are_told_apart(environment_interpreter: Interpreter, start_target: Start) -> None:

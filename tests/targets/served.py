@@ -1,7 +1,9 @@
-"""An HTTP server (aiohttp) that times its own requests, from the middleware around the handler.
+"""An HTTP server (aiohttp) that times its own requests, from within the handler and from the middleware around it.
 
 Writes its port to the file ``port`` before it is ready. A run answers with the truth of the requests since the last
-one, and writes what the middleware measured to ``durations``: int64 nanoseconds in the machine's byte order.
+one, and writes three numbers for each to ``durations``, int64 nanoseconds in the machine's byte order: what it took
+from the handler's first statement to its last, and from before the handler to after it; and what it ran at most, from
+around each of its stays on the stack.
 """
 
 import asyncio
@@ -19,9 +21,13 @@ failed = 0
 class Api:
     async def get(self, request):
         """Suspends twice: here, and in what it awaits."""
+        began = clock_ns()
         number = int(request.match_info["number"])
         await asyncio.sleep(0.01 + 0.001 * (number % 20))
-        return web.json_response(await self.stored(number))
+        try:
+            return web.json_response(await self.stored(number))
+        finally:
+            request["inner_ns"] = clock_ns() - began
 
     async def stored(self, number):
         await asyncio.sleep(0.001)
@@ -30,19 +36,39 @@ class Api:
         return number
 
 
+class Stays:
+    """Awaits a coroutine, and times each of its stays on the stack from around it."""
+
+    def __init__(self, coroutine):
+        self.coroutine = coroutine
+        self.outer_ns = 0
+
+    def __await__(self):
+        while True:
+            began = clock_ns()
+            try:
+                future = self.coroutine.send(None)
+            except StopIteration as end:
+                return end.value
+            finally:
+                self.outer_ns += clock_ns() - began
+            yield future
+
+
 @web.middleware
 async def timing(request, handler):
     global answered, failed
     began = clock_ns()
+    stays = Stays(handler(request))
     try:
-        response = await handler(request)
+        response = await stays
         answered += 1
         return response
     except web.HTTPNotFound:
         failed += 1
         raise
     finally:
-        durations.append(clock_ns() - began)
+        durations.extend((request["inner_ns"], clock_ns() - began, stays.outer_ns))
 
 
 async def start():

@@ -2,8 +2,8 @@
 
 serving.py [THREADS [NOISE]]
 
-Handles until ``quit``; then writes what each call noted of itself, ``[[begin, end], ...]`` in nanoseconds of
-CLOCK_MONOTONIC, to the file ``calls`` and says how many there were.
+``more N`` is answered when N more calls have ended. Handles until ``quit``; then writes what each call noted of itself,
+``[[begin, end], ...]`` in nanoseconds of CLOCK_MONOTONIC, to the file ``calls`` and says how many there were.
 """
 
 import json
@@ -17,6 +17,7 @@ THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else 1
 NOISE = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
 ended = False
 calls = []
+one_more = threading.Condition()
 
 
 def now_ns():
@@ -39,6 +40,8 @@ def handle(number):
 def serve(number):
     while not ended:
         handle(number)
+        with one_more:
+            one_more.notify()
         number += 1
 
 
@@ -48,7 +51,14 @@ def main():
     for thread in threads:
         thread.start()
     say({"ready": True})
-    sys.stdin.readline()
+    for line in iter(sys.stdin.readline, ""):
+        command, _, number = line.partition(" ")
+        if command != "more":
+            break
+        enough = len(calls) + int(number)
+        with one_more:
+            one_more.wait_for(lambda: len(calls) >= enough)
+        say({"calls": len(calls)})
     ended = True
     for thread in threads:
         thread.join()

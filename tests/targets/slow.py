@@ -1,8 +1,9 @@
 """Slow calls among many fast ones, each of which the program itself times, from within and from without.
 
 What it says of a run is not what ``protocol.truth`` says, but one entry for each call, by its argument ``key``: how
-long it took at least (as seen from within) and at most (from without), when, in which thread, with which arguments at
-its end, how it ended, and who called it (of what suspends: who resumed it last).
+long it took at least (as seen from within) and at most (from without), when it cannot have begun yet and when it must
+have (seconds since the epoch), in which thread, with which arguments at its end, how it ended, and who called it (of
+what suspends: who resumed it last).
 """
 
 import asyncio
@@ -41,6 +42,7 @@ def note(begin_ns, outcome, **arguments):
     told[arguments["key"]] = {
         "function": sys._getframe(1).f_code.co_name,
         "least_ns": clock_ns() - begin_ns,
+        "until": time.time(),
         "tid": tid(),
         "outcome": outcome,
         "arguments": {name: repr(value) for name, value in arguments.items()},
@@ -50,12 +52,12 @@ def note(begin_ns, outcome, **arguments):
 
 def outside(call):
     """Calls it with a new key."""
-    key, at, begin_ns = next(keys), time.time(), clock_ns()
+    key, since, begin_ns = next(keys), time.time(), clock_ns()
     try:
         call(key)
     except (LookupError, Refused):
         pass
-    told[key].update(most_ns=clock_ns() - begin_ns, at=at)
+    told[key].update(most_ns=clock_ns() - begin_ns, since=since)
 
 
 def spin(begin_ns, for_ns):
@@ -159,9 +161,9 @@ def in_a_loop(*jobs):
     """Each job is (coroutine function, duration)."""
 
     async def one(function, for_ns):
-        key, at, begin_ns = next(keys), time.time(), clock_ns()
+        key, since, begin_ns = next(keys), time.time(), clock_ns()
         await function(key, for_ns)
-        told[key].update(most_ns=clock_ns() - begin_ns, at=at)
+        told[key].update(most_ns=clock_ns() - begin_ns, since=since)
 
     async def everything():
         await asyncio.gather(*(one(*job) for job in jobs))

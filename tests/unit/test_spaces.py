@@ -29,7 +29,7 @@ def test_a_code_object_is_known_in_the_first_process_and_in_its_forks(numbers: t
     assert spaces(*numbers).known_code(numbers[-1], LIVE.address) is LIVE
 
 
-@pytest.mark.timeout(5)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("numbers", [(0,), (1,), (1, 7 << 22, 9 << 22)])
 def test_the_search_for_an_unknown_code_object_ends(numbers: tuple[int, ...]) -> None:
     assert spaces(*numbers).known_code(numbers[-1], 0x2000) is None
