@@ -86,19 +86,20 @@ def _ask(question: Callable[[], object]) -> object:
         return None
 
 
-def check(content: bytes, *, sparse_bytes: int = 0) -> None:
+def check(content: bytes, *, sparse_bytes: int = 0, limit_s: float = TIME_LIMIT_S) -> None:
     """Reads one input.
 
     Args:
         content: the file.
         sparse_bytes: to which size a hole is appended, so that large tables fit into the file.
+        limit_s: of CPU time.
 
     Raises:
         RuleBroken: a foreign exception, or too slow.
     """
     fd = os.memfd_create("fuzz")
     started_s = time.process_time()  # the machine may be busy with more than this
-    signal.setitimer(signal.ITIMER_PROF, 5 * TIME_LIMIT_S)
+    signal.setitimer(signal.ITIMER_PROF, 5 * limit_s)
     try:
         os.write(fd, content)
         os.ftruncate(fd, max(len(content), sparse_bytes))
@@ -110,7 +111,7 @@ def check(content: bytes, *, sparse_bytes: int = 0) -> None:
         raise RuleBroken(f"{type(error).__name__}: {error}") from error
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-    if (duration_s := time.process_time() - started_s) > TIME_LIMIT_S:
+    if (duration_s := time.process_time() - started_s) > limit_s:
         raise RuleBroken(f"took {duration_s:.1f} s")
 
 
@@ -176,17 +177,25 @@ def _copy(data: bytearray, rng: random.Random) -> None:
     data[target : target + len(block)] = block[: len(data) - target]
 
 
-def run(seconds: float, seed: int, *, only: int | None = None, save: bool = True) -> int:
-    """Fuzzes for a time; the number of inputs. Raises RuleBroken."""
+def run(
+    seconds: float,
+    seed: int,
+    *,
+    count: int | None = None,
+    only: int | None = None,
+    save: bool = True,
+    limit_s: float = TIME_LIMIT_S,
+) -> int:
+    """Fuzzes for a time, or so many inputs; their number. Raises RuleBroken."""
     signal.signal(signal.SIGPROF, _too_slow)
     seeds = [path.read_bytes() for path in sorted(CORPUS.iterdir())]
     deadline_s = time.monotonic() + seconds
     number = only or 0
-    while only is not None or time.monotonic() < deadline_s:
+    while only is not None or (time.monotonic() < deadline_s if count is None else number < count):
         rng = random.Random(f"{seed}:{number}")
         content, sparse_bytes = mutate(rng.choice(seeds), rng)
         try:
-            check(content, sparse_bytes=sparse_bytes)
+            check(content, sparse_bytes=sparse_bytes, limit_s=limit_s)
         except RuleBroken as error:
             if save:
                 (CORPUS / f"broken-{seed}-{number}").write_bytes(content)
@@ -211,12 +220,21 @@ def main() -> int:
     """The command line; 1 if a rule was broken."""
     parser = argparse.ArgumentParser(description="Fuzz pylat's ELF reader.")
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--count", type=int, help="of inputs, instead of a time")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--limit", type=float, default=TIME_LIMIT_S, help="seconds of CPU time for each input")
     parser.add_argument("--only", type=int, help="the number of one input, to see its traceback")
     options = parser.parse_args()
     limit_memory()
     try:
-        count = run(options.seconds, options.seed, only=options.only, save=options.only is None)
+        count = run(
+            options.seconds,
+            options.seed,
+            count=options.count,
+            only=options.only,
+            save=options.only is None,
+            limit_s=options.limit,
+        )
     except RuleBroken as error:
         if options.only is not None:
             raise

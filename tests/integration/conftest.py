@@ -19,7 +19,6 @@ from tests.requirements import require
 from tests.target_program import TargetProgram
 from tests.watch import Watch
 
-_tried = pytest.StashKey[set[tuple[int, int]]]()
 _found = cache(lab.interpreters)
 
 
@@ -77,17 +76,7 @@ def watch() -> Iterator[Callable[..., Watch]]:
 
 
 def pytest_runtest_call(item: pytest.Item) -> None:
-    """Notes that a version is really tried."""
+    """Notes that an interpreter is really tried, for the summary of ``tests/conftest.py``."""
     callspec = getattr(item, "callspec", None)
     if callspec is not None and "interpreter" in callspec.params:
-        item.config.stash.setdefault(_tried, set()).add(callspec.params["interpreter"].minor)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Says which versions were not tried, so that a green run does not promise more than it shows."""
-    tried = config.stash.get(_tried, set())
-    there = {it.minor for it in _found()}
-    untried = [f"{'.'.join(map(str, it))}{'' if it in there else ' (not here)'}" for it in lab.KNOWN if it not in tried]
-    terminalreporter.section("interpreters")
-    terminalreporter.line(f"tried: {', '.join(it.id for it in _found() if it.minor in tried) or 'none'}")
-    terminalreporter.line(f"CPython 3.6 to 3.15 not tried: {', '.join(untried) or 'none'}")
+        item.user_properties.append(("interpreter", callspec.params["interpreter"].id))

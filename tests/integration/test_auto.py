@@ -130,6 +130,7 @@ def test_a_trap_takes_some_time() -> None:
     assert trap_ns() > 0
 
 
+@pytest.mark.xdist_group("breakpoints")
 def test_check_says_what_it_will_cost_and_leaves_nothing_behind(
     own_interpreter: Interpreter, start_target: Start
 ) -> None:

@@ -13,6 +13,8 @@ from latency.recording import Recording, load
 from tests.lab import Interpreter
 from tests.pylat_command import PYLAT, Result, pylat
 
+pytestmark = pytest.mark.xdist_group("bench")
+
 ROUNDS = 5
 PROGRAM = """
 def f(turns):

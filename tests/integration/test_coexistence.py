@@ -17,6 +17,8 @@ from tests.lab import Interpreter
 from tests.pylat_command import EVERY_CALL, Tracing
 from tests.target_program import TargetProgram
 
+pytestmark = pytest.mark.xdist_group("breakpoints")
+
 Start = Callable[..., TargetProgram]
 _DETACH_S = 300
 

@@ -17,6 +17,8 @@ from tests.lab import Interpreter
 from tests.pylat_command import EVERY_CALL, Tracing, pylat
 from tests.target_program import TargetProgram
 
+pytestmark = pytest.mark.xdist_group("options")
+
 Start = Callable[..., TargetProgram]
 CALLS = 200  # of each of the four threads
 

@@ -19,6 +19,8 @@ from tests.requirements import require
 from tests.target_program import TARGETS
 from tests.watch import Watch
 
+pytestmark = pytest.mark.xdist_group("breakpoints")
+
 WORKERS, CLIENTS, REQUESTS = 4, 8, 50
 
 

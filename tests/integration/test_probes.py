@@ -15,6 +15,8 @@ from tests.lab import Interpreter
 from tests.pylat_command import EVERY_CALL, Tracing, pylat
 from tests.target_program import TargetProgram
 
+pytestmark = pytest.mark.xdist_group("breakpoints")
+
 Start = Callable[..., TargetProgram]
 
 

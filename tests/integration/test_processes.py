@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
 from tests.watch import Watch, wrong
+
+pytestmark = pytest.mark.xdist_group("breakpoints")
 
 
 def test_children_are_seen_when_they_are_asked_for(

@@ -122,6 +122,7 @@ def test_by_pytest(environment_interpreter: Interpreter, tmp_path: Path) -> None
     assert calls(measured(command)) == CALLS
 
 
+@pytest.mark.xdist_group("breakpoints")
 def test_the_workers_of_multiprocessing_are_seen_with_children(own_interpreter: Interpreter, tmp_path: Path) -> None:
     path = tmp_path / "workers.py"
     path.write_text(WORKERS)

@@ -52,6 +52,7 @@ def placed(session: Session) -> list[bool]:
     return [process.read(site.address + bias, 1) == _BREAKPOINT for site in sites]
 
 
+@pytest.mark.xdist_group("breakpoints")
 def test_what_a_slice_cuts_is_counted_exactly_and_nothing_is_lost(
     interpreter: Interpreter, start_target: Start
 ) -> None:

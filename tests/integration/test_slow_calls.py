@@ -220,6 +220,7 @@ serve(parent)
 """
 
 
+@pytest.mark.xdist_group("breakpoints")
 def test_slow_calls_of_children_are_told_with_their_process(
     own_interpreter: Interpreter, start_target: Start, watch: Measure, tmp_path: Path
 ) -> None:

@@ -113,6 +113,7 @@ def test_latencies_lie_within_what_the_program_measures(interpreter: Interpreter
     assert outside(requests.wall, inner_ns - taken_off_ns(recording), outer_ns) == []
 
 
+@pytest.mark.xdist_group("breakpoints")
 def test_nothing_is_written_to_the_target(interpreter: Interpreter, start_target: Start) -> None:
     program = start_target(interpreter, "watched.py")
     program.run()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from latency.cpython.interpreter import Target
 from latency.recording import Options, Recording
 from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
+
+pytestmark = pytest.mark.xdist_group("breakpoints")
 
 Start = Callable[..., TargetProgram]
 

@@ -9,7 +9,7 @@ off: what of the wall clock is left.
 waiting: at least half of the time asked of ``sleep``: a thread can lose its CPU on the way to sleep, and wake up late.
 self: without the calls of functions that are measured too.
 gc: by the collector's callbacks, most of it at least.
-suspended: from outside of the stays on the stack.
+suspended: from outside of the stays on the stack, and from around all of them, less what these say of themselves.
 """
 
 import asyncio
@@ -226,10 +226,16 @@ class Stepped:
 
     def __init__(self, coroutine):
         self.coroutine = coroutine
-        self.cpu = 0
+        self.cpu = self.outside = 0
 
     def __await__(self):
+        self.first = left = None
         while True:
+            entered = clock_ns()
+            if left is None:
+                self.first = entered
+            else:
+                self.outside += entered - left
             before = cpu_ns()
             try:
                 future = self.coroutine.send(None)
@@ -237,6 +243,7 @@ class Stepped:
                 return
             finally:
                 self.cpu += cpu_ns() - before
+                left = self.last = clock_ns()
             yield future
 
 
@@ -255,7 +262,7 @@ async def serves():
     await asyncio.gather(*stepped)
     for stays, each in zip(every, stepped):
         note("handles", "running", sum(it.cpu for it in stays), each.cpu)
-        note("handles", "suspended", 4000000, 1 << 62)
+        note("handles", "suspended", each.outside, each.last - each.first - sum(it.wall for it in stays))
 
 
 def run():

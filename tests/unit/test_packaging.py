@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("packaging")
+
 
 def build(kind: str, project: Path, to: Path) -> Path:
     subprocess.run(

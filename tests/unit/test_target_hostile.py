@@ -1,13 +1,11 @@
-"""Files made to mislead: our own errors only, within 2 s and 300 MB."""
+"""Files made to mislead: our own errors only, within 300 MB, and soon: see ``fuzz_elf.check``."""
 
 from __future__ import annotations
 
 import os
-import re
 import struct
 import subprocess
 import sys
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -33,6 +31,8 @@ from tests.unit.elf_builder import (
     Section,
 )
 
+HANGS_S = 60.0
+"""Of CPU time, for what takes milliseconds: then it does not end."""
 HUGE_BYTES = 1 << 30
 # the largest that is read of each
 LIMITS_BYTES = {
@@ -80,9 +80,8 @@ def with_section(content: bytes, elf: Elf, name: str, *, offset: int | None = No
 
 
 def ask_everything(path: Path) -> None:
-    """Within the limits of time and memory, and with no exception that is not ours."""
+    """Within the limit of memory, and with no exception that is not ours."""
     tracemalloc.start()
-    started_s = time.process_time()
     try:
         with Image.open(path) as image:
             fuzz_elf.exercise(image)
@@ -91,7 +90,6 @@ def ask_everything(path: Path) -> None:
     finally:
         _, peak_bytes = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert time.process_time() - started_s < fuzz_elf.TIME_LIMIT_S
     assert peak_bytes < fuzz_elf.MEMORY_LIMIT_BYTES
 
 
@@ -217,13 +215,12 @@ def test_a_name_is_text_whatever_its_bytes(tmp_path: Path, name: bytes) -> None:
 @pytest.mark.parametrize("path", sorted(fuzz_elf.CORPUS.iterdir()), ids=lambda path: path.name)
 @pytest.mark.parametrize("sparse_bytes", [0, HUGE_BYTES])
 def test_the_corpus_breaks_no_rule(path: Path, sparse_bytes: int) -> None:
-    fuzz_elf.check(path.read_bytes(), sparse_bytes=sparse_bytes)
+    fuzz_elf.check(path.read_bytes(), sparse_bytes=sparse_bytes, limit_s=HANGS_S)
 
 
-def test_mutants_of_five_seconds_break_no_rule(repository: Path) -> None:
-    command = [sys.executable, repository / "tests/fuzz/fuzz_elf.py", "--seconds", "5", "--seed", "2"]
+def test_five_hundred_mutants_break_no_rule(repository: Path) -> None:
+    options = ["--seed", "2", "--count", "500", "--limit", str(HANGS_S)]
+    command = [sys.executable, repository / "tests/fuzz/fuzz_elf.py", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    count = re.search(r"(\d+) inputs", done.stdout)
-    assert count
-    assert int(count[1]) > 100
+    assert "500 inputs" in done.stdout
