@@ -117,7 +117,7 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize("value", VALUES, ids=[f"{type(it).__name__}-{at}" for at, it in enumerate(VALUES)])
 def test_a_value_within_the_bounds_is_taken_along_whole(taken: Taken, value: object) -> None:
     with Process(os.getpid()) as process:
         whole = taken._reader.describe(id(value), memory=process)

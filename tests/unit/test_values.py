@@ -104,7 +104,9 @@ def test_a_length_that_does_not_end_at_the_text_s_end_is_unreadable(
 
 
 @pytest.mark.parametrize("used", [*WILD, 3])
-@pytest.mark.parametrize("it", [{1: 2}, {"a": 1}, {1, 2}, frozenset("ab")], ids=repr)
+@pytest.mark.parametrize(
+    "it", [{1: 2}, {"a": 1}, {1, 2}, frozenset("ab")], ids=["dict", "str-dict", "set", "frozenset"]
+)
 def test_a_container_that_holds_less_than_it_says_is_unreadable(
     process: Process, reader: Reader, it: object, used: int
 ) -> None:
@@ -119,13 +121,15 @@ def test_an_object_that_was_freed_is_unreadable(process: Process, reader: Reader
         assert is_unreadable(reader.describe(id(it), memory=changed(process, it, object__refcnt=count)), it)
 
 
-@pytest.mark.parametrize("type_", [0, 8, id(1.5), id("no type"), (1 << 64) - 8])
+@pytest.mark.parametrize(
+    "type_", [0, 8, id(1.5), id("no type"), (1 << 64) - 8], ids=["null", "low", "float", "str", "high"]
+)
 def test_an_object_of_no_type_is_unreadable(process: Process, reader: Reader, type_: int) -> None:
     it = User()
     assert is_unreadable(reader.describe(id(it), memory=changed(process, it, object__type=type_)), it)
 
 
-@pytest.mark.parametrize("base", [id(User), 0, 8])
+@pytest.mark.parametrize("base", [id(User), 0, 8], ids=["itself", "null", "low"])
 def test_a_type_whose_bases_do_not_lead_to_object_is_unreadable(process: Process, reader: Reader, base: int) -> None:
     size = OFFSETS["type.sizeof"]
     raw = bytearray(ctypes.string_at(id(User), size))
@@ -134,7 +138,11 @@ def test_a_type_whose_bases_do_not_lead_to_object_is_unreadable(process: Process
     assert is_unreadable(reader.describe(id(it), memory=Captured({id(User): bytes(raw)}, process)), it)
 
 
-@pytest.mark.parametrize("address", [0, 1, 8, id(None) + 1, 1 << 47, (1 << 64) - 8, 1 << 70])
+@pytest.mark.parametrize(
+    "address",
+    [0, 1, 8, id(None) + 1, 1 << 47, (1 << 64) - 8, 1 << 70],
+    ids=["null", "1", "8", "odd", "kernel", "last", "beyond"],
+)
 def test_an_address_at_which_there_is_nothing_is_unreadable(reader: Reader, address: int) -> None:
     assert reader.describe(address) == f"<unreadable at {address:#x}>"
 
