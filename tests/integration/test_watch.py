@@ -16,7 +16,7 @@ from latency.cpython.interpreter import Target
 from latency.errors import AttachError, NoFunctionMatches, UsageError
 from latency.recording import Options, Recording
 from latency.target.process import Process
-from latency.tracing.choice import TRAPS_PER_CALL
+from latency.tracing.probes.look import TRAPS_PER_CALL
 from latency.tracing.watch.session import WatchSession
 from tests import debugger
 from tests.brackets import outside

@@ -10,7 +10,7 @@ import pytest
 from latency.cpython.interpreter import Target
 from latency.errors import UsageError
 from latency.recording import FunctionLatency, Options
-from latency.tracing.choice import TRAPS_PER_CALL
+from latency.tracing.probes.look import TRAPS_PER_CALL
 from latency.tracing.watch.session import WatchSession
 from tests.brackets import outside
 from tests.lab import Interpreter

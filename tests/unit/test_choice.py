@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from latency.histogram import Histogram
-from latency.tracing.choice import Look, choose
+from latency.tracing.choice import choose
 from latency.tracing.probes.cost import HitCost
+from latency.tracing.probes.look import Look
 
 HIT = HitCost(wanted_ns=1200, unwanted_ns=1000)
 TRAP_NS = 15_000
