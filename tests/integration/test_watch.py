@@ -119,7 +119,7 @@ def test_nothing_is_written_to_the_target(interpreter: Interpreter, start_target
     program.run()
     process, target = Process(program.pid), watched(program.pid)
     with session(target, "one", "five") as measuring:
-        objects = [code_object(target, points.live.address) for points in measuring.functions]
+        objects = [code_object(target, live.address) for live in measuring.functions]
         before = code_of(process), [process.read(*place) for place in objects]
         measuring.start()
         during = code_of(process), [process.read(*place) for place in objects]
