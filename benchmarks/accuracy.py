@@ -117,7 +117,7 @@ def _divided(interpreter: Interpreter) -> dict[str, float]:
             program.run()
             recording = session.stop()
         log = json.loads((program.directory / "log").read_text())
-    found = dict.fromkeys(_PARTS, 0.0)
+    found = {}
     for each in recording.functions:
         bounds = log.get(each.function.qualname, {})
         if each.split is None or "dividing" not in each.function.filename:
@@ -132,7 +132,7 @@ def _divided(interpreter: Interpreter) -> dict[str, float]:
             short_ns, long_ns = least - seen[part], seen[part] - most
             slack_ns = _EACH_NS * each.calls
             beyond = max(short_ns / max(_SHARE * least, slack_ns), long_ns / max(_SHARE * most, slack_ns))
-            found[part] = max(found[part], beyond)
+            found[f"{part} of {each.function.qualname}"] = max(0.0, beyond)
     return found
 
 
@@ -197,7 +197,7 @@ def goals(values: Values) -> list[Goal]:
         (_WATCH, "percentiles by watch: from the target's own", ("p50", "p90")),
         (_SERVER, "percentiles of an aiohttp server's requests: from its own", ("p50", "p99")),
         ("sliced", "percentiles in slices: from those of all calls", ("p50", "p93", "p96")),
-        ("divided", "time on and off CPUs, collecting: from the thread's CPU clock", _PARTS),
+        ("divided", "time on and off CPUs, collecting: from the thread's CPU clock", None),
     ):
         found.append(_goal(figure, values.get(name, {}), keys, 1.0, "of what they may be apart"))
     most = f"of one CPU, with a limit of {_LIMIT_PCT:g} % and 5 s"
@@ -205,12 +205,13 @@ def goals(values: Values) -> list[Goal]:
     return found
 
 
-def _goal(figure: str, values: Values, keys: tuple[str, ...], most: float, what: str) -> Goal:
+def _goal(figure: str, values: Values, keys: tuple[str, ...] | None, most: float, what: str) -> Goal:
+    """``keys``: those that count; None for all."""
     spreads = {
-        f"{key} on {interpreter}": Spread.of(figures[key])
+        f"{key} on {interpreter}": Spread.of(numbers)
         for interpreter, figures in values.items()
-        for key in keys
-        if key in figures
+        for key, numbers in figures.items()
+        if keys is None or key in keys
     }
     promised = f"at most {most:.2f} {what}"
     if not spreads:

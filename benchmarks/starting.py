@@ -1,4 +1,4 @@
-"""How long a tool takes from its command to its first probe and its first trace, and what memory it then holds.
+"""How long a tool takes from its command to its first probe and its first trace, its CPU time, and its memory then.
 
 The target is a process of 100 MB that works. pylat's caches are warm, but for one row. With ``--engine auto`` pylat's
 probes are in place and count for a tenth of a second before it says so: it looks at what the target does.
@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks import peers
 from benchmarks.keeping import TARGETS, Goal, Part, Settings, Spread, Values, chosen, names_only, table
 from benchmarks.worker import alone, own_command, plain
+from latency.cache import Cache
 from latency.cpython.interpreter import Target
 from tests.lab import Interpreter
 
@@ -34,6 +35,8 @@ _PYLAT: Mapping[str, Sequence[str]] = {
     "pylat --engine watch --func": ("--engine", "watch", "--func", _FUNCTION),
 }
 _COLD = "pylat --func, nothing cached"
+_FIRST, _AGAIN = "found_s", "kept_s"
+"""CPU time to identify a build and find its sites: the first time, and with what that left."""
 _LOOK = re.compile(r"([0-9.]+) s  look$")
 
 
@@ -56,7 +59,7 @@ def large(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def _pylat(pid: int, arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, float]:
-    """Seconds until its probes were in place, and until it said so; its memory then."""
+    """Seconds until its probes were in place, and until it said so, and of CPU until then; its memory."""
     begin = time.perf_counter()
     process = subprocess.Popen(
         [*own_command(), "-p", str(pid), "-v", *arguments],
@@ -71,13 +74,20 @@ def _pylat(pid: int, arguments: Sequence[str], environ: Mapping[str, str]) -> di
                 break
         else:
             raise peers.CannotRun(" ".join(said) or "it ended at once")
-        ready_s = time.perf_counter() - begin
+        ready_s, used_s = time.perf_counter() - begin, cpu_s(process.pid)
         time.sleep(_WORK_S)
-        looked_s = sum(float(step[1]) for step in map(_LOOK.search, said) if step)
-        return {"probes_s": ready_s - looked_s, "ready_s": ready_s, **memory_mb(process.pid)}
+        look_s = sum(float(step[1]) for step in map(_LOOK.search, said) if step)
+        times = {"probes_s": ready_s - look_s, "ready_s": ready_s, "look_s": look_s, "cpu_s": used_s}
+        return {**times, **memory_mb(process.pid)}
     finally:
         process.kill()
         process.communicate()
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process so far, and of its children that have ended: of pylat its compiler's."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mb(pid: int) -> dict[str, float]:
@@ -107,6 +117,11 @@ def _measure_interpreter(interpreter: Interpreter, settings: Settings, environ: 
                 _keep(found, name, _pylat(process.pid, arguments, {}))
             with tempfile.TemporaryDirectory(prefix="pylat-cold-") as cache:
                 _keep(found, _COLD, _pylat(process.pid, _PYLAT[_USUAL], {"XDG_CACHE_HOME": cache}))
+            with tempfile.TemporaryDirectory(prefix="pylat-cold-") as cache:
+                for key in (_FIRST, _AGAIN):
+                    begin = time.process_time()
+                    _ = Target(process.pid, cache=Cache(Path(cache) / "pylat")).plan
+                    found.setdefault(key, []).append(time.process_time() - begin)
             for peer in peers.PEERS:
                 if found.get(peer.name, {}).get("cannot"):
                     continue
@@ -145,12 +160,13 @@ def tables(values: Values) -> str:
     for interpreter, found in values.items():
         for name, it in _tools(found):
             if "cannot" in it:
-                cells = [f"cannot: {it['cannot']}", "", "", "", ""]
+                cells = [f"cannot: {it['cannot']}", *[""] * 5]
             else:
-                cells = [f"{Spread.of(it[key]):.2f} s" for key in ("probes_s", "ready_s")]
+                times = ("probes_s", "ready_s", "cpu_s")
+                cells = [f"{Spread.of(it[key]):.2f} s" if key in it else "–" for key in times]
                 cells += [f"{Spread.of(it[key]).middle:.0f} MB" for key in ("resident_mb", "most_mb", "maps_mb")]
             rows.append([interpreter, f"{found['target_mb']:.0f} MB", name, *cells])
-    heads = ("target", "its size", "tool", "from the command to the probes", "to the first trace")
+    heads = ("target", "its size", "tool", "from the command to the probes", "to the first trace", "CPU until then")
     return table((*heads, "resident memory", "at most", "its BPF maps, in the kernel"), rows)
 
 
@@ -173,20 +189,37 @@ def plots(values: Values) -> dict[str, Any]:
 
 
 def goals(values: Values) -> list[Goal]:
-    """Of pylat with warm caches: of ``pylat -p PID --func F`` on the slowest build, and of its largest."""
-    found = []
-    for figure, key, names, most, unit in (
-        ("start of the command to probes in place, target of 100 MB, warm cache", "probes_s", [_USUAL], 0.5, "s"),
-        ("resident memory of pylat while measuring", "resident_mb", _PYLAT, 120, "MB"),
+    """The slowest build and the largest memory: of ``pylat -p PID --func F`` with warm caches, where not said."""
+    probes = {f"{_USUAL} on {it}": Spread.of(each[_USUAL]["probes_s"]) for it, each in values.items()}
+    memory = {f"{name} on {it}": Spread.of(each[name]["resident_mb"]) for it, each in values.items() for name in _PYLAT}
+    found = [
+        _goal("start of the command to probes in place, target of 100 MB, warm cache", probes, 0.5),
+        _goal("resident memory of pylat while measuring", memory, 120, "MB"),
+    ]
+    for figure, name, key, most in (
+        ("CPU to the first trace, warm cache", _USUAL, "cpu_s", 0.75),
+        ("CPU to the first trace, compiler included", _COLD, "cpu_s", 2.0),
+        ("look of --engine auto", _USUAL, "look_s", 0.2),
     ):
-        spreads = {
-            f"{name} on {interpreter}": Spread.of(it[name][key]) for interpreter, it in values.items() for name in names
-        }
-        worst = max(spreads, key=lambda name: spreads[name].middle)
-        digits = 2 if most < 1 else 0
-        said = f"{spreads[worst]:.{digits}f} {unit} at most ({worst})"
-        found.append(Goal(figure, f"at most {most} {unit}", said, spreads[worst].middle <= most))
+        spreads = {it: Spread.of(each[name][key]) for it, each in values.items() if key in each[name]}
+        found.append(_goal(figure, spreads, most))
+    for figure, key, most in (
+        ("CPU to identify a build and find its sites", _FIRST, 0.3),
+        ("CPU to identify a build whose sites are kept", _AGAIN, 0.05),
+    ):
+        found.append(_goal(figure, {it: Spread.of(each[key]) for it, each in values.items() if key in each}, most))
     return found
+
+
+def _goal(figure: str, spreads: Mapping[str, Spread], most: float, unit: str = "s") -> Goal:
+    """Of the worst one."""
+    promised = f"at most {most:g} {unit}"
+    if not spreads:
+        return Goal(figure, promised, "not measured", None)
+    worst = max(spreads, key=lambda name: spreads[name].middle)
+    digits = 0 if unit == "MB" else 3 if most < 0.1 else 2
+    said = f"{spreads[worst]:.{digits}f} {unit} at most ({worst})"
+    return Goal(figure, promised, said, spreads[worst].middle <= most)
 
 
 PART = Part("starting", "How long a tool takes to start, and its memory", measure, tables, plots, goals)
