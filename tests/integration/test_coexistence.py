@@ -13,6 +13,8 @@ import pytest
 
 from latency.cpython.interpreter import Target
 from latency.target.process import Process
+from latency.tracing.kernel import apart
+from latency.tracing.kernel import calls as kernel
 from tests.lab import Interpreter
 from tests.pylat_command import EVERY_CALL, Tracing
 from tests.target_program import TargetProgram
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.xdist_group("breakpoints")
 
 Start = Callable[..., TargetProgram]
 _DETACH_S = 300
+_RETURN_0 = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
 
 
 class Probed(NamedTuple):
@@ -111,21 +114,46 @@ def test_one_that_ends_leaves_the_other_measuring(own_interpreter: Interpreter, 
     assert result.agrees(both)
 
 
+def at_work(pid: int) -> bool:
+    """Whether the helper of this pylat is placing probes or taking them away: then it has more than one thread."""
+    children = [child for each in Path(f"/proc/{pid}/task").glob("*/children") for child in each.read_text().split()]
+    return any(len(os.listdir(f"/proc/{child}/task")) > 1 for child in children)
+
+
+@pytest.mark.parametrize("kill", [os.kill, os.killpg])
 def test_a_death_while_probes_are_being_taken_away_leaves_none(
-    own_interpreter: Interpreter, start_target: Start
+    own_interpreter: Interpreter, start_target: Start, kill: Callable[[int, int], None]
 ) -> None:
-    """Linux leaves breakpoints where whoever removes them has been killed: so that is done by children."""
+    """Linux leaves breakpoints where whoever removes them has been killed: so that is done by a helper."""
     target = start_target(own_interpreter, "serving.py")
     engine = Target(target.pid).plan.engine
     probed = Probed.of(target.pid, engine)
     arguments = ("-p", target.pid, "--func", "handle", "--engine", engine, "--max-overhead", 1, "-j")
     for _ in range(3):
-        with Tracing(*arguments) as tracing:
-            children = Path(f"/proc/{tracing.pid}/task/{tracing.pid}/children")
+        with Tracing(*arguments, before=("setsid",)) as tracing:
             end = time.monotonic() + _DETACH_S
-            while not (removing := children.read_text()) and time.monotonic() < end:
+            while not (working := at_work(tracing.pid)) and time.monotonic() < end:
                 time.sleep(0.001)
-            assert removing, "the limit is far exceeded, and the probes were not taken away"
-            os.kill(tracing.pid, signal.SIGKILL)
+            assert working, "the limit is far exceeded, and the probes were not taken away"
+            kill(tracing.pid, signal.SIGKILL)
             assert tracing.wait().status == -signal.SIGKILL
         assert any(probed.states()), probed.changed()
+
+
+def test_probes_are_there_and_gone_when_it_is_said(own_interpreter: Interpreter, start_target: Start) -> None:
+    target = start_target(own_interpreter, "serving.py")
+    build, plan = Target(target.pid).build, Target(target.pid).plan
+    probed = Probed.of(target.pid, plan.engine)
+    program = kernel.load_program("nothing", kernel.PROG_TYPE_KPROBE, _RETURN_0)
+    path = f"/proc/self/fd/{build.fd}"
+    places = [apart.Probes(program, path, (it.offset,), (0,), target.pid, multi=False) for it in plan.sites]
+    for _ in range(20):
+        placed = apart.opened(places)
+        assert len(probed.changed()) == len(probed.originals)
+        apart.close(placed)
+        assert not probed.changed()
+    refused = apart.Probes(program, path, (1 << 40,), (0,), target.pid, multi=False)
+    with pytest.raises(OSError, match="uprobe event"):
+        apart.opened([*places, refused])
+    assert not probed.changed()
+    os.close(program)

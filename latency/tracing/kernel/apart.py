@@ -1,133 +1,181 @@
-"""Probes are placed and taken away by short-lived children of pylat, so that ``kill -9`` of it leaves no breakpoint.
+"""Probes are placed and taken away by a helper of pylat's, so that ``kill -9`` of pylat leaves no breakpoint.
 
 Linux writes breakpoints through get_user_pages, which gives up where its caller has a SIGKILL pending (mm/gup.c). A
 pylat that is killed just then would leave some behind, until somebody probes the same place again: "failed to
 unregister, leaking uprobe" (kernel/events/uprobes.c, Linux 6.18). A process that is killed at any other moment closes
 its files after its signals, and nothing stays.
+
+There is one helper for all the time, and not one for each deed: it starts while pylat has other things to wait for, a
+Python takes some 20 ms to start, and a limit on the cost takes probes away and places them several times a second.
+It is made by exec, since a process that has threads may not fork. Between requests it holds no descriptor. It has a
+session of its own and the signals that end pylat are blocked in it: so it outlives pylat, also where a whole process
+group is killed, until its work is done.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
-import struct
+import subprocess
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
-_MOST = 64  # descriptors in one message; the kernel takes 253 (SCM_MAX_FD)
-_ANSWER = struct.Struct("<iI")  # an errno, and how many descriptors follow; what the error says stands behind it
-_LONGEST_ANSWER_BYTES = 4096
-_forking = threading.Lock()
-"""From the making of a pipe to the fork: so only later children hold earlier pipes, and no two wait for each other."""
-_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from latency.tracing.kernel import child
+from latency.tracing.kernel.helper import Request, attached, close_all, received, send
+
+_BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_helper: _Helper | None = None
+_making = threading.Lock()
+"""Held where ``_helper`` is looked at."""
 
 
-def opened(make: Callable[[], Iterable[int]]) -> list[int]:
-    """The descriptors that ``make`` opens one after the other, in a child.
+@dataclass(frozen=True)
+class Probes:
+    """A program on places of a file, as ``attach_uprobes`` takes it.
+
+    Attributes:
+        multi: by one uprobe-multi link; otherwise by a perf event, and there is one place.
+        name: what the text of an error begins with.
+    """
+
+    program_fd: int
+    path: str
+    offsets: Sequence[int]
+    semaphores: Sequence[int]
+    pid: int
+    multi: bool
+    cookies: Sequence[int] = ()
+    name: str = ""
+
+
+def begin() -> None:
+    """Start the helper, which is needed soon; returns before it is ready."""
+    with _making, suppress(OSError):
+        _started()
+
+
+def opened(wanted: Iterable[Probes]) -> list[int]:
+    """The descriptors of the links and events, placed one after the other. Closing them detaches.
 
     Raises:
-        OSError: what ``make`` raised; nothing stays open.
+        OSError: the kernel refused one; nothing stays open.
     """
-    descriptors: list[int] = []
-    number, text = -1, b"the process that places probes ended"
-    with _forking:
-        mine, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = _child(lambda: _answer(make, mine, other))
-    with mine, other:
-        if pid is None:
-            return _opened_here(make)
-        other.close()
-        if answer := mine.recv(_LONGEST_ANSWER_BYTES):
-            number, count = _ANSWER.unpack_from(answer)
-            text = answer[_ANSWER.size :]
-            while len(descriptors) < count:
-                message, some, _, _ = socket.recv_fds(mine, 1, _MOST)
-                if not message:
-                    number, text = -1, b"the process that places probes ended"
-                    break
-                descriptors += some
-        os.waitpid(pid, 0)
-    for each in descriptors:
-        os.set_inheritable(each, False)
-    if number:
-        close(descriptors)
-        raise OSError(max(number, 0), text.decode(errors="replace"))
-    return descriptors
+    everything = list(wanted)
+    if not everything:
+        return []
+    programs = list(dict.fromkeys(each.program_fd for each in everything))
+    paths = list(dict.fromkeys(each.path for each in everything))
+    files: list[int] = []
+    try:
+        for path in paths:
+            files.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
+        requests = [
+            _request(each, programs.index(each.program_fd), len(programs) + paths.index(each.path))
+            for each in everything
+        ]
+        return _opened(requests, [*programs, *files])
+    finally:
+        for fd in files:
+            os.close(fd)
 
 
 def close(descriptors: list[int]) -> None:
-    """Close these, in a child that holds them last; returns when that is done. Afterwards the list is empty."""
+    """Close these, in the helper last; returns when that is done. The list is empty from the first on."""
     if not descriptors:
         return
-    closing = tuple(descriptors)
-    with _forking:
-        gone, still_open = os.pipe()
-        pid = _child(lambda: _close_last(closing, gone, still_open))
-    os.close(gone)
-    if pid is None:
-        _close_all(closing)
-        os.close(still_open)
-    else:
-        for each in closing:
-            os.close(each)
-        os.close(still_open)
-        os.waitpid(pid, 0)
+    closing = list(descriptors)
     descriptors.clear()
-
-
-def _opened_here(make: Callable[[], Iterable[int]]) -> list[int]:
-    made: list[int] = []
     try:
-        for each in make():
-            made.append(each)
-    except OSError:
-        _close_all(tuple(made))
-        raise
-    return made
-
-
-def _answer(make: Callable[[], Iterable[int]], mine: socket.socket, other: socket.socket) -> None:
-    mine.close()
-    made = []
-    try:
-        for each in make():  # an error closes those that are open: this process ends
-            made.append(each)
-    except OSError as error:
-        text = (error.strerror or str(error)).encode()[: _LONGEST_ANSWER_BYTES - _ANSWER.size]
-        other.send(_ANSWER.pack(error.errno or -1, 0) + text)
-        return
-    with suppress(OSError):  # nobody is there any more: they close with this process
-        other.send(_ANSWER.pack(0, len(made)))
-        for first in range(0, len(made), _MOST):
-            socket.send_fds(other, [b"-"], made[first : first + _MOST])
-
-
-def _close_last(descriptors: tuple[int, ...], gone: int, still_open: int) -> None:
-    os.close(still_open)
-    os.read(gone, 1)  # ends when the parent has closed its own, or is dead
-    _close_all(descriptors)
-
-
-def _close_all(descriptors: tuple[int, ...]) -> None:
-    # Closing a link waits until no processor can be in its program any more: wait for all of them at once.
-    with ThreadPoolExecutor(len(descriptors) or 1) as pool:
-        list(pool.map(os.close, descriptors))
-
-
-def _child(work: Callable[[], None]) -> int | None:
-    """Do it in a child, which then ends. Its PID; None where there can be no child."""
-    try:
-        pid = os.fork()
-    except OSError:
-        return None
-    if pid:
-        return pid
-    try:
-        for number in _IGNORED:
-            signal.signal(number, signal.SIG_IGN)
-        work()
+        if talk := _conversation():
+            with talk, suppress(OSError):  # the helper has ended: what is left is closed here
+                send(talk, None, closing)
+                while closing:
+                    os.close(closing.pop())
+                talk.shutdown(socket.SHUT_WR)
+                talk.recv(1)  # ends when the helper has closed them
     finally:
-        os._exit(0)
+        close_all(closing)
+
+
+class _Helper:
+    """A helper that has been started. Raises OSError where there can be none."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+            try:
+                signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)  # exec keeps it
+                self._process = subprocess.Popen(
+                    child.command("latency.tracing.kernel.helper"),
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def talk(self) -> socket.socket:
+        """A new conversation. Raises OSError: it has ended."""
+        mine, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self._control, [b"-"], [theirs.fileno()])
+        return mine
+
+    def end(self) -> None:
+        """Let it finish its work, and end."""
+        self._control.close()
+        self._process.wait()
+
+
+def _started() -> _Helper:
+    global _helper
+    if _helper is None:
+        _helper = _Helper()
+    return _helper
+
+
+def _conversation() -> socket.socket | None:
+    """With the helper, or another one where it has been killed; None where there can be none."""
+    global _helper
+    with _making, suppress(OSError):
+        try:
+            return _started().talk()
+        except (BrokenPipeError, ConnectionResetError):
+            dead, _helper = _helper, None
+            if dead:
+                dead.end()
+        return _started().talk()
+    return None
+
+
+@atexit.register
+def _end() -> None:
+    with _making, suppress(KeyboardInterrupt):  # it ends without being waited for, too
+        if _helper:
+            _helper.end()
+
+
+def _request(each: Probes, program: int, file: int) -> Request:
+    name, multi, pid = each.name, each.multi, each.pid
+    return name, multi, program, file, tuple(each.offsets), tuple(each.semaphores), pid, tuple(each.cookies)
+
+
+def _opened(requests: list[Request], descriptors: list[int]) -> list[int]:
+    if talk := _conversation():
+        with talk:
+            try:
+                send(talk, requests, descriptors)
+                refused, made = received(talk)
+                talk.recv(1)  # ends when the helper has closed its own: who closes these later is the last
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                pass  # somebody has killed it: so this is done here
+            else:
+                if refused:
+                    raise OSError(*refused)
+                return made
+    return attached(requests, descriptors)

@@ -8,33 +8,52 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
+from latency.tracing.kernel.uprobes import (
+    PERF_ATTR_BYTES,
+    TRACE_UPROBE_MULTI,
+    PerfEventAttr,
+    attach_uprobe,
+    attach_uprobes,
+    bpf,
+    event_with_program,
+    pointer,
+)
 
-_SYS_BPF, _SYS_PERF_EVENT_OPEN = 321, 298  # x86-64
+__all__ = [
+    "PROG_TYPE_KPROBE",
+    "PROG_TYPE_PERF_EVENT",
+    "PROG_TYPE_RAW_TRACEPOINT",
+    "TRACE_UPROBE_MULTI",
+    "Map",
+    "Refused",
+    "attach_raw_tracepoint",
+    "attach_uprobe",
+    "attach_uprobes",
+    "attach_watchpoint",
+    "create_map",
+    "load_program",
+    "map_bytes",
+    "possible_cpus",
+]
+
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
-_RAW_TRACEPOINT_OPEN, _MAP_UPDATE_BATCH, _LINK_CREATE = 17, 26, 28
+_RAW_TRACEPOINT_OPEN, _MAP_UPDATE_BATCH = 17, 26
 PROG_TYPE_KPROBE, PROG_TYPE_PERF_EVENT, PROG_TYPE_RAW_TRACEPOINT = 2, 7, 17  # enum bpf_prog_type
-TRACE_UPROBE_MULTI = 48  # enum bpf_attach_type, Linux 6.6
 _NAME_BYTES = 16
 _LOG_BYTES = 1 << 20
 
-_PERF_FLAG_FD_CLOEXEC = 8
-_PERF_EVENT_IOC_SET_BPF, _PERF_EVENT_IOC_ENABLE = 0x40042408, 0x2400
 _PERF_TYPE_BREAKPOINT = 5
 # struct perf_event_attr: disabled, exclude_kernel, exclude_hv and remove_on_exec (Linux 5.13); inherit and
 # inherit_thread (not into forks, Linux 5.13)
 _WATCHPOINT_FLAGS = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 36
 _INHERITED, _BY_FORKS_TOO = 1 << 1 | 1 << 35, 1 << 1
-_PERF_ATTR_BYTES = 120
 
 
 class _MapCreate(ctypes.Structure):
@@ -89,57 +108,8 @@ class _MapBatch(ctypes.Structure):
     )
 
 
-class _UprobeMulti(ctypes.Structure):
-    _fields_ = (
-        ("prog_fd", ctypes.c_uint32),
-        ("target_fd", ctypes.c_uint32),
-        ("attach_type", ctypes.c_uint32),
-        ("link_flags", ctypes.c_uint32),
-        ("path", ctypes.c_uint64),
-        ("offsets", ctypes.c_uint64),
-        ("ref_ctr_offsets", ctypes.c_uint64),
-        ("cookies", ctypes.c_uint64),
-        ("count", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("pid", ctypes.c_uint32),
-    )
-
-
 class _RawTracepoint(ctypes.Structure):
     _fields_ = (("name", ctypes.c_uint64), ("prog_fd", ctypes.c_uint32))
-
-
-class _PerfEventAttr(ctypes.Structure):
-    _fields_ = (
-        ("type", ctypes.c_uint32),
-        ("size", ctypes.c_uint32),
-        ("config", ctypes.c_uint64),
-        ("sample_period", ctypes.c_uint64),
-        ("sample_type", ctypes.c_uint64),
-        ("read_format", ctypes.c_uint64),
-        ("flags", ctypes.c_uint64),
-        ("wakeup_events", ctypes.c_uint32),
-        ("bp_type", ctypes.c_uint32),
-        ("config1", ctypes.c_uint64),
-        ("config2", ctypes.c_uint64),
-        ("rest", ctypes.c_uint8 * (_PERF_ATTR_BYTES - 72)),
-    )
-
-
-def _check(result: int, what: str) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-    return result
-
-
-def _bpf(command: int, attributes: ctypes.Structure, what: str) -> int:
-    size = ctypes.sizeof(attributes)
-    return _check(_libc.syscall(_SYS_BPF, command, ctypes.byref(attributes), size), what)
-
-
-def _pointer(buffer: bytes) -> int:
-    return ctypes.cast(ctypes.c_char_p(buffer), ctypes.c_void_p).value or 0
 
 
 class Refused(Exception):
@@ -156,7 +126,7 @@ def create_map(name: str, kind: int, key_size: int, value_size: int, max_entries
         flags=flags,
         name=name.encode()[: _NAME_BYTES - 1],
     )
-    return _bpf(_MAP_CREATE, attributes, f"make the BPF map {name}")
+    return bpf(_MAP_CREATE, attributes, f"make the BPF map {name}")
 
 
 def load_program(name: str, kind: int, instructions: bytes, attach_type: int = 0) -> int:
@@ -172,15 +142,15 @@ def load_program(name: str, kind: int, instructions: bytes, attach_type: int = 0
         attributes = _ProgLoad(
             type=kind,
             instruction_count=len(instructions) // 8,
-            instructions=_pointer(instructions),
-            license=_pointer(licence),
+            instructions=pointer(instructions),
+            license=pointer(licence),
             log_level=1 if log else 0,
             log_size=len(log) if log else 0,
             log=ctypes.addressof(log) if log else 0,
             name=name.encode()[: _NAME_BYTES - 1],
             expected_attach_type=attach_type,
         )
-        return _bpf(_PROG_LOAD, attributes, f"load the BPF program {name}")
+        return bpf(_PROG_LOAD, attributes, f"load the BPF program {name}")
 
     try:
         return load(None)
@@ -192,74 +162,6 @@ def load_program(name: str, kind: int, instructions: bytes, attach_type: int = 0
         return load(log)
     except OSError as error:
         raise Refused(f"{error}\n{log.value.decode(errors='replace')}") from None
-
-
-def attach_uprobes(
-    program_fd: int,
-    path: str,
-    offsets: Sequence[int],
-    semaphores: Sequence[int],
-    pid: int,
-    *,
-    cookies: Sequence[int] = (),
-) -> int:
-    """Attach one program to several places of one file by a uprobe-multi link (Linux 6.6).
-
-    Args:
-        program_fd: loaded with expected attach type ``TRACE_UPROBE_MULTI``.
-        path: of the file; ``/proc/self/fd/N`` names the very inode of an open descriptor.
-        offsets: file offsets of the instructions.
-        semaphores: file offsets of their reference counters, 0 for none.
-        pid: the process, or 0 for all.
-        cookies: what bpf_get_attach_cookie says at each place.
-
-    Returns:
-        The link's descriptor; closing it detaches.
-
-    Raises:
-        OSError: the kernel refused; EINVAL also where it does not know these links.
-    """
-    name = os.fsencode(path)
-    places = np.array(offsets, "<u8")
-    counters = np.array(semaphores, "<u8")
-    words = np.array(cookies, "<u8")
-    attributes = _UprobeMulti(
-        prog_fd=program_fd,
-        attach_type=TRACE_UPROBE_MULTI,
-        path=_pointer(name),
-        offsets=places.ctypes.data,
-        ref_ctr_offsets=counters.ctypes.data if counters.any() else 0,
-        cookies=words.ctypes.data if len(words) else 0,
-        count=len(places),
-        pid=pid,
-    )
-    return _bpf(_LINK_CREATE, attributes, "attach uprobes")
-
-
-def attach_uprobe(program_fd: int, path: str, offset: int, semaphore: int, pid: int) -> int:
-    """Attach one program to one place of a file by a perf event (any Linux that pylat runs on).
-
-    Returns:
-        The event's descriptor; closing it detaches.
-    """
-    pmu = int(Path("/sys/bus/event_source/devices/uprobe/type").read_text())
-    name = os.fsencode(path)
-    attributes = _PerfEventAttr(
-        type=pmu, size=_PERF_ATTR_BYTES, config=semaphore << 32, config1=_pointer(name), config2=offset, sample_period=1
-    )
-    fd = _check(
-        _libc.syscall(
-            _SYS_PERF_EVENT_OPEN, ctypes.byref(attributes), pid or -1, -1 if pid else 0, -1, _PERF_FLAG_FD_CLOEXEC
-        ),
-        "open uprobe event",
-    )
-    try:
-        _check(_libc.ioctl(fd, _PERF_EVENT_IOC_SET_BPF, program_fd), "attach program to uprobe event")
-        _check(_libc.ioctl(fd, _PERF_EVENT_IOC_ENABLE, 0), "enable uprobe event")
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
 
 
 def attach_watchpoint(
@@ -280,32 +182,22 @@ def attach_watchpoint(
     Raises:
         OSError: ENOSPC where all of the thread's debug registers are taken; ESRCH where it has ended.
     """
-    attributes = _PerfEventAttr(
+    attributes = PerfEventAttr(
         type=_PERF_TYPE_BREAKPOINT,
-        size=_PERF_ATTR_BYTES,
+        size=PERF_ATTR_BYTES,
         sample_period=1,
         flags=_WATCHPOINT_FLAGS | (0 if not inherited else _BY_FORKS_TOO if forks else _INHERITED),
         bp_type=access,
         config1=address,
         config2=length,
     )
-    fd = _check(
-        _libc.syscall(_SYS_PERF_EVENT_OPEN, ctypes.byref(attributes), tid, -1, -1, _PERF_FLAG_FD_CLOEXEC),
-        "open watchpoint event",
-    )
-    try:
-        _check(_libc.ioctl(fd, _PERF_EVENT_IOC_SET_BPF, program_fd), "attach program to watchpoint event")
-        _check(_libc.ioctl(fd, _PERF_EVENT_IOC_ENABLE, 0), "enable watchpoint event")
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
+    return event_with_program(attributes, tid, -1, program_fd, "watchpoint")
 
 
 def attach_raw_tracepoint(program_fd: int, name: str) -> int:
     """Attach a program to a raw tracepoint; tracefs is not needed. Returns the link's descriptor."""
     text = name.encode()
-    return _bpf(_RAW_TRACEPOINT_OPEN, _RawTracepoint(name=_pointer(text), prog_fd=program_fd), f"attach to {name}")
+    return bpf(_RAW_TRACEPOINT_OPEN, _RawTracepoint(name=pointer(text), prog_fd=program_fd), f"attach to {name}")
 
 
 def map_bytes(fd: int, *, fdinfo: Path = Path("/proc/self/fdinfo")) -> int:
@@ -337,7 +229,7 @@ class Map:
         key = np.ascontiguousarray(key)
         attributes = _MapElement(map_fd=self.fd, key=key.ctypes.data, value=found.ctypes.data)
         try:
-            _bpf(_MAP_LOOKUP, attributes, "look up")
+            bpf(_MAP_LOOKUP, attributes, "look up")
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return None
@@ -349,13 +241,13 @@ class Map:
         value = np.ascontiguousarray(value)
         key = None if key is None else np.ascontiguousarray(key)
         address = 0 if key is None else key.ctypes.data
-        _bpf(_MAP_UPDATE, _MapElement(map_fd=self.fd, key=address, value=value.ctypes.data), "update")
+        bpf(_MAP_UPDATE, _MapElement(map_fd=self.fd, key=address, value=value.ctypes.data), "update")
 
     def delete(self, key: np.ndarray[Any, Any]) -> None:
         """Take one key out, if it is there."""
         key = np.ascontiguousarray(key)
         try:
-            _bpf(_MAP_DELETE, _MapElement(map_fd=self.fd, key=key.ctypes.data), "delete")
+            bpf(_MAP_DELETE, _MapElement(map_fd=self.fd, key=key.ctypes.data), "delete")
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -366,7 +258,7 @@ class Map:
             return
         keys, values = np.ascontiguousarray(keys), np.ascontiguousarray(values)
         attributes = _MapBatch(keys=keys.ctypes.data, values=values.ctypes.data, count=len(keys), map_fd=self.fd)
-        _bpf(_MAP_UPDATE_BATCH, attributes, "update many")
+        bpf(_MAP_UPDATE_BATCH, attributes, "update many")
 
     def keys(self) -> Iterator[np.ndarray[Any, Any]]:
         """All keys, as one-element arrays. A map that changes meanwhile may repeat some."""
@@ -376,7 +268,7 @@ class Map:
             address = 0 if current is None else current.ctypes.data
             attributes = _MapElement(map_fd=self.fd, key=address, value=following.ctypes.data)
             try:
-                _bpf(_MAP_GET_NEXT_KEY, attributes, "next key")
+                bpf(_MAP_GET_NEXT_KEY, attributes, "next key")
             except OSError as error:
                 if error.errno == errno.ENOENT:
                     return

@@ -18,6 +18,7 @@ from latency.tracing.counted.maps import CountingMaps
 from latency.tracing.counted.parameters import BPF_F_MMAPABLE, BPF_F_NO_PREALLOC
 from latency.tracing.kernel import apart
 from latency.tracing.kernel import calls as kernel
+from latency.tracing.kernel.apart import Probes
 from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.compiler import Object, kept_or_compiled
 from latency.tracing.markers import wire as marking
@@ -78,6 +79,7 @@ class MarkerProgram:
         self._links: list[int] = []
         self._exit_link: int | None = None
         self._maps: dict[str, int] = {}
+        apart.begin()
         made = compile_markers(cookies=self._multi)
         try:
             self._make_maps(made)
@@ -117,14 +119,14 @@ class MarkerProgram:
             self._exit_link = kernel.attach_raw_tracepoint(self._functions[_THREAD_EXIT], "sched_process_exit")
             if self._multi:
                 try:
-                    self._links += apart.opened(lambda: self._attached_by_multi(pid))
+                    self._links += apart.opened(self._by_multi(pid))
                     return
                 except OSError:
                     if not self._may_fall_back:
                         raise
                     self._multi = False  # Linux before 6.6 loads such programs, but knows no such link
             programs = self._program_for_each()
-            self._links += apart.opened(lambda: self._attached_by_perf(programs, pid))
+            self._links += apart.opened(self._by_perf(programs, pid))
         except OSError as error:
             self.detach()
             raise AttachError(f"the kernel refused {error.strerror}", "pylat check says what is missing") from error
@@ -218,7 +220,7 @@ class MarkerProgram:
         self._descriptors.append(fd)
         return fd
 
-    def _attached_by_multi(self, pid: int) -> Iterator[int]:
+    def _by_multi(self, pid: int) -> Iterator[Probes]:
         for function in ROLES:
             groups: dict[int, list[int]] = {}
             for number, point in enumerate(self._points):
@@ -227,11 +229,16 @@ class MarkerProgram:
             for fd, numbers in groups.items():
                 places = [self._points[number] for number in numbers]
                 offsets, semaphores = [each.offset for each in places], [each.semaphore for each in places]
-                with _named(places[0]):
-                    link = kernel.attach_uprobes(
-                        self._functions[function], f"/proc/self/fd/{fd}", offsets, semaphores, pid, cookies=numbers
-                    )
-                yield link
+                yield Probes(
+                    self._functions[function],
+                    f"/proc/self/fd/{fd}",
+                    offsets,
+                    semaphores,
+                    pid,
+                    multi=True,
+                    cookies=numbers,
+                    name=_name(places[0]),
+                )
 
     def _program_for_each(self) -> list[tuple[Point, int]]:
         """A perf event says nothing of the site that it is for: so each has a program with a table of its own."""
@@ -244,12 +251,10 @@ class MarkerProgram:
         return found
 
     @staticmethod
-    def _attached_by_perf(programs: list[tuple[Point, int]], pid: int) -> Iterator[int]:
+    def _by_perf(programs: list[tuple[Point, int]], pid: int) -> Iterator[Probes]:
         for point, program in programs:
-            path = f"/proc/self/fd/{point.file.image.fd}"
-            with _named(point):
-                link = kernel.attach_uprobe(program, path, point.offset, point.semaphore, pid)
-            yield link
+            path, name = f"/proc/self/fd/{point.file.image.fd}", _name(point)
+            yield Probes(program, path, (point.offset,), (point.semaphore,), pid, multi=False, name=name)
 
     @staticmethod
     def _close(descriptors: list[int]) -> None:
@@ -257,19 +262,9 @@ class MarkerProgram:
             os.close(descriptors.pop())
 
 
-class _named:
-    """Says in an OSError which marker was refused."""
-
-    def __init__(self, point: Point) -> None:
-        self._point = point
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            what = f"the marker {self._point.marker} of {self._point.file.path}: {error.strerror}"
-            raise OSError(error.errno, what) from error
+def _name(point: Point) -> str:
+    """Which marker was refused, in front of the reason."""
+    return f"the marker {point.marker} of {point.file.path}: "
 
 
 def _explained(error: OSError) -> HostError:

@@ -25,6 +25,7 @@ from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.parameters import Capacity, programs
 from latency.tracing.kernel import apart
 from latency.tracing.kernel import calls as kernel
+from latency.tracing.kernel.apart import Probes
 from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.compiler import Object
 from latency.tracing.probes.part import Part
@@ -99,6 +100,7 @@ class Program:
         self._called = {name: table for part in parts for name, table in part.called.items()}
         self._multi = attachment != "perf"
         self._may_fall_back = attachment == "auto"
+        apart.begin()
         try:
             self._maps = self._make_maps()
             self._functions = self._load()
@@ -262,29 +264,29 @@ class Program:
     def _attach_sites(self, path: str, pid: int, roles: Iterable[Role] | None = None) -> None:
         wanted = list(programs(self._plan)) if roles is None else list(roles)
         try:
-            links = apart.opened(lambda: self._attached(path, pid, wanted))
+            links = apart.opened(self._probes(path, pid, wanted))
             self._may_fall_back = False
         except OSError:
             if not self._may_fall_back:
                 raise
             self._without_multi()
-            links = apart.opened(lambda: self._attached(path, pid, wanted))
+            links = apart.opened(self._probes(path, pid, wanted))
         for role in wanted:
             count = 1 if self._multi else len(list(self._plan.of(role)))
             (self._lasting if role is Role.CODE_DEALLOC else self._links).extend(links[:count])
             del links[:count]
 
-    def _attached(self, path: str, pid: int, roles: Iterable[Role]) -> Iterator[int]:
-        """The links of these roles, in their order: one for each with a multi link, otherwise one for each site."""
+    def _probes(self, path: str, pid: int, roles: Iterable[Role]) -> Iterator[Probes]:
+        """What to place for these roles, in their order: one multi link for each, otherwise one event for each site."""
         names = programs(self._plan)
         for role in roles:
             fd, sites = self._functions[names[role]], list(self._plan.of(role))
+            places, semaphores = [site.offset for site in sites], [site.semaphore_offset for site in sites]
             if self._multi:
-                places, semaphores = [site.offset for site in sites], [site.semaphore_offset for site in sites]
-                yield kernel.attach_uprobes(fd, path, places, semaphores, pid)
+                yield Probes(fd, path, places, semaphores, pid, multi=True)
                 continue
-            for site in sites:
-                yield kernel.attach_uprobe(fd, path, site.offset, site.semaphore_offset, pid)
+            for place, semaphore in zip(places, semaphores, strict=True):
+                yield Probes(fd, path, (place,), (semaphore,), pid, multi=False)
 
     def _without_multi(self) -> None:
         """Linux before 6.6 loads such a program, but knows no such link."""

@@ -26,6 +26,7 @@ from latency.tracing.counted.maps import CountingMaps
 from latency.tracing.counted.parameters import PT_REGS, cflags
 from latency.tracing.kernel import apart
 from latency.tracing.kernel import calls as kernel
+from latency.tracing.kernel.apart import Probes
 from latency.tracing.kernel.btf import member_offset
 from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.compiler import Object, kept_or_compiled
@@ -123,6 +124,8 @@ class WatchProgram:
         self._descriptors: list[int] = []
         self._links: list[int] = []
         self._tracepoints: list[int] = []
+        if not plan.leave[1]:
+            apart.begin()  # a probe sees the exceptions
         entries = {
             "threads": 2 * threads + _SPARE_THREADS + (_CHILDRENS_THREADS if children else 0),
             "frames": _OPEN_CALLS,
@@ -190,7 +193,7 @@ class WatchProgram:
             if sites:
                 raised = self._functions[_RAISE]
                 self._links += apart.opened(
-                    lambda: (kernel.attach_uprobe(raised, path, site.offset, 0, pid) for site in sites)
+                    Probes(raised, path, (site.offset,), (0,), pid, multi=False) for site in sites
                 )
             self._watchpoints.place([*counts, *fetched], lambda: self._threads(processes[0]))
         except OSError as error:
