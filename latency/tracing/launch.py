@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import marshal
 import os
 import pwd
 import signal
+import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from latency.cpython.interpreter import Target
 from latency.errors import NotCPython, TargetError, UsageError
+from latency.tracing.become import Program
+from latency.tracing.kernel import child
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
@@ -99,47 +104,47 @@ def launch(
         TargetError: its CPython cannot be measured; the program has been killed.
     """
     account = _account(user)
-    go_read, go_write = os.pipe()
-    failed_read, failed_write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _become(command, account, go_read, failed_write, quiet=quiet)
-    os.close(go_read)
-    os.close(failed_write)
-    try:
-        _ptrace(_SEIZE, pid, data=_O_TRACEEXEC | _O_TRACEFORK | _O_TRACEVFORK | _O_EXITKILL)
-        os.write(go_write, b"g")
-        return _until_python(pid, look)
-    except BaseException:
-        _kill(pid)
-        raise
-    finally:
-        os.close(go_write)
-        reason = os.read(failed_read, 16)
-        os.close(failed_read)
-        if reason:
-            number = int(reason)
-            raise UsageError(f"cannot run {command[0]}: {os.strerror(number)}", "give a program after --")
+    environment = dict(os.environb)
+    if account:
+        own = {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
+        environment |= {name.encode(): os.fsencode(value) for name, value in own.items()}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    program: Program = (
+        [os.fsencode(word) for word in command],
+        environment,
+        (account.pw_name, account.pw_uid, account.pw_gid) if account else None,
+        quiet,
+        [int(number) for number in blocked],
+    )
+    mine, theirs = socket.socketpair()
+    with mine:
+        with theirs:
+            pid = _child(theirs, blocked)
+        try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # it has ended; the wait says so
+                mine.sendall(marshal.dumps(program))
+                if mine.recv(1):  # it is there: its own exec is not the program's
+                    _ptrace(_SEIZE, pid, data=_O_TRACEEXEC | _O_TRACEFORK | _O_TRACEVFORK | _O_EXITKILL)
+                    mine.sendall(b"g")
+            return _until_python(pid, look)
+        except BaseException:
+            _kill(pid)
+            raise
+        finally:
+            reason = b""
+            with suppress(ConnectionResetError):
+                mine.shutdown(socket.SHUT_WR)
+                reason = mine.recv(16).strip()
+            if reason:
+                number = int(reason)
+                raise UsageError(f"cannot run {command[0]}: {os.strerror(number)}", "give a program after --")
 
 
-def _become(command: Sequence[str], account: pwd.struct_passwd | None, go: int, failed: int, *, quiet: bool) -> None:
-    """In the child: wait for the tracer, then become the program."""
-    try:
-        os.read(go, 1)
-        if account:
-            os.initgroups(account.pw_name, account.pw_gid)
-            os.setgid(account.pw_gid)
-            os.setuid(account.pw_uid)
-            os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
-        if quiet:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
-        os.execvp(command[0], list(command))
-    except OSError as error:
-        os.write(failed, str(error.errno).encode())
-    finally:
-        os._exit(127)
+def _child(talk: socket.socket, blocked: Iterable[int]) -> int:
+    """Start what becomes the program. Returns its PID. Ctrl-C waits until it is the program, and then ends it."""
+    talk.set_inheritable(True)
+    arguments = [*child.command("latency.tracing.become"), str(talk.fileno())]
+    return os.posix_spawn(arguments[0], arguments, os.environb, setsigmask=[*blocked, signal.SIGINT])
 
 
 def _until_python(pid: int, look: Callable[[int], Target]) -> Launched:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import errno
 import os
@@ -199,7 +200,7 @@ def test_where_there_can_be_no_helper_it_is_done_here(monkeypatch: pytest.Monkey
 
 
 def test_what_runs_as_a_program_of_its_own_needs_the_standard_library_alone() -> None:
-    modules = "latency.tracing.kernel.helper"
+    modules = "latency.tracing.kernel.helper, latency.tracing.become"
     program = f"import sys; sys.path.append({str(ROOT)!r}); import {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
     names = {name.split(".")[0] for name in done.stdout.split()}
@@ -215,3 +216,15 @@ def test_it_imports_nothing_from_where_it_is_started_or_from_the_users_folders(t
         process = subprocess.Popen(command, stdin=theirs.fileno(), cwd=tmp_path, env=environment)
     mine.close()
     assert process.wait() == 0
+
+
+def test_no_process_is_made_by_fork() -> None:
+    """It may deadlock where there are threads, and numpy alone makes some; Python 3.12 and later warn of it."""
+    forking = {"fork", "forkpty", "preexec_fn"}
+    for path in sorted((ROOT / "latency").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "arg", None)
+            names = {alias.name for alias in node.names} if isinstance(node, ast.ImportFrom) else {name}
+            assert not names & forking, path
+            if isinstance(node, ast.Call) and "get_context" in ast.unparse(node.func):
+                assert ast.unparse(node) == "get_context('spawn')", path
