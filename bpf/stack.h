@@ -27,12 +27,11 @@ static __always_inline u32 pylat_find(const struct pylat_thread *thread, u64 fra
 {
     u64 found = PYLAT_DEPTH;
     u64 at = thread->depth;
-    asm volatile("" : "+r"(at)); /* bounded here, whatever the caller knows */
-    if (at > PYLAT_DEPTH)
-        return found;
-    while (at > 0) {
+    for (;;) {
         at--;
         asm volatile("" : "+r"(at)); /* no pointer that moves along: the verifier would see no bound */
+        if (at >= PYLAT_DEPTH)       /* below 0, too. Before Linux 6.8 "not 0" would tell it nothing */
+            break;
         if (thread->open[at].frame == frame) {
             found = at;
             break;
