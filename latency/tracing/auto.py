@@ -29,7 +29,6 @@ from latency.tracing.watch.session import WatchSession
 LOOK_S, LONGEST_LOOK_S = 0.1, 0.15
 _GLANCE_S = 0.01
 _ENOUGH_HITS, _ENOUGH_CALLS = 10_000, 50
-_EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
 
 
 def cannot_watch(target: Target, options: Options, functions: Sequence[LiveFunction]) -> str:
@@ -52,7 +51,7 @@ def trap_ns() -> float:
     """
     byte = ctypes.c_ubyte()
     bare_ns = reading_ns(byte)
-    program = kernel.load_program("pylat_calibrate", kernel.PROG_TYPE_PERF_EVENT, _EMPTY_PROGRAM)
+    program = kernel.load_program("pylat_calibrate", kernel.PROG_TYPE_PERF_EVENT, kernel.EMPTY_PROGRAM)
     watchpoints = Watchpoints(program)
     try:
         thread = threading.get_native_id()

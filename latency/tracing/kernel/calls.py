@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +29,7 @@ from latency.tracing.kernel.uprobes import (
 )
 
 __all__ = [
+    "EMPTY_PROGRAM",
     "PROG_TYPE_KPROBE",
     "PROG_TYPE_PERF_EVENT",
     "PROG_TYPE_RAW_TRACEPOINT",
@@ -47,7 +50,13 @@ _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY, _PROG_LOA
 _RAW_TRACEPOINT_OPEN, _MAP_UPDATE_BATCH = 17, 26
 PROG_TYPE_KPROBE, PROG_TYPE_PERF_EVENT, PROG_TYPE_RAW_TRACEPOINT = 2, 7, 17  # enum bpf_prog_type
 _NAME_BYTES = 16
-_LOG_BYTES = 1 << 20
+# enum of linux/bpf_verifier.h: each instruction that is looked at; or only what is wrong, and how much was looked at
+_LOG_ALL, _LOG_STATS = 1, 4
+_LOG_BYTES, _SHORT_LOG_BYTES = 16 << 20, 64 << 10
+_LAST_LINES = 40
+_LOG_NUMBERS = ("verification time", "stack depth", "processed ")
+EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")
+"""The shortest program: r0 = 0; exit."""
 
 _PERF_TYPE_BREAKPOINT = 5
 # struct perf_event_attr: disabled, exclude_kernel, exclude_hv and remove_on_exec (Linux 5.13); inherit and
@@ -113,7 +122,22 @@ class _RawTracepoint(ctypes.Structure):
 
 
 class Refused(Exception):
-    """The verifier refused a program; the argument is its log."""
+    """The kernel did not accept a program.
+
+    Attributes:
+        program: its name.
+        number: the errno.
+        reason: what the verifier says is wrong, in one line; ``""`` where it was not asked (a map or an attach type
+            that does not fit) or has no word for it.
+        log: the last lines of what it looked at, or ``""``.
+    """
+
+    def __init__(self, program: str, number: int, reason: str = "", log: str = "") -> None:
+        super().__init__(f"{program}: {reason or os.strerror(number)}")
+        self.program = program
+        self.number = number
+        self.reason = reason
+        self.log = log
 
 
 def create_map(name: str, kind: int, key_size: int, value_size: int, max_entries: int, flags: int) -> int:
@@ -133,18 +157,18 @@ def load_program(name: str, kind: int, instructions: bytes, attach_type: int = 0
     """Load a BPF program. Returns its descriptor.
 
     Raises:
-        Refused: the verifier did not accept it.
-        OSError: the kernel did not even look at it (EPERM: no privilege).
+        Refused: it was not accepted.
+        OSError: EPERM: no privilege.
     """
     licence = b"GPL"  # helpers that read user memory ask for it; the sources are dual-licensed
 
-    def load(log: ctypes.Array[ctypes.c_char] | None) -> int:
+    def load(level: int = 0, log: ctypes.Array[ctypes.c_char] | None = None) -> int:
         attributes = _ProgLoad(
             type=kind,
             instruction_count=len(instructions) // 8,
             instructions=pointer(instructions),
             license=pointer(licence),
-            log_level=1 if log else 0,
+            log_level=level,
             log_size=len(log) if log else 0,
             log=ctypes.addressof(log) if log else 0,
             name=name.encode()[: _NAME_BYTES - 1],
@@ -153,15 +177,30 @@ def load_program(name: str, kind: int, instructions: bytes, attach_type: int = 0
         return bpf(_PROG_LOAD, attributes, f"load the BPF program {name}")
 
     try:
-        return load(None)
+        return load()
     except OSError as error:
         if error.errno == errno.EPERM:
             raise
-    log = ctypes.create_string_buffer(_LOG_BYTES)
+    # All that the verifier looks at may not fit a log, and then ENOSPC takes the place of the true errno: so it is
+    # asked for what is wrong alone, first.
+    short = ctypes.create_string_buffer(_SHORT_LOG_BYTES)
     try:
-        return load(log)
+        return load(_LOG_STATS, short)
     except OSError as error:
-        raise Refused(f"{error}\n{log.value.decode(errors='replace')}") from None
+        number = error.errno or 0
+    lines = itertools.takewhile(lambda line: not line.startswith(_LOG_NUMBERS), _lines(short))
+    reason = next(reversed([*lines]), "")
+    whole = ctypes.create_string_buffer(_LOG_BYTES)
+    try:
+        return load(_LOG_ALL, whole)
+    except OSError as error:
+        # Linux before 6.4 keeps the beginning of what does not fit, and later ones the end
+        last = [] if error.errno == errno.ENOSPC else _lines(whole)[-_LAST_LINES:]
+    raise Refused(name, number, reason, "\n".join(last))
+
+
+def _lines(log: ctypes.Array[ctypes.c_char]) -> list[str]:
+    return log.value.decode(errors="replace").splitlines()
 
 
 def attach_watchpoint(

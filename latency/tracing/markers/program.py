@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from latency.cache import Cache
-from latency.errors import AttachError, CompileError, HostError, NoPrivilege
+from latency.errors import AttachError, CompileError
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CountingMaps
 from latency.tracing.counted.parameters import BPF_F_MMAPABLE, BPF_F_NO_PREALLOC
@@ -21,6 +20,8 @@ from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.apart import Probes
 from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.compiler import Object, kept_or_compiled
+from latency.tracing.kernel.multi import by_multi
+from latency.tracing.kernel.refusals import refused_call, refused_program
 from latency.tracing.markers import wire as marking
 from latency.tracing.markers.wanted import ROLES, Point
 
@@ -67,14 +68,14 @@ class MarkerProgram:
 
     Raises:
         CompileError: the compiler or the kernel's verifier refuses the program.
+        KernelTooOld: as for ``program.Program``.
         MissingBcc, NoPrivilege, HostError
     """
 
     def __init__(self, points: Sequence[Point], *, slots: int, attachment: str = "auto") -> None:
         self.slots = slots
         self._points = points
-        self._multi = attachment != "perf"
-        self._may_fall_back = attachment == "auto"
+        self._multi = by_multi(attachment, of_one_process=True)
         self._descriptors: list[int] = []
         self._links: list[int] = []
         self._exit_link: int | None = None
@@ -83,13 +84,7 @@ class MarkerProgram:
         made = compile_markers(cookies=self._multi)
         try:
             self._make_maps(made)
-            try:
-                self._functions = self._load(made)
-            except CompileError:
-                if not (self._multi and self._may_fall_back):
-                    raise
-                self._multi = False  # Linux before 5.15 knows no cookies
-                self._functions = self._load(compile_markers(cookies=False))
+            self._functions = self._load(made)
         except BaseException:
             self._close(self._descriptors)
             raise
@@ -118,13 +113,8 @@ class MarkerProgram:
         try:
             self._exit_link = kernel.attach_raw_tracepoint(self._functions[_THREAD_EXIT], "sched_process_exit")
             if self._multi:
-                try:
-                    self._links += apart.opened(self._by_multi(pid))
-                    return
-                except OSError:
-                    if not self._may_fall_back:
-                        raise
-                    self._multi = False  # Linux before 6.6 loads such programs, but knows no such link
+                self._links += apart.opened(self._by_multi(pid))
+                return
             programs = self._program_for_each()
             self._links += apart.opened(self._by_perf(programs, pid))
         except OSError as error:
@@ -194,7 +184,7 @@ class MarkerProgram:
         try:
             fd = kernel.create_map(name, shape.type, shape.key_size, shape.value_size, entries, shape.flags)
         except OSError as error:
-            raise _explained(error) from error
+            raise refused_call(error) from error
         self._descriptors.append(fd)
         return fd
 
@@ -212,11 +202,9 @@ class MarkerProgram:
         try:
             fd = kernel.load_program(name, kind, code, attach_type)
         except kernel.Refused as error:
-            raise CompileError(
-                "the kernel refused the BPF program", "run again with -v to see its text", detail=str(error)
-            ) from None
+            raise refused_program(error) from None
         except OSError as error:
-            raise _explained(error) from error
+            raise refused_call(error) from error
         self._descriptors.append(fd)
         return fd
 
@@ -265,11 +253,3 @@ class MarkerProgram:
 def _name(point: Point) -> str:
     """Which marker was refused, in front of the reason."""
     return f"the marker {point.marker} of {point.file.path}: "
-
-
-def _explained(error: OSError) -> HostError:
-    if error.errno == errno.EPERM:
-        return NoPrivilege(
-            "the kernel does not let this user load BPF programs", "run as root, or with CAP_BPF and CAP_PERFMON"
-        )
-    return HostError(f"the kernel refused: {error.strerror}", "run pylat check to see what is missing")

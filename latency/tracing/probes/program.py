@@ -6,7 +6,6 @@ it was. ``compiler.py`` makes the instructions.
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import threading
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from latency.cpython.sites import Role, SitePlan
-from latency.errors import AttachError, CompileError, HostError, NoPrivilege
+from latency.errors import AttachError
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.parameters import Capacity, programs
@@ -28,6 +27,8 @@ from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.apart import Probes
 from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.compiler import Object
+from latency.tracing.kernel.multi import by_multi
+from latency.tracing.kernel.refusals import refused_call, refused_program
 from latency.tracing.probes.part import Part
 
 # BPF function -> the raw tracepoint that it hangs on
@@ -66,13 +67,14 @@ class Program:
         children: follow forks; then ``maps.follow`` says whose.
         parts: what is switched on beside.
         attachment: ``"multi"`` (one uprobe-multi link for each role), ``"perf"`` (a perf event for each site), or
-            ``"auto"``: the first where the kernel has it.
+            ``"auto"``: the first where the kernel has it, and passes the calls of all threads.
 
     Attributes:
         maps: through which the programs and user space talk.
 
     Raises:
-        CompileError: the kernel's verifier refuses a program; ``detail`` is its log.
+        CompileError: the kernel's verifier refuses a program; ``detail`` is the end of its log.
+        KernelTooOld: ``"multi"``, and the kernel cannot do that.
         NoPrivilege: this user may not load BPF programs.
         HostError: there is not enough memory, or too few descriptors.
     """
@@ -98,9 +100,9 @@ class Program:
         self._tracepoint_links: list[int] = []
         self._background: list[threading.Thread] = []
         self._called = {name: table for part in parts for name, table in part.called.items()}
-        self._multi = attachment != "perf"
-        self._may_fall_back = attachment == "auto"
         apart.begin()
+        # Before anything is loaded: a program array takes programs for one way of attaching alone.
+        self._multi = by_multi(attachment, of_one_process=not children)
         try:
             self._maps = self._make_maps()
             self._functions = self._load()
@@ -156,15 +158,9 @@ class Program:
             for role, offset in sites.items():
                 name = programs(self._plan)[role]
                 if self._multi:
-                    try:
-                        links.append(kernel.attach_uprobes(self._functions[name], path, [offset], [0], os.getpid()))
-                        self._may_fall_back = False
-                        continue
-                    except OSError:
-                        if not self._may_fall_back:
-                            raise
-                    self._without_multi()
-                links.append(kernel.attach_uprobe(self._functions[name], path, offset, 0, os.getpid()))
+                    links.append(kernel.attach_uprobes(self._functions[name], path, [offset], [0], os.getpid()))
+                else:
+                    links.append(kernel.attach_uprobe(self._functions[name], path, offset, 0, os.getpid()))
             yield
         finally:
             if self._follows:
@@ -228,7 +224,7 @@ class Program:
             try:
                 fd = kernel.create_map(shape.name, shape.type, shape.key_size, shape.value_size, entries, shape.flags)
             except OSError as error:
-                raise _explained(error) from error
+                raise refused_call(error) from error
             self._descriptors.append(fd)
             found[shape.name] = fd
         return found
@@ -255,22 +251,13 @@ class Program:
         try:
             return kernel.load_program(name, kind, code, attach_type)
         except kernel.Refused as error:
-            raise CompileError(
-                "the kernel refused the BPF program", "run again with -v to see its text", detail=str(error)
-            ) from None
+            raise refused_program(error) from None
         except OSError as error:
-            raise _explained(error) from error
+            raise refused_call(error) from error
 
     def _attach_sites(self, path: str, pid: int, roles: Iterable[Role] | None = None) -> None:
         wanted = list(programs(self._plan)) if roles is None else list(roles)
-        try:
-            links = apart.opened(self._probes(path, pid, wanted))
-            self._may_fall_back = False
-        except OSError:
-            if not self._may_fall_back:
-                raise
-            self._without_multi()
-            links = apart.opened(self._probes(path, pid, wanted))
+        links = apart.opened(self._probes(path, pid, wanted))
         for role in wanted:
             count = 1 if self._multi else len(list(self._plan.of(role)))
             (self._lasting if role is Role.CODE_DEALLOC else self._links).extend(links[:count])
@@ -287,11 +274,6 @@ class Program:
                 continue
             for place, semaphore in zip(places, semaphores, strict=True):
                 yield Probes(fd, path, (place,), (semaphore,), pid, multi=False)
-
-    def _without_multi(self) -> None:
-        """Linux before 6.6 loads such a program, but knows no such link."""
-        self._multi = self._may_fall_back = False
-        self._functions = self._load()
 
     @staticmethod
     def _close(descriptors: list[int]) -> None:
@@ -315,11 +297,3 @@ def sizes_agree(made: Object, parts: Sequence[Part] = ()) -> bool:
         **{name: types for part in parts for name, types in part.maps.items()},
     }
     return all(sizes.get(name) == (key.itemsize, value.itemsize) for name, (key, value) in expected.items())
-
-
-def _explained(error: OSError) -> HostError:
-    if error.errno == errno.EPERM:
-        return NoPrivilege(
-            "the kernel does not let this user load BPF programs", "run as root, or with CAP_BPF and CAP_PERFMON"
-        )
-    return HostError(f"the kernel refused: {error.strerror}", "run pylat check to see what is missing")

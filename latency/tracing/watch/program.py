@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import resource
 import threading
@@ -19,7 +18,7 @@ from latency.cache import Cache
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Role
 from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, WatchPoints
-from latency.errors import AttachError, CompileError, HostError, NoPrivilege, TargetError
+from latency.errors import AttachError, CompileError, TargetError
 from latency.target.process import Process
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CountingMaps
@@ -30,6 +29,7 @@ from latency.tracing.kernel.apart import Probes
 from latency.tracing.kernel.btf import member_offset
 from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.compiler import Object, kept_or_compiled
+from latency.tracing.kernel.refusals import refused_call, refused_program
 from latency.tracing.watch import wire as watching
 from latency.tracing.watch.events import READ_WRITE, WRITE, Watchpoint, Watchpoints
 
@@ -111,7 +111,7 @@ class WatchProgram:
         children: as ``made`` was compiled for.
 
     Raises:
-        CompileError: the kernel's verifier refuses a program; ``detail`` is its log.
+        CompileError: the kernel's verifier refuses a program; ``detail`` is the end of its log.
         NoPrivilege: this user may not load BPF programs.
         HostError: there is not enough memory.
     """
@@ -135,12 +135,10 @@ class WatchProgram:
             self._load(made, entries)
         except kernel.Refused as error:
             self._close(self._descriptors)
-            raise CompileError(
-                "the kernel refused the BPF program", "run again with -v to see its text", detail=str(error)
-            ) from None
+            raise refused_program(error) from None
         except OSError as error:
             self._close(self._descriptors)
-            raise _explained(error) from error
+            raise refused_call(error) from error
         self._watchpoints = Watchpoints(self._functions[_WATCH], forks=children)
         self.threads = Map(self._maps["threads"], _U32, watching.WATCH_THREAD)
         self.frames = Map(self._maps["frames"], watching.WATCH_KEY, watching.WATCH_CALL)
@@ -348,11 +346,3 @@ def reading_ns(byte: ctypes.c_ubyte) -> float:
             byte.value  # noqa: B018  the read is what is timed
         best = min(best, time.perf_counter_ns() - begin)
     return best / _CALIBRATION_READS
-
-
-def _explained(error: OSError) -> HostError:
-    if error.errno == errno.EPERM:
-        return NoPrivilege(
-            "the kernel does not let this user load BPF programs", "run as root, or with CAP_BPF and CAP_PERFMON"
-        )
-    return HostError(f"the kernel refused: {error.strerror}", "run pylat check to see what is missing")
