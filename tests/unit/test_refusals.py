@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from latency.errors import CompileError, HostError, KernelTooOld, NoPrivilege
-from latency.tracing.kernel import calls, multi
+from latency.tracing.kernel import calls, multi, uprobes
 from latency.tracing.kernel.refusals import refused_call, refused_program
 
 PROG_LOAD, LINK_CREATE = 5, 28
@@ -31,7 +31,8 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[int, Answer]], 
                 raise OSError(-result, f"{what}: {os.strerror(-result)}")
             return result
 
-        monkeypatch.setattr(calls, "_bpf", bpf)
+        for module in (calls, uprobes):
+            monkeypatch.setattr(module, "bpf", bpf)
 
     return install
 
