@@ -85,7 +85,8 @@ def import_bcc() -> Any:
     except ImportError as error:
         raise MissingBcc(
             "the Python module bcc is missing" if isinstance(error, ModuleNotFoundError) else f"bcc: {error}",
-            "install the distribution's python3-bpfcc, and make pylat's environment with --system-site-packages",
+            "install the distribution's python3-bpfcc (bcc on the package index is unrelated), and make pylat's "
+            "environment of the system's Python, with --system-site-packages",
         ) from None
     if not hasattr(bcc, "BPF"):
         raise MissingBcc(
