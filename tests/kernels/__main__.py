@@ -1,0 +1,116 @@
+"""The lab of kernels: pylat on Debian's kernels, each in a virtual machine. ``script/kernels`` is this file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests import lab
+from tests.kernels.debian import Kernel, kernel
+from tests.kernels.guest import EXACT, Report
+from tests.kernels.machine import Root, boot, say
+from tests.lab import LabError
+
+VERSIONS = ("5.10", "6.1", "6.12", "newest")
+_LIMIT_S = 1500
+_MODE = re.compile(r"(.+)-(none|voluntary|lazy|full)")
+
+
+def cache_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """``$PYLAT_KERNELS``, else ``pylat-kernels`` in the user's cache."""
+    if given := environ.get("PYLAT_KERNELS"):
+        return Path(given)
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pylat-kernels"
+
+
+def asked(text: str) -> tuple[str, list[str]]:
+    """``"6.18-full"`` -> ``("6.18", ["preempt=full"])``: the version, and parameters of the kernel."""
+    match = _MODE.fullmatch(text)
+    return (match[1], [f"preempt={match[2]}"]) if match else (text, [])
+
+
+def table(reports: Mapping[str, Report]) -> list[str]:
+    """Lines of kernel × what, and below them, each once, what is not exact."""
+    rows: dict[str, dict[str, str]] = {}
+    for name, report in reports.items():
+        for case in report.cases:
+            how = "" if case.attachment == "auto" else f" by {case.attachment}"
+            rows.setdefault(f"{case.engine}, {case.option}{how}", {})[name] = case.outcome
+    first = max(len(row) for row in rows) if rows else 0
+    notes: dict[str, int] = {}
+    lines = [" ".join([" " * first, *(f"{name:>10}" for name in reports)])]
+    for row, outcomes in rows.items():
+        cells = []
+        for name in reports:
+            outcome = outcomes.get(name, "–")
+            if outcome not in (EXACT, "–"):
+                outcome = f"{outcome.split(':')[0]} [{notes.setdefault(outcome, len(notes) + 1)}]"
+            cells.append(f"{outcome:>10}")
+        lines.append(" ".join([f"{row:{first}}", *cells]))
+    return [*lines, *(f"[{number}] {note}" for note, number in notes.items())]
+
+
+def quick(root: Root, one: Kernel, parameters: Sequence[str], only: Sequence[str]) -> Report:
+    """Every program of the present sources on one kernel. Raises LabError."""
+    began = time.monotonic()
+    say(f"{one.release}: compiling for it")
+    root.take_sources()
+    root.know_types(one)
+    command = [".venv/bin/python", "-B", "-m", "tests.kernels.guest"]
+    root.run([*command, "--prepare", *only])
+    say(f"{one.release}: {time.monotonic() - began:.0f} s; starting it")
+    with tempfile.TemporaryDirectory(prefix="pylat-kernels-") as temporary:
+        results = Path(temporary)
+        whole = boot(root, one, [*command, *only], results, limit_s=_LIMIT_S, parameters=parameters)
+        said = "\n".join(
+            path.read_text(errors="replace") for path in (results / "console", results / "output") if path.exists()
+        )
+        if not whole or not (results / "cases.json").exists():
+            raise LabError(f"{one.release} did not come to its end:\n{said[-4000:]}")
+        report = Report.from_json((results / "cases.json").read_text())
+    say(f"{one.release}: {time.monotonic() - began:.0f} s in all\n{said}")
+    return report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """1 where something is not exact, 2 where a machine does not run."""
+    parser = argparse.ArgumentParser(prog="script/kernels", description="Try pylat on Debian's kernels.")
+    parser.add_argument("--quick", action="store_true", help="every program, and a small target counted exactly")
+    parser.add_argument("--fresh", action="store_true", help="look whether the archive has newer kernels")
+    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="cases with this in their names")
+    parser.add_argument("--verbose", action="store_true", help="what a kernel says of what it refuses, too")
+    parser.add_argument(
+        "versions", nargs="*", metavar="VERSION", help="6.1, 6.12.43, newest; 6.18-full for preempt=full"
+    )
+    options = parser.parse_args(arguments)
+    cache = cache_directory()
+    try:
+        lab.unpack(lab.cache_directory(), lab.foreign_suites())
+        root = Root(cache)
+        root.make()
+        reports = {}
+        for text in options.versions or VERSIONS:
+            version, parameters = asked(text)
+            one = kernel(cache, version, fresh=options.fresh)
+            reports[text] = quick(root, one, parameters, options.only)
+    except LabError as error:
+        print(f"script/kernels: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(table(reports)))
+    for name, report in reports.items():
+        used = sorted({case.used for case in report.cases if case.attachment == "auto" and case.used})
+        print(f"{name}: Linux {report.release}; by {', '.join(used) or 'nothing'}")
+        for case in report.cases if options.verbose else ():
+            if case.detail:
+                print(f"{name}, {case.engine}, {case.option}: {case.detail}")
+    return int(any(case.outcome != EXACT for report in reports.values() for case in report.cases))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
