@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from latency.errors import HostError, KernelTooOld, MissingBcc, NoPrivilege
+from latency.tracing.kernel import multi
 from latency.tracing.kernel.compiler import import_bcc
 
 _OLDEST_KERNEL = (5, 8)  # ring buffer
-_MULTI_KERNEL = (6, 6)  # uprobe-multi links
+_ATTACHED = {
+    multi.PROCESSES: "uprobe-multi links",
+    multi.THREADS: "perf events, since this kernel's uprobe-multi links lose the calls of all threads but one",
+    multi.NONE: "perf events, since there are no uprobe-multi links",
+}
 _FIRST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, linux/proc_ns.h
 # linux/capability.h
 _CAP_SYS_PTRACE, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 19, 21, 38, 39
@@ -44,10 +49,11 @@ def checks(
     release: str | None = None,
     machine: str | None = None,
     bcc: Callable[[], Any] | None = import_bcc,
+    links: Callable[[], str] = multi.links,
 ) -> Iterator[Check]:
     """Look at everything. The arguments are seams for tests; without ``bcc`` it is not looked for."""
     yield _machine(machine or platform.machine())
-    yield _kernel(release or platform.release())
+    yield _kernel(release or platform.release(), links)
     yield _bpf(proc)
     yield _uprobes(sys)
     yield _privileges(proc)
@@ -85,14 +91,13 @@ def _machine(machine: str) -> Check:
     return Check("machine", False, machine, error)
 
 
-def _kernel(release: str) -> Check:
+def _kernel(release: str, links: Callable[[], str]) -> Check:
     match = re.match(r"(\d+)\.(\d+)", release)
     version = (int(match[1]), int(match[2])) if match else (0, 0)
     if version < _OLDEST_KERNEL:
         error = KernelTooOld(f"Linux {release} is too old: pylat needs 5.8 for BPF ring buffers", "use a newer kernel")
         return Check("kernel", False, f"Linux {release}", error)
-    how = "uprobe-multi links" if version >= _MULTI_KERNEL else "perf events, since uprobe-multi links came with 6.6"
-    return Check("kernel", True, f"Linux {release}: {how}")
+    return Check("kernel", True, f"Linux {release}: {_ATTACHED[links()]}")
 
 
 def _bpf(proc: Path) -> Check:
