@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from latency.cpython.interpreter import Target
 from latency.errors import PylatError
 from latency.recording import Options, Recording
 from latency.tracing.kernel.host import checks
 from latency.tracing.markers.session import MarkerSession
-from latency.tracing.probes.calibration import HitCost
-from latency.tracing.probes.session import Session, Target
-from latency.tracing.probes.trace import TraceSession
+from latency.tracing.probes.cost import HitCost
+from latency.tracing.probes.session import Session
+from latency.tracing.probes.trace import Trace
 from latency.tracing.watch.session import WatchSession
 from tests import lab
 from tests.target_program import TargetProgram
@@ -62,7 +63,10 @@ def _counting(name: str, func: tuple[str, ...] = _ONE, **options: Any) -> Option
 
 
 def _tracing(name: str, **options: Any) -> Option:
-    return Option(name, lambda target, how: TraceSession(target, Options(func=_ONE), attachment=how, **options), _ONE)
+    def make(target: Target, how: str) -> Session:
+        return Session(target, Options(func=_ONE), attachment=how, parts=[Trace(target, **options)])
+
+    return Option(name, make, _ONE)
 
 
 OPTIONS = (
