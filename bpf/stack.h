@@ -59,7 +59,7 @@ static __always_inline void pylat_remove(struct pylat_thread *thread, u32 at)
 static __always_inline int pylat_push(struct pylat_thread *thread, const struct pylat_open *call, int may_repeat)
 {
     int result = PYLAT_PUSHED;
-    u32 depth = thread->depth;
+    u64 depth = thread->depth;
     if (depth > 0 && depth <= PYLAT_DEPTH) {
         u32 top = (depth - 1) & PYLAT_MASK;
         if (thread->open[top].frame == call->frame) {
@@ -77,6 +77,7 @@ static __always_inline int pylat_push(struct pylat_thread *thread, const struct 
             }
         }
     }
+    asm volatile("" : "+r"(depth)); /* else clang asks whether it is the one value that is left, and see pylat_find */
     if (depth >= PYLAT_DEPTH) {
         u32 beyond = call->frame >> 3;
         if (may_repeat && thread->too_deep > 0 && thread->last_beyond == beyond)
