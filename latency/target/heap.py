@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ Addresses = np.ndarray[Any, np.dtype[np.uint64]]
 
 CHUNK_BYTES = 4 << 20
 _WORD_BYTES = 8
+_TRIES = 10
 # struct _object, ordinary builds for x86-64, 3.6 to 3.15: ob_refcnt (or, from 3.12, a union with
 # it), then ob_type. Free-threaded and Py_TRACE_REFS builds have another head.
 _TYPE_OFFSET_BYTES = 8
@@ -37,7 +38,7 @@ def objects_of(
 
     Every live object is among them. So are words that only look like one: memory that was
     freed and not yet used again, for example. Who uses an address proves it first.
-    A mapping that vanishes meanwhile is passed over: what it held is no longer live.
+    Memory that vanishes meanwhile is passed over: what it held is no longer live.
 
     Raises:
         TargetGone, NoPrivilege
@@ -49,20 +50,17 @@ def objects_of(
     for mapping in mappings:
         if not wanted(mapping):
             continue
-        before = 0  # the word before the chunk: an object's head may lie across the border
-        for start in range(mapping.start, mapping.end, chunk_bytes):
-            size = min(chunk_bytes, mapping.end - start)
-            count = process.read_into(start, memoryview(buffer)[:size]) // _WORD_BYTES
-            words = np.frombuffer(buffer, "<u8", count)
+        end = before = 0  # the word before the chunk: an object's head may lie across the border
+        for start, words in _chunks(process, mapping, buffer):
+            if start != end:
+                before = 0
             for type_, chunks in found.items():
                 places = np.flatnonzero(words == type_)
                 counts = words[places - 1]
                 counts[places == 0] = before
                 places = places[_may_be_a_count(counts, mappings)].astype(np.uint64)
                 chunks.append(np.uint64(start) + places * np.uint64(_WORD_BYTES) - np.uint64(_TYPE_OFFSET_BYTES))
-            if count * _WORD_BYTES < size:
-                break
-            before = int(words[-1])
+            end, before = start + words.nbytes, int(words[-1])
     return {type_: np.concatenate(chunks) for type_, chunks in found.items()}
 
 
@@ -78,6 +76,25 @@ def holds_objects(mapping: Mapping) -> bool:
     frozen modules (Python/deepfreeze/deepfreeze.c), some 770 objects.
     """
     return mapping.readable and mapping.writable and mapping.private and mapping.path not in _KERNELS
+
+
+def _chunks(process: Process, mapping: Mapping, buffer: bytearray) -> Iterator[tuple[int, Addresses]]:
+    """(address, words) of all that can be read of a mapping, in pieces of the buffer's size, which holds the words.
+
+    Parts of it may be away by now, and come back: the kernel makes one mapping of the stack of a thread and the memory
+    beside it.
+    """
+    at, tries = mapping.start, 0
+    while at < mapping.end:
+        size = min(len(buffer), mapping.end - at)
+        count = process.read_into(at, memoryview(buffer)[:size]) // _WORD_BYTES
+        if count:
+            yield at, np.frombuffer(buffer, "<u8", count)
+        at += count * _WORD_BYTES
+        if count * _WORD_BYTES < size:
+            tries = 0 if count else tries + 1
+            there = (it for it in process.maps() if it.end > at and (it.start > at or tries < _TRIES))
+            at = next((max(at, it.start) for it in there), mapping.end)
 
 
 def _may_be_a_count(words: np.ndarray[Any, Any], mappings: list[Mapping]) -> np.ndarray[Any, Any]:

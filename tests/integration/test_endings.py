@@ -47,6 +47,8 @@ for _ in range(8):
     threading.Thread(target=live, daemon=True).start()
 print("ready", flush=True)
 while sys.stdin.readline():
+    while begun.acquire(False):
+        pass
     for _ in range(400):
         begun.acquire()
     print("begun", flush=True)

@@ -96,6 +96,22 @@ def test_an_object_across_the_border_of_two_chunks_is_found(page: mmap.mmap) -> 
     assert found(page, chunk_bytes=PAGE_BYTES) == [PAGE_BYTES - 8]
 
 
+@pytest.mark.parametrize("chunk_bytes", [PAGE_BYTES, 1 << 20])
+def test_an_object_behind_memory_that_goes_away_meanwhile_is_found(page: mmap.mmap, chunk_bytes: int) -> None:
+    """As the stack of a thread does, which is one mapping with the memory beside it."""
+    put(page, 64, 1)
+    put(page, 6 * PAGE_BYTES, 1)
+    start = address_of(page)
+
+    def wanted(mapping: Mapping) -> bool:
+        if start in mapping:
+            assert ctypes.CDLL(None).munmap(ctypes.c_void_p(start + 2 * PAGE_BYTES), 3 * PAGE_BYTES) == 0
+        return start in mapping
+
+    objects = objects_of(Process(os.getpid()), [TYPE], wanted=wanted, chunk_bytes=chunk_bytes)[TYPE]
+    assert {start + 64, start + 6 * PAGE_BYTES} <= set(objects.tolist())
+
+
 def test_a_type_in_the_first_word_of_memory_has_no_count(page: mmap.mmap) -> None:
     page[0:8] = struct.pack("<Q", TYPE)
     page[-8:] = struct.pack("<Q", 1)
