@@ -57,3 +57,10 @@ def test_what_a_kernel_refuses_stands_below_the_table_once() -> None:
 def test_a_report_comes_back_as_it_was() -> None:
     report = Report("6.1.0-56-amd64", ["ok kernel: Linux"], [Case("eval", "plain", "perf", EXACT, "perf", 1.5)])
     assert Report.from_json(report.to_json()) == report
+
+
+@pytest.mark.parametrize(("release", "fine"), [("5.10.0-32-amd64", True), ("6.1.0-56-amd64", False)])
+def test_what_an_engine_is_known_to_need_is_no_fault_of_an_older_kernel_alone(release: str, fine: bool) -> None:
+    lacks = Case("watch", "plain", "auto", "lacks: this kernel cannot watch all threads of a process; …")
+    assert Report(release, cases=[lacks, Case("eval", "plain", "auto", EXACT)]).as_it_should_be == fine
+    assert not Report(release, cases=[Case("eval", "plain", "auto", lacks.outcome)]).as_it_should_be
