@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import re
 import sys
@@ -90,6 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     cache = cache_directory()
+    cache.mkdir(parents=True, exist_ok=True)
+    alone = (cache / "lock").open("w")
+    fcntl.flock(alone, fcntl.LOCK_EX)  # the root holds the sources of one run at a time
     try:
         lab.unpack(lab.cache_directory(), lab.foreign_suites())
         root = Root(cache)
