@@ -1,4 +1,4 @@
-"""``pylat check``: can pylat work here, on this process? Nothing is attached, but for ``--cost``."""
+"""``pylat check``: can pylat work here, on this process? Nothing is attached to it, but for ``--cost``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from latency.report.names import escape
 from latency.report.units import number, percent
 from latency.tracing.auto import foreseen
 from latency.tracing.kernel.host import checks
+from latency.tracing.kernel.trials import trials
 
 _FAILED = 2
 
@@ -28,6 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
         if check.error:
             met = False
             print(f"{'':14}do: {check.error.hint}")
+    for trial in trials() if met else ():
+        _line(trial.name, trial.found, met=trial.works)
+        if not trial.works:
+            met = met and not trial.needed
+            print(f"{'':14}do: {trial.hint}")
     if arguments.pid is None:
         if arguments.cost or arguments.func:
             raise UsageError("the cost is that of a process", "give -p PID, too")

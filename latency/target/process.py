@@ -16,7 +16,7 @@ from latency.target.maps import Mapping, parse
 
 _READ_LIMIT_BYTES = 64 << 20  # sizes may come out of the target: no read may grow without bound
 _HIGHEST_ADDRESS = 1 << 63  # what lseek and pread can express; user memory ends far below
-_PRIVILEGE_HINT = "run as root, or with CAP_SYS_PTRACE in the process's user namespace"
+_PRIVILEGE_HINT = "run as root, or with CAP_SYS_PTRACE, and CAP_DAC_READ_SEARCH too for a process of another user"
 
 
 class _Stat(NamedTuple):

@@ -16,6 +16,7 @@ from latency.cpython.interpreter import Target
 from latency.errors import CompileError
 from latency.tracing.counted.parameters import cflags, programs
 from latency.tracing.kernel.compiler import compiled
+from latency.tracing.kernel.multi import PROCESSES, links
 from tests.lab import Interpreter
 from tests.pylat_command import BANNER, EVERY_CALL, Result, Tracing, pylat
 from tests.requirements import require
@@ -157,12 +158,15 @@ def test_root_without_capabilities_is_told_what_is_missing(target: TargetProgram
     assert_refused(result, "may not use BPF", "CAP_BPF")
 
 
-def test_the_capabilities_that_the_hint_names_are_enough(target: TargetProgram) -> None:
+@pytest.mark.parametrize("engine", ["handlers", "watch"])
+def test_the_capabilities_that_the_hint_names_are_enough(target: TargetProgram, engine: str) -> None:
     require(shutil.which("setpriv"), "setpriv of util-linux")
-    only = "-all,+bpf,+perfmon,+sys_ptrace"
-    with Tracing(
-        "-p", target.pid, *EVERY_CALL, "--func", "handle_request", "-j", before=("setpriv", f"--bounding-set={only}")
-    ) as tracing:
+    require(links() == PROCESSES, "without uprobe-multi links CAP_SYS_ADMIN is needed, too")
+    paranoid = int(Path("/proc/sys/kernel/perf_event_paranoid").read_text())
+    require(engine != "watch" or paranoid <= 2, "where perf_event_paranoid is above 2, watch needs CAP_SYS_ADMIN, too")
+    before = ("setpriv", "--bounding-set=-all,+bpf,+perfmon,+sys_ptrace")
+    arguments = ("-p", target.pid, "--func", "handle_request", "--engine", engine, "-j")
+    with Tracing(*arguments, before=before) as tracing:
         truth = target.run()
         seen = tracing.stop().function("handle_request")
     assert seen["calls"] == truth["handle_request"]["calls"]

@@ -7,7 +7,7 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -29,6 +29,7 @@ from latency.tracing.kernel.apart import Probes
 from latency.tracing.kernel.btf import member_offset
 from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.compiler import Object, kept_or_compiled
+from latency.tracing.kernel.multi import by_multi
 from latency.tracing.kernel.refusals import refused_call, refused_program
 from latency.tracing.watch import wire as watching
 from latency.tracing.watch.events import READ_WRITE, WRITE, Watchpoint, Watchpoints
@@ -124,6 +125,7 @@ class WatchProgram:
         self._descriptors: list[int] = []
         self._links: list[int] = []
         self._tracepoints: list[int] = []
+        self._multi = by_multi("auto", of_one_process=not children)
         if not plan.leave[1]:
             apart.begin()  # a probe sees the exceptions
         entries = {
@@ -188,11 +190,7 @@ class WatchProgram:
                     self._tracepoints.append(kernel.attach_raw_tracepoint(self._functions[name], tracepoint))
             pid = 0 if self._children else processes[0].pid
             sites = list(self._plan.of(Role.RAISE)) if _probed(self._plan, functions) else []
-            if sites:
-                raised = self._functions[_RAISE]
-                self._links += apart.opened(
-                    Probes(raised, path, (site.offset,), (0,), pid, multi=False) for site in sites
-                )
+            self._links += apart.opened(self._raises(path, pid, [site.offset for site in sites]))
             self._watchpoints.place([*counts, *fetched], lambda: self._threads(processes[0]))
         except OSError as error:
             self.detach()
@@ -200,6 +198,14 @@ class WatchProgram:
                 f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
             ) from error
         self._read_counts(processes[0], functions)
+
+    def _raises(self, path: str, pid: int, places: Sequence[int]) -> Iterator[Probes]:
+        """The probe on exceptions: by a multi link where there are any, since it needs fewer rights."""
+        if self._multi and places:
+            yield Probes(self._functions[_RAISE], path, places, [0] * len(places), pid, multi=True)
+            return
+        for place in places:
+            yield Probes(self._functions[_RAISE], path, (place,), (0,), pid, multi=False)
 
     def trap_ns(self) -> float:
         """What one hit takes on this machine, nanoseconds: measured on a byte of pylat's own, in about 20 ms.
@@ -292,11 +298,14 @@ class WatchProgram:
             _RAISE: kernel.PROG_TYPE_KPROBE,
             **dict.fromkeys(_TRACEPOINTS, kernel.PROG_TYPE_RAW_TRACEPOINT),
         }
+        attach_types = {_RAISE: kernel.TRACE_UPROBE_MULTI} if self._multi else {}
         maps = [self._maps[shape.name] for shape in made.maps]
         # The verifier is most of the time to start, and takes one program on each processor.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             loading = {
-                name: pool.submit(kernel.load_program, name, kinds[name], made.instructions(name, maps))
+                name: pool.submit(
+                    kernel.load_program, name, kinds[name], made.instructions(name, maps), attach_types.get(name, 0)
+                )
                 for name in _functions(self._plan, children=self._children)
             }
         self._functions = {name: each.result() for name, each in loading.items() if not each.exception()}
