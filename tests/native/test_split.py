@@ -203,7 +203,7 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(STEPS)
 def test_any_course_of_events_is_accounted_for(library: ctypes.CDLL, steps: list[tuple[str, int]]) -> None:
     thread = Thread(library)

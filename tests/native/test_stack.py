@@ -268,7 +268,7 @@ def check(library: ctypes.CDLL, log: model.Log) -> model.Results:
     return results
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(choices=st.binary(min_size=1, max_size=80))
 def test_any_process_is_matched_lawfully_and_truly(small: ctypes.CDLL, choices: bytes) -> None:
     log = model.Log()

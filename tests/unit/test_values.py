@@ -181,7 +181,7 @@ def test_a_long_text_or_number_is_cut(reader: Reader) -> None:
 
 
 @given(st.integers(min_value=1 << 400), st.integers(min_value=1, max_value=80))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_first_digits_of_a_huge_number_are_its_hexadecimal_ones(
     reader: Reader, number: int, characters: int
 ) -> None:
@@ -258,7 +258,7 @@ def test_a_process_that_is_gone_is_an_error(build: Build, reader: Reader) -> Non
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_random_memory_is_described_within_the_bounds(process: Process, reader: Reader, data: st.DataObject) -> None:
     objects = [User(a=1, b=[2]), {1: "a"}, {"a": (1, 2.5)}, {1, "x"}, "处理", 10**40, ValueError("x"), User, len, os]
     it = data.draw(st.sampled_from(objects))
