@@ -124,9 +124,9 @@ def test_percentiles_count_what_the_slices_cut(own_interpreter: Interpreter, sta
         session.start()
         for _ in range(3):
             more(program, 300)
-            session.pause()
+            slicing(session).pause()
             more(program, 100)
-            session.resume()
+            slicing(session).resume()
         more(program, 300)
         recording = session.stop()
     assert recording.watched is not None
