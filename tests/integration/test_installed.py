@@ -14,6 +14,8 @@ from tests.installed import build, installed
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
 
+pytestmark = pytest.mark.xdist_group("installed")
+
 Start = Callable[..., TargetProgram]
 
 
