@@ -20,6 +20,7 @@ from tests.lab import LabError
 
 VERSIONS = ("5.10", "6.1", "6.12", "newest")
 _LIMIT_S = 1500
+_PYTHON = (".venv/bin/python", "-B", "-m")
 _MODE = re.compile(r"(.+)-(none|voluntary|lazy|full)")
 
 
@@ -63,7 +64,7 @@ def quick(root: Root, one: Kernel, parameters: Sequence[str], only: Sequence[str
     say(f"{one.release}: compiling for it")
     root.take_sources()
     root.know_types(one)
-    command = [".venv/bin/python", "-B", "-m", "tests.kernels.guest"]
+    command = [*_PYTHON, "tests.kernels.guest"]
     root.run([*command, "--prepare", *only])
     say(f"{one.release}: {time.monotonic() - began:.0f} s; starting it")
     with tempfile.TemporaryDirectory(prefix="pylat-kernels-") as temporary:
@@ -79,12 +80,28 @@ def quick(root: Root, one: Kernel, parameters: Sequence[str], only: Sequence[str
     return report
 
 
+def private_stack(root: Root, one: Kernel, parameters: Sequence[str]) -> str:
+    """What ``tests.kernels.private_stack`` says on one kernel. Raises LabError."""
+    say(f"{one.release}: starting it")
+    root.take_sources()
+    command = [*_PYTHON, "tests.kernels.private_stack"]
+    with tempfile.TemporaryDirectory(prefix="pylat-kernels-") as temporary:
+        results = Path(temporary)
+        whole = boot(root, one, command, results, limit_s=_LIMIT_S, parameters=parameters)
+        output = results / "output"
+        said = output.read_text(errors="replace") if output.exists() else ""
+        if not whole or (results / "status").read_text().strip() != "0":
+            raise LabError(f"{one.release} did not come to its end:\n{said[-4000:]}")
+    return said
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """1 where something is not as it should be, 2 where a machine does not run."""
     parser = argparse.ArgumentParser(prog="script/kernels", description="Try pylat on Debian's kernels.")
     parser.add_argument("--quick", action="store_true", help="every program, and a small target counted exactly")
     parser.add_argument("--fresh", action="store_true", help="look whether the archive has newer kernels")
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="cases with this in their names")
+    parser.add_argument("--private-stack", action="store_true", help="only whether BPF programs keep their stack")
     parser.add_argument("--verbose", action="store_true", help="what a kernel says of what it refuses, too")
     parser.add_argument(
         "versions", nargs="*", metavar="VERSION", help="6.1, 6.12.43, newest; 6.18-full for preempt=full"
@@ -102,11 +119,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for text in options.versions or VERSIONS:
             version, parameters = asked(text)
             one = kernel(cache, version, fresh=options.fresh)
+            if options.private_stack:
+                print(f"{text}: {private_stack(root, one, parameters)}", flush=True)
+                continue
             reports[text] = quick(root, one, parameters, options.only)
     except LabError as error:
         print(f"script/kernels: {error}", file=sys.stderr)
         return 2
-    print("\n".join(table(reports)))
+    if reports:
+        print("\n".join(table(reports)))
     for name, report in reports.items():
         used = sorted({case.used for case in report.cases if case.attachment == "auto" and case.used})
         print(f"{name}: Linux {report.release}; by {', '.join(used) or 'nothing'}")

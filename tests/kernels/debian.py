@@ -144,8 +144,8 @@ def _unpack(apt: _Apt, package: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".kernel-", dir=folder.parent) as temporary:
         files, made = Path(temporary, "files"), Path(temporary, "made")
         (made / "modules").mkdir(parents=True)
-        modules = f"linux-modules-{release}"  # since 7.3 a package of their own
-        for each in (package, *([modules] if apt.has(modules) else [])):
+        apart = (f"linux-binary-{release}", f"linux-modules-{release}")  # packages of their own since 7.3
+        for each in (package, *(each for each in apart if apt.has(each))):
             apt.unpack(each, files)
         (image,) = (*files.glob(f"boot/vmlinuz-{release}"), *files.glob(f"usr/lib/modules/{release}/vmlinuz"))[:1]
         shutil.copy(image, made / "vmlinuz")
