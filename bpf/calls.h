@@ -3,6 +3,7 @@
 #ifndef PYLAT_CALLS_H
 #define PYLAT_CALLS_H
 
+#include "count.h"
 #include "maps.h"
 #include "split.h"
 #include "statistics.h"
@@ -13,13 +14,15 @@
 #define LEFT_BY_YIELD 2
 #define LEFT_UNKNOWN 3 /* one site sees them all: ask the frame and the thread state */
 
-/* What every program does first: nothing at all unless the measurement runs and the process is followed. */
-static __always_inline struct pylat_counters *hit(pylat_space *space)
+/* What every program of a probe does first: nothing at all unless the measurement runs and the process is followed. */
+static __always_inline struct pylat_counters *hit(struct pt_regs *ctx, pylat_space *space)
 {
     u32 zero = 0;
     struct pylat_config *now = config.lookup(&zero);
-    if (!now || !now->enabled)
+    if (!now || !now->enabled) {
+        never.call(ctx, 0);
         return NULL;
+    }
     *space = 0;
 #if PYLAT_MANY_PROCESSES
     u32 tgid = bpf_get_current_pid_tgid() >> 32;
@@ -30,7 +33,7 @@ static __always_inline struct pylat_counters *hit(pylat_space *space)
 #endif
     struct pylat_counters *count = counters.lookup(&zero);
     if (count)
-        count->hits++;
+        PYLAT_COUNT_OFTEN(count->hits);
     return count;
 }
 
@@ -85,23 +88,23 @@ static __always_inline int finish(struct pylat_counters *count, const struct end
     u32 slot = call->slot, active_slot = call->active_slot;
     struct pylat_statistics *of = statistics.lookup(&slot);
     if (!of) {
-        count->table_full++;
+        PYLAT_COUNT(count->table_full);
         return 0;
     }
     if (call->suspensions)
         __sync_fetch_and_add(&of->suspensions, call->suspensions);
     if (raised == PYLAT_GENERATOR_EXIT && call->suspensions) {
         __sync_fetch_and_add(&of->abandoned, 1);
-        count->abandoned++;
+        PYLAT_COUNT(count->abandoned);
         return 0;
     }
     if (call->end_ns < call->start_ns) {
-        count->negative++;
+        PYLAT_COUNT(count->negative);
         return 0;
     }
     __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
     pylat_count_latency(of, call->end_ns - call->start_ns);
-    count->matched++;
+    PYLAT_COUNT_OFTEN(count->matched);
 #if PYLAT_SPLIT
     finish_split(slot, call);
 #endif

@@ -4,6 +4,7 @@
 #define PYLAT_EXITS_H
 
 #include "calls.h"
+#include "count.h"
 #include "cpython.h"
 #include "generators.h"
 #include "slow_calls.h"
@@ -33,7 +34,7 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
 {
     u64 now_ns = CLOCK_FIRST ? bpf_ktime_get_ns() : 0;
     pylat_space space;
-    struct pylat_counters *count = hit(&space);
+    struct pylat_counters *count = hit(ctx, &space);
     if (!count)
         return;
     u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -59,7 +60,7 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
 #endif
     if (popped == PYLAT_NOT_OPEN) {
         if (pylat_frame_code(frame, &key.code)) {
-            count->read_fault++;
+            PYLAT_COUNT(count->read_fault);
             return;
         }
         struct pylat_function *function = functions.lookup(&key);
@@ -72,7 +73,7 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
             popped = pylat_pop(thread, frame, !(function->flags & PYLAT_SUSPENDS), &call);
         if (function->flags & PYLAT_STRUCK_OUT) {
             if (popped == PYLAT_MATCHED)
-                count->entries--;
+                __sync_fetch_and_add(&count->entries, -1);
 #if PYLAT_SELF
             if (popped == PYLAT_MATCHED)
                 pylat_callees_unknown(thread);
@@ -101,7 +102,7 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
 #if PYLAT_START == PYLAT_START_BY_LASTI
     /* To 3.10 close() and throw() enter even a generator that was not started. */
     if (suspends && popped == PYLAT_MATCHED && !(call.flags & PYLAT_RESUMED) && pylat_never_started(frame, 0)) {
-        count->entries--;
+        __sync_fetch_and_add(&count->entries, -1);
 #if PYLAT_TRACE
         left.how = LEFT_BY_RAISE;
         goto told;
@@ -165,9 +166,9 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         if (pylat_never_started(frame, key.code))
             return;
         if (suspends || !thread || thread->depth == 0 || probes_were_away())
-            count->began_before++;
+            PYLAT_COUNT(count->began_before);
         else
-            count->unmatched_return++;
+            PYLAT_COUNT(count->unmatched_return);
         return;
     }
     struct ended_call ended = {.start_ns = call.start_ns, .end_ns = now_ns};
@@ -213,7 +214,7 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     work->call.active_ns = ended.active_ns;
     work->call.suspensions = ended.suspensions;
     slow_programs.call(ctx, 0);
-    count->slow_lost++; /* the call of another program does not come back, unless it failed */
+    PYLAT_COUNT(count->slow_lost); /* the call of another program does not come back, unless it failed */
 #endif
 #if PYLAT_TRACE
 told:

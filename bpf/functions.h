@@ -3,6 +3,7 @@
 #ifndef PYLAT_FUNCTIONS_H
 #define PYLAT_FUNCTIONS_H
 
+#include "count.h"
 #include "cpython.h"
 #include "maps.h"
 #include "modules.h"
@@ -63,7 +64,7 @@ static __always_inline void announce_module(struct pylat_counters *count, const 
 {
     struct pylat_module_event *event = events.ringbuf_reserve(sizeof(*event));
     if (!event) {
-        count->event_lost++;
+        PYLAT_COUNT(count->event_lost);
         return;
     }
     event->kind = PYLAT_EVENT_MODULE;
@@ -112,7 +113,7 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
     functions.update(key, &fresh);
     struct pylat_function *function = functions.lookup(key);
     if (!function || assign_slots(key, function)) {
-        count->table_full++;
+        PYLAT_COUNT(count->table_full);
         return NULL;
     }
 #if PYLAT_BY_MODULE
@@ -120,7 +121,7 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
 #endif
     struct pylat_code_event *event = events.ringbuf_reserve(sizeof(*event));
     if (!event) {
-        count->event_lost++;
+        PYLAT_COUNT(count->event_lost);
         return function;
     }
     event->kind = PYLAT_EVENT_CODE;

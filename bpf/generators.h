@@ -3,6 +3,7 @@
 #ifndef PYLAT_GENERATORS_H
 #define PYLAT_GENERATORS_H
 
+#include "count.h"
 #include "maps.h"
 #include "split.h"
 #include "stack.h"
@@ -24,7 +25,7 @@ static __always_inline void suspend_first(struct pylat_counters *count, const st
     fresh.share = call->share;
 #endif
     if (suspended.update(key, &fresh))
-        count->table_full++;
+        PYLAT_COUNT(count->table_full);
 }
 
 static __always_inline void suspend_again(struct pylat_suspended *kept, const struct pylat_open *call, u64 now_ns)

@@ -30,6 +30,10 @@ BPF_ARRAY(empty_thread, struct pylat_thread, 1);
 BPF_TABLE("hash", u32, struct pylat_process, processes, 1); /* by tgid: who is followed */
 BPF_TABLE("hash", pylat_space, pylat_space, ancestors, 1);  /* the address space that each was forked from */
 BPF_RINGBUF_OUTPUT(events, 1);
+/* Empty. A program that calls another one has an ordinary stack: without, from Linux 6.13 on, programs of probes that
+ * interrupt each other would write into one and the same (docs/kernels.md). So each of them has a call that goes
+ * nowhere, at a place where it costs nothing. */
+BPF_PROG_ARRAY(never, 1);
 #if PYLAT_OFFCPU
 BPF_F_TABLE("array", u32, struct pylat_split, splits, 1, PYLAT_MMAPABLE); /* by the slot of the statistics */
 #endif

@@ -18,6 +18,7 @@ BPF_F_TABLE("hash", struct pylat_marker_stack_key, struct pylat_marker_stack, st
 BPF_F_TABLE("hash", struct pylat_marker_key, struct pylat_marker_call, keys, 1, PYLAT_NO_PREALLOC);
 BPF_F_TABLE("hash", struct pylat_marker_extremes_key, struct pylat_marker_extremes, extremes, 1, PYLAT_NO_PREALLOC);
 BPF_ARRAY(empty_stack, struct pylat_marker_stack, 1);
+BPF_PROG_ARRAY(never, 1); /* empty: see maps.h */
 
 #if PYLAT_COOKIES
 static u64 (*pylat_cookie)(void *ctx) = (void *)BPF_FUNC_get_attach_cookie;
@@ -33,8 +34,10 @@ static __always_inline int prepare(struct hit *hit, struct pt_regs *ctx)
     const struct pylat_marker_config *configured = config.lookup(&zero);
     hit->now_ns = bpf_ktime_get_ns();
     hit->ctx = ctx;
-    if (!configured || !configured->enabled)
+    if (!configured || !configured->enabled) {
+        never.call(ctx, 0);
         return 0;
+    }
 #if PYLAT_COOKIES /* else each site has a program, and a map, of its own */
     at = pylat_cookie(ctx);
 #endif

@@ -3,6 +3,7 @@
 #ifndef PYLAT_PROCESSES_H
 #define PYLAT_PROCESSES_H
 
+#include "count.h"
 #include "maps.h"
 
 /* A thread ends, or its program is replaced: its open calls end with it, without a latency. */
@@ -33,7 +34,7 @@ static __always_inline void announce(u32 kind, u32 tgid, pylat_space space, pyla
         u32 zero = 0;
         struct pylat_counters *count = counters.lookup(&zero);
         if (count)
-            count->event_lost++;
+            PYLAT_COUNT(count->event_lost);
         return;
     }
     event->kind = kind;

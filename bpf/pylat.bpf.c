@@ -2,6 +2,7 @@
 /* One program for each kind of probe site. What a site means stands in latency/cpython/sites/, the matching rule in
  * stack.h, the reading of CPython's structs in cpython.h. */
 #include "calls.h"
+#include "count.h"
 #include "cpython.h"
 #include "exits.h"
 #include "functions.h"
@@ -17,14 +18,14 @@
 int pylat_entry(struct pt_regs *ctx)
 {
     pylat_space space;
-    struct pylat_counters *count = hit(&space);
+    struct pylat_counters *count = hit(ctx, &space);
     if (!count)
         return 0;
     u64 frame = PYLAT_REGISTER(ctx, PYLAT_ENTRY_FRAME);
     u64 pid_tgid = bpf_get_current_pid_tgid();
     struct pylat_function_key key = {.space = space};
     if (pylat_frame_code(frame, &key.code)) {
-        count->read_fault++;
+        PYLAT_COUNT(count->read_fault);
         return 0;
     }
     struct pylat_function *function = functions.lookup(&key);
@@ -40,7 +41,7 @@ int pylat_entry(struct pt_regs *ctx)
     if (PYLAT_ALWAYS_ASK_KIND || (function->flags & PYLAT_SUSPENDS)) {
         kind = pylat_entry_kind(ctx, frame, key.code);
         if (kind == PYLAT_ENTRY_UNREADABLE) {
-            count->read_fault++;
+            PYLAT_COUNT(count->read_fault);
             return 0;
         }
         if (kind == PYLAT_ENTRY_IGNORED)
@@ -56,7 +57,7 @@ int pylat_entry(struct pt_regs *ctx)
         pylat_resume(kept, frame, 0, &call);
     } else {
         if (assign_slots(&key, function)) {
-            count->table_full++;
+            PYLAT_COUNT(count->table_full);
             return 0;
         }
         call.slot = function->slot;
@@ -65,7 +66,7 @@ int pylat_entry(struct pt_regs *ctx)
     }
     struct pylat_thread *thread = this_thread((u32)pid_tgid, space);
     if (!thread) {
-        count->table_full++;
+        PYLAT_COUNT(count->table_full);
         return 0;
     }
     call.start_ns = bpf_ktime_get_ns();
@@ -77,13 +78,13 @@ int pylat_entry(struct pt_regs *ctx)
     pylat_pushed(thread, pushed);
 #endif
     if (pushed == PYLAT_DUPLICATE) {
-        count->duplicates++;
+        PYLAT_COUNT(count->duplicates);
         return 0;
     }
     if (pushed == PYLAT_REPLACED)
-        count->unmatched_entry++;
+        PYLAT_COUNT(count->unmatched_entry);
     if (kind == PYLAT_ENTRY_STARTS)
-        count->entries++;
+        PYLAT_COUNT_OFTEN(count->entries);
 #if PYLAT_TRACE
     if (pushed == PYLAT_OVERFLOW)
         trace_count_lost();
@@ -97,7 +98,7 @@ int pylat_entry(struct pt_regs *ctx)
     if (kept)
         pylat_run_beyond(thread, kept, call.start_ns);
     else
-        count->too_deep++;
+        PYLAT_COUNT(count->too_deep);
 #if PYLAT_SPLIT
     if (kept)
         pylat_share_begins_beyond(kept, &call);
@@ -143,12 +144,12 @@ int pylat_yield(struct pt_regs *ctx)
 int pylat_generator_dealloc(struct pt_regs *ctx)
 {
     pylat_space space;
-    struct pylat_counters *count = hit(&space);
+    struct pylat_counters *count = hit(ctx, &space);
     if (!count)
         return 0;
     u64 frame = PYLAT_REGISTER(ctx, PYLAT_ARGUMENT_1) + PYLAT_GENERATOR_FRAME;
     if (PYLAT_GENERATOR_FRAME_IS_POINTER && pylat_read_u64(frame, &frame)) {
-        count->read_fault++;
+        PYLAT_COUNT(count->read_fault);
         return 0;
     }
     struct pylat_frame_key key = {.frame = frame, .space = space};
@@ -160,7 +161,7 @@ int pylat_generator_dealloc(struct pt_regs *ctx)
     if (of) {
         __sync_fetch_and_add(&of->suspensions, kept->suspensions);
         __sync_fetch_and_add(&of->abandoned, 1);
-        count->abandoned++;
+        PYLAT_COUNT(count->abandoned);
     }
 #if PYLAT_TRACE
     struct pylat_trace_thread *to = trace_begin(PYLAT_TRACE_ABANDONED, space, frame, slot);
@@ -181,6 +182,10 @@ int pylat_generator_dealloc(struct pt_regs *ctx)
 int pylat_code_dealloc(struct pt_regs *ctx)
 {
     struct pylat_function_key key = {.code = PYLAT_REGISTER(ctx, PYLAT_ARGUMENT_1)};
+    if (!key.code) {
+        never.call(ctx, 0);
+        return 0;
+    }
 #if PYLAT_MANY_PROCESSES
     u32 tgid = bpf_get_current_pid_tgid() >> 32;
     struct pylat_process *process = processes.lookup(&tgid);
@@ -298,7 +303,7 @@ int pylat_wakeup(struct bpf_raw_tracepoint_args *ctx)
 int pylat_gc_start(struct pt_regs *ctx)
 {
     pylat_space space;
-    if (!hit(&space))
+    if (!hit(ctx, &space))
         return 0;
     struct pylat_thread *thread = this_thread((u32)bpf_get_current_pid_tgid(), space);
     if (thread)
@@ -310,7 +315,7 @@ int pylat_gc_start(struct pt_regs *ctx)
 int pylat_gc_done(struct pt_regs *ctx)
 {
     pylat_space space;
-    if (!hit(&space))
+    if (!hit(ctx, &space))
         return 0;
     u32 tid = bpf_get_current_pid_tgid();
     struct pylat_thread *thread = threads.lookup(&tid);
@@ -354,7 +359,7 @@ int pylat_slow(struct pt_regs *ctx)
     if (bytes > sizeof(work->arguments.stream))
         bytes = sizeof(work->arguments.stream);
     if (slow_events.ringbuf_output(told, sizeof(*told) + PYLAT_SNAPSHOT_HEAD_BYTES + bytes, 0))
-        count->slow_lost++;
+        PYLAT_COUNT(count->slow_lost);
     slow_work.delete(&tid);
     return 0;
 }

@@ -4,6 +4,7 @@
 #define PYLAT_SLOW_CALLS_H
 
 #include "calls.h"
+#include "count.h"
 #include "maps.h"
 
 #if PYLAT_SLOWER
@@ -49,7 +50,7 @@ static __always_inline struct pylat_slow_work *slow_call(struct pylat_counters *
         slow_work.update(&tid, empty);
     struct pylat_slow_work *work = slow_work.lookup(&tid);
     if (!work) {
-        count->slow_lost++;
+        PYLAT_COUNT(count->slow_lost);
         return NULL;
     }
     work->call.threshold_ns = threshold_ns;

@@ -4,6 +4,7 @@
  * docs/watch.md. */
 #include <uapi/linux/ptrace.h>
 
+#include "count.h"
 #include "cpython.h"
 #include "stack.h"
 #include "watch_calls.h"
@@ -38,7 +39,7 @@ static __always_inline struct pylat_watch_thread *this_thread(const struct hit *
         return thread;
     struct pylat_watch_thread *empty = empty_thread.lookup(&zero);
     if (!empty || threads.update(&tid, empty)) {
-        hit->count->table_full++;
+        PYLAT_COUNT(hit->count->table_full);
         return NULL;
     }
     thread = threads.lookup(&tid);
@@ -53,7 +54,8 @@ int pylat_watch(struct watch_context *ctx)
     struct hit hit = {.now_ns = bpf_ktime_get_ns()};
     if (!prepare(&hit))
         return 0;
-    hit.count->hits += hit.config->enabled;
+    if (hit.config->enabled)
+        PYLAT_COUNT_OFTEN(hit.count->hits);
     u64 address = ctx->address;
     hit.registers[0] = PYLAT_REGISTER(ctx, PYLAT_ENTRY_FRAME);
 #pragma unroll
@@ -117,7 +119,7 @@ static __always_inline int suspending_raised(struct hit *hit, u64 frame, u64 thr
         if (!of || !of->suspends || of->code != code)
             continue;
         if (!pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) && at + 1 >= of->entry)
-            hit->count->began_before++;
+            PYLAT_COUNT(hit->count->began_before);
         return 1;
     }
     return 0;
@@ -131,9 +133,11 @@ int pylat_watch_raise(struct pt_regs *ctx)
     struct hit hit = {.now_ns = bpf_ktime_get_ns()};
     u64 frame = PYLAT_REGISTER(ctx, PYLAT_RAISE_FRAME);
     u32 tid = bpf_get_current_pid_tgid();
-    if (!prepare(&hit) || !hit.config->enabled)
+    if (!prepare(&hit) || !hit.config->enabled) {
+        never.call(ctx, 0);
         return 0;
-    hit.count->hits++;
+    }
+    PYLAT_COUNT_OFTEN(hit.count->hits);
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_PLACE
     if (!pylat_raised(PYLAT_REGISTER(ctx, PYLAT_RAISE_TSTATE), 0, 0))
         return 0; /* a return that is instrumented: its unit was fetched */
@@ -157,7 +161,7 @@ int pylat_watch_raise(struct pt_regs *ctx)
     if (pylat_pop(calls, frame, 1, &call) != PYLAT_MATCHED)
         return 0;
     if (last_opcode(frame, of) == PYLAT_WATCH_RETURN_1) {
-        hit.count->unmatched_entry++; /* it had returned, and somebody keeps its frame */
+        PYLAT_COUNT(hit.count->unmatched_entry); /* it had returned, and somebody keeps its frame */
         close_call(&hit, frame);
         return 0;
     }
@@ -179,7 +183,7 @@ static __always_inline void forget_thread(u32 tid, struct pylat_counters *count)
     struct pylat_watch_thread *thread = threads.lookup(&tid);
     if (!thread)
         return;
-    count->thread_ended += thread->calls.depth + thread->calls.too_deep;
+    __sync_fetch_and_add(&count->thread_ended, thread->calls.depth + thread->calls.too_deep);
     u64 left = thread->calls.depth;
     asm volatile("" : "+r"(left)); /* as in pylat_find */
     struct pylat_watch_key key = {.process = thread->calls.space};
@@ -223,7 +227,7 @@ int pylat_fork(struct bpf_raw_tracepoint_args *ctx)
     struct pylat_watch_process child = *process;
     child.returned = child.raised = 0;
     if (processes.update(&child_tgid, &child))
-        count->table_full++;
+        PYLAT_COUNT(count->table_full);
     return 0;
 }
 

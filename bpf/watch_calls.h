@@ -3,6 +3,7 @@
 #ifndef PYLAT_WATCH_CALLS_H
 #define PYLAT_WATCH_CALLS_H
 
+#include "count.h"
 #include "stack.h"
 #include "statistics.h"
 #include "watch_frames.h"
@@ -17,14 +18,14 @@ static __always_inline void finish(struct hit *hit, const struct pylat_open *cal
     if (!of)
         return;
     if (hit->now_ns < call->start_ns) {
-        hit->count->negative++;
+        PYLAT_COUNT(hit->count->negative);
         return;
     }
     u64 ns = hit->now_ns - call->start_ns, traps_ns = half_traps * hit->config->trap_ns / 2;
     __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
     __sync_fetch_and_add(raised ? &hit->process->raised : &hit->process->returned, 1);
     pylat_count_latency(of, ns > traps_ns ? ns - traps_ns : 0);
-    hit->count->matched++;
+    PYLAT_COUNT_OFTEN(hit->count->matched);
 }
 
 /* Its own watchpoints lengthen a call that can be suspended by two halves: from the first start, and to the end. What
@@ -45,7 +46,7 @@ static __always_inline void finish_suspending(struct hit *hit, u64 frame, const 
     struct pylat_statistics *of = statistics.lookup(&slot);
     if (of)
         __sync_fetch_and_add(&of->abandoned, 1);
-    hit->count->abandoned++;
+    PYLAT_COUNT(hit->count->abandoned);
 }
 
 /* A call begins in a frame that is still open: that one's end was not seen. What suspends can be closed or freed
@@ -60,7 +61,7 @@ static __always_inline void replaced(struct hit *hit, u64 frame, const struct py
         finish_suspending(hit, frame, before, 0, PYLAT_GENERATOR_EXIT);
         return;
     }
-    hit->count->unmatched_entry++;
+    PYLAT_COUNT(hit->count->unmatched_entry);
     pylat_pop(&hit->thread->calls, frame, 1, &call);
 }
 
@@ -79,11 +80,11 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
     struct pylat_open call = {};
     struct pylat_watch_call *before = open_call(hit, frame);
     if (before && before->slot == slot && of->count && !hit->process->made[slot & SLOTS]) {
-        hit->count->duplicates++;
+        PYLAT_COUNT(hit->count->duplicates);
         return;
     }
     if (before && is_fetched_again(hit)) {
-        hit->count->duplicates++;
+        PYLAT_COUNT(hit->count->duplicates);
         return;
     }
     if (before)
@@ -98,17 +99,17 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
     pylat_read(&last, sizeof(last), (void *)(more.caller + PYLAT_FRAME_INSTR));
     more.caller_lasti = (u32)last;
 #endif
-    hit->count->entries++;
+    PYLAT_COUNT_OFTEN(hit->count->entries);
     more.start_ns = bpf_ktime_get_ns();
     call = (struct pylat_open){.frame = frame, .start_ns = more.start_ns, .slot = slot};
     call.active_slot = PYLAT_NO_SLOT;
     struct pylat_watch_key key = {.frame = frame, .process = hit->tgid};
     if (frames.update(&key, &more)) {
-        hit->count->table_full++;
+        PYLAT_COUNT(hit->count->table_full);
     } else if (of->suspends) {
         return; /* it may end on another thread: its frame is enough */
     } else if (pylat_push(calls, &call, 0) == PYLAT_OVERFLOW) {
-        hit->count->too_deep++;
+        PYLAT_COUNT(hit->count->too_deep);
         close_call(hit, frame);
     }
 }
@@ -139,7 +140,7 @@ static __always_inline void count_written(struct hit *hit, const struct pylat_wa
     if (more->caller)
         pylat_read(&last, sizeof(last), (void *)(more->caller + PYLAT_FRAME_INSTR));
     if (more->caller && (u32)last != more->caller_lasti) {
-        hit->count->unmatched_entry++;
+        PYLAT_COUNT(hit->count->unmatched_entry);
         close_call(hit, frame);
         return;
     }
@@ -190,7 +191,7 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
         if (frame == hit->thread->ended || pylat_frame_code(frame, &code) || code != of->code)
             return; /* under a tracer 3.11 fetches it twice */
         if (!pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) && at != unit && at + 1 >= of->entry)
-            hit->count->began_before++; /* it was started: nobody closes or throws into one that was not */
+            PYLAT_COUNT(hit->count->began_before); /* it was started: nobody closes or throws into one that was not */
         return;
     }
     hit->thread->ended = found;

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* How struct pylat_counters is counted in. Each processor has one, but the program of a probe can lose its processor to
+ * another task in the midst of `counter++` (docs/kernels.md), and would then overwrite what that one counted. */
+#ifndef PYLAT_COUNT_H
+#define PYLAT_COUNT_H
+
+/* What is not lost: losses, and whatever is rare. */
+#define PYLAT_COUNT(counter) __sync_fetch_and_add(&(counter), 1)
+
+/* What every hit counts, and an atomic addition would lengthen. Of one process, one thread runs Python at a time, and
+ * no other comes by a probe until it goes on. */
+#if PYLAT_MANY_PROCESSES
+#define PYLAT_COUNT_OFTEN(counter) PYLAT_COUNT(counter)
+#else
+#define PYLAT_COUNT_OFTEN(counter) ((counter)++)
+#endif
+
+#endif
