@@ -52,6 +52,10 @@ static __always_inline struct pylat_watch_thread *this_thread(const struct hit *
 int pylat_watch(struct watch_context *ctx)
 {
     struct hit hit = {.now_ns = bpf_ktime_get_ns()};
+    u32 zero = 0;
+    u64 *ran = runs.lookup(&zero);
+    if (ran)
+        (*ran)++;
     if (!prepare(&hit))
         return 0;
     if (hit.config->enabled)

@@ -33,7 +33,7 @@ class Losses:
 
     Attributes:
         unmatched_return, unmatched_entry, too_deep, table_full, read_fault, negative, unnamed, bad_frame, event_lost,
-            thread_ended: ``REMEDY`` says what each means.
+            thread_ended, not_run: ``REMEDY`` says what each means.
         other: reasons that a newer pylat wrote and this one does not know.
     """
 
@@ -47,6 +47,7 @@ class Losses:
     bad_frame: int = 0
     event_lost: int = 0
     thread_ended: int = 0
+    not_run: int = 0
     other: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, int]:
@@ -81,6 +82,7 @@ REMEDY: dict[str, str] = {
     "bad_frame": "the register held no frame of this interpreter; run pylat check -p PID and report its output",
     "event_lost": "events came faster than pylat could read them; narrow --func or lower the rate",
     "thread_ended": "a thread ended while calls were open in it; they have no latency, and nothing need be done",
+    "not_run": "the kernel was in the midst of other BPF work, and did not run pylat's program; measure again",
 }
 """For each reason of loss: what it means, and what to do about it; one line."""
 

@@ -32,6 +32,7 @@ class CountingSession(ABC):
         looked_s: how much of the measurement's time has passed when ``start`` returns.
         watched: when the probes or watchpoints were in place, and what the slices' ends cut.
         vanished: calls whose end was missed.
+        not_run: hits and events for which the kernel did not run pylat's programs; known at the end.
     """
 
     def __init__(self, target: Target, options: Options) -> None:
@@ -41,7 +42,7 @@ class CountingSession(ABC):
         self.unseen: list[str] = []
         self.looked_s = 0.0
         self.watched = SlicesWatched()
-        self.vanished = 0
+        self.vanished = self.not_run = 0
         self._info = target.info()  # now: at the end the process may be gone
         self._slices = Slices()
         self._first: Reading | None = None
@@ -170,6 +171,7 @@ class CountingSession(ABC):
         losses = {name: counters.pop(name) for name in wire.LOSSES}
         losses["thread_ended"] += span.cut
         losses["unmatched_entry"] += self.vanished if span.whole else 0
+        losses["not_run"] = self.not_run if span.whole else 0
         return Recording(
             target=replace(self._info, choice=self.target.choice),
             duration_s=span.duration_s,

@@ -24,6 +24,7 @@ from latency.tracing.kernel.uprobes import (
     attach_uprobe,
     attach_uprobes,
     bpf,
+    end_event,
     event_with_program,
     pointer,
 )
@@ -41,8 +42,10 @@ __all__ = [
     "attach_uprobes",
     "attach_watchpoint",
     "create_map",
+    "end_event",
     "load_program",
     "map_bytes",
+    "missed_runs",
     "possible_cpus",
 ]
 
@@ -242,6 +245,13 @@ def attach_raw_tracepoint(program_fd: int, name: str) -> int:
 def map_bytes(fd: int, *, fdinfo: Path = Path("/proc/self/fdinfo")) -> int:
     """What a BPF map takes in the kernel, as it says itself (``memlock``; in use, from Linux 6.4); else 0."""
     found = re.search(r"^memlock:\s+(\d+)", (fdinfo / str(fd)).read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def missed_runs(fd: int, *, fdinfo: Path = Path("/proc/self/fdinfo")) -> int:
+    """How often the kernel did not run a program of a tracepoint, as its run for another task was not over (from Linux
+    5.12; where it does not count that, 0)."""
+    found = re.search(r"^recursion_misses:\s+(\d+)", (fdinfo / str(fd)).read_text(), re.MULTILINE)
     return int(found[1]) if found else 0
 
 

@@ -18,7 +18,7 @@ _LINK_CREATE = 28
 TRACE_UPROBE_MULTI = 48  # enum bpf_attach_type, Linux 6.6
 
 _PERF_FLAG_FD_CLOEXEC = 8
-_PERF_EVENT_IOC_SET_BPF, _PERF_EVENT_IOC_ENABLE = 0x40042408, 0x2400
+_PERF_EVENT_IOC_SET_BPF, _PERF_EVENT_IOC_ENABLE, _PERF_EVENT_IOC_DISABLE = 0x40042408, 0x2400, 0x2401
 PERF_ATTR_BYTES = 120
 
 
@@ -89,6 +89,15 @@ def event_with_program(attributes: PerfEventAttr, tid: int, cpu: int, program_fd
         os.close(fd)
         raise
     return fd
+
+
+def end_event(fd: int) -> int:
+    """Close a perf event, with all that were inherited from it. Returns how often they occurred. Raises OSError."""
+    try:
+        check(libc.ioctl(fd, _PERF_EVENT_IOC_DISABLE, 0), "disable event")
+        return int.from_bytes(os.read(fd, 8), "little")
+    finally:
+        os.close(fd)
 
 
 def attach_uprobes(

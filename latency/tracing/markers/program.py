@@ -147,6 +147,11 @@ class MarkerProgram:
         finally:
             self._close(links)
 
+    @property
+    def not_run(self) -> int:
+        """Events of tracepoints so far for which the kernel did not run the program."""
+        return kernel.missed_runs(self._functions[_THREAD_EXIT])
+
     def detach(self) -> None:
         """Take the probes away. The maps stay readable."""
         apart.close(self._links)

@@ -100,6 +100,7 @@ class MarkerSession(CountingSession):
         self.maps.config["enabled"] = 0
         ended_ns = time.monotonic_ns()
         self.program.detach()
+        self.not_run = self.program.not_run
         recording = self._whole(self._read(ended_ns), self._open_calls())
         # From here on the program's tables are the calibration's.
         hits = recording.events["hits"]

@@ -193,6 +193,11 @@ class Program:
                 f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
             ) from error
 
+    @property
+    def not_run(self) -> int:
+        """Events of tracepoints so far for which the kernel did not run the program."""
+        return sum(kernel.missed_runs(self._functions[name]) for name in self._tracepoints)
+
     def stop_following(self) -> None:
         """Until now the open calls of a thread that ends were dropped and counted; from now on they stay."""
         self._close(self._tracepoint_links)

@@ -190,6 +190,7 @@ class Session(CountingSession):
         opens = opencalls.by_slot(opencalls.open_calls(self.maps) - stale)
         self.program.stop_following()
         self._memory_bytes, self._map_bytes = resident_bytes(), self.maps.map_bytes
+        self.not_run = self.program.not_run
         self.calibrate()
         self.vanished += len(stale)
         return self._whole(reading, opens)

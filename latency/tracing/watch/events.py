@@ -7,7 +7,6 @@ nothing is left in the target when they are closed, or when pylat is killed.
 from __future__ import annotations
 
 import errno
-import os
 import resource
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -38,11 +37,16 @@ class Watchpoints:
     Args:
         program_fd: a BPF program for perf events.
         forks: in the processes that it will fork, too.
+
+    Attributes:
+        hits: of those that were taken away. The program ran as often, but where the kernel was in the midst of
+            something that no such program may interrupt.
     """
 
     def __init__(self, program_fd: int, *, forks: bool = False) -> None:
         self._program_fd = program_fd
         self._forks = forks
+        self.hits = 0
         self._events: list[int] = []
         self._free = REGISTERS
 
@@ -78,7 +82,7 @@ class Watchpoints:
     def close(self) -> None:
         """Take them all away, from the threads that came later too."""
         while self._events:
-            os.close(self._events.pop())
+            self.hits += kernel.end_event(self._events.pop())
 
     def _place_on_all(self, points: Sequence[Watchpoint], tids: Sequence[int], *, late: bool = False) -> set[int]:
         _allow_descriptors(len(self._events) + len(tids) * len(points))
@@ -108,7 +112,7 @@ class Watchpoints:
                 raise
         finally:
             for event in taken:
-                os.close(event)
+                self.hits += kernel.end_event(event)
         return len(taken)
 
     def _open(self, point: Watchpoint, tid: int, *, inherited: bool = True) -> int | None:

@@ -142,6 +142,7 @@ class WatchProgram:
             self._close(self._descriptors)
             raise refused_call(error) from error
         self._watchpoints = Watchpoints(self._functions[_WATCH], forks=children)
+        self._tried_hits = 0  # of the calibration
         self.threads = Map(self._maps["threads"], _U32, watching.WATCH_THREAD)
         self.frames = Map(self._maps["frames"], watching.WATCH_KEY, watching.WATCH_CALL)
         self.processes = Map(self._maps["processes"], _U64, watching.WATCH_PROCESS)
@@ -223,6 +224,7 @@ class WatchProgram:
             return max(0.0, reading_ns(byte) - bare_ns)
         finally:
             watchpoints.close()
+            self._tried_hits += watchpoints.hits
             self.threads.delete(np.array([thread], _U32))
             self.processes.delete(self._key(os.getpid()))
 
@@ -236,6 +238,14 @@ class WatchProgram:
         for table in (self.threads, self.frames):
             for key in list(table.keys()):
                 table.delete(key)
+
+    @property
+    def not_run(self) -> int:
+        """Hits and events so far for which the kernel did not run the programs. Nothing may be attached."""
+        runs = self.maps.map("runs", _U32, _U64).lookup(np.zeros(1, _U32), kernel.possible_cpus())
+        assert runs is not None  # an array map has every key
+        missed = sum(kernel.missed_runs(fd) for name, fd in self._functions.items() if name in _TRACEPOINTS)
+        return missed + max(0, self._tried_hits + self._watchpoints.hits - int(runs.sum()))
 
     def detach(self) -> None:
         """Take watchpoints and probes away. The maps stay readable."""

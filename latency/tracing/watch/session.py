@@ -121,6 +121,7 @@ class WatchSession(CountingSession):
         self._count_closed(opens, over)
         self.program.detach()
         self._memory_bytes, self._map_bytes = resident_bytes(), self.maps.map_bytes
+        self.not_run = self.program.not_run
         self.vanished += unseen + self.limit.vanished
         return self._whole(self._read(ended_ns), opens)
 
