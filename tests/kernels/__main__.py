@@ -80,19 +80,34 @@ def quick(root: Root, one: Kernel, parameters: Sequence[str], only: Sequence[str
     return report
 
 
-def private_stack(root: Root, one: Kernel, parameters: Sequence[str]) -> str:
-    """What ``tests.kernels.private_stack`` says on one kernel. Raises LabError."""
-    say(f"{one.release}: starting it")
+def said(
+    root: Root, one: Kernel, parameters: Sequence[str], *module: str, prepare: bool = False, limit_s: float = _LIMIT_S
+) -> tuple[str, int]:
+    """What a module says on one kernel, and its status.
+
+    Args:
+        module: its name, and its arguments.
+        prepare: whether it compiles something, and does so beforehand where it is asked with ``--prepare``.
+
+    Raises:
+        LabError: the machine did not come to its end.
+    """
     root.take_sources()
-    command = [*_PYTHON, "tests.kernels.private_stack"]
+    root.know_types(one)
+    command = [*_PYTHON, *module]
+    if prepare:
+        say(f"{one.release}: compiling for it")
+        root.run([*command, "--prepare"])
+    say(f"{one.release}: starting it")
     with tempfile.TemporaryDirectory(prefix="pylat-kernels-") as temporary:
         results = Path(temporary)
-        whole = boot(root, one, command, results, limit_s=_LIMIT_S, parameters=parameters)
+        whole = boot(root, one, command, results, limit_s=limit_s, parameters=parameters)
         output = results / "output"
-        said = output.read_text(errors="replace") if output.exists() else ""
-        if not whole or (results / "status").read_text().strip() != "0":
-            raise LabError(f"{one.release} did not come to its end:\n{said[-4000:]}")
-    return said
+        text = output.read_text(errors="replace") if output.exists() else ""
+        if not whole or not (results / "status").exists():
+            console = (results / "console").read_text(errors="replace")
+            raise LabError(f"{one.release} did not come to its end:\n{console[-4000:]}")
+        return text, int((results / "status").read_text())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,6 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fresh", action="store_true", help="look whether the archive has newer kernels")
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="cases with this in their names")
     parser.add_argument("--private-stack", action="store_true", help="only whether BPF programs keep their stack")
+    parser.add_argument(
+        "--preempted", type=int, metavar="TIMES", help="only what tasks can garble that are interrupted"
+    )
     parser.add_argument("--verbose", action="store_true", help="what a kernel says of what it refuses, too")
     parser.add_argument(
         "versions", nargs="*", metavar="VERSION", help="6.1, 6.12.43, newest; 6.18-full for preempt=full"
@@ -115,12 +133,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lab.unpack(lab.cache_directory(), lab.foreign_suites())
         root = Root(cache)
         root.make()
-        reports = {}
+        reports, worst = {}, 0
         for text in options.versions or VERSIONS:
             version, parameters = asked(text)
             one = kernel(cache, version, fresh=options.fresh)
-            if options.private_stack:
-                print(f"{text}: {private_stack(root, one, parameters)}", flush=True)
+            if options.private_stack or options.preempted:
+                told, status = (
+                    said(root, one, parameters, "tests.kernels.private_stack")
+                    if options.private_stack
+                    else said(
+                        root, one, parameters, "tests.kernels.preempted", str(options.preempted), *options.only,
+                        prepare=True, limit_s=_LIMIT_S * (1 + options.preempted // 4),
+                    )
+                )  # fmt: skip
+                print(f"{text}:\n{told}", flush=True)
+                worst = max(worst, status)
                 continue
             reports[text] = quick(root, one, parameters, options.only)
     except LabError as error:
@@ -134,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for case in report.cases if options.verbose else ():
             if case.detail:
                 print(f"{name}, {case.engine}, {case.option}: {case.detail}")
-    return int(not all(report.cases and report.as_it_should_be for report in reports.values()))
+    return max(worst, int(not all(report.cases and report.as_it_should_be for report in reports.values())))
 
 
 if __name__ == "__main__":
