@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-PAGES = ("CONTRIBUTING.md", "README.md", *(f"docs/{name}.md" for name in ("how-it-works", "kernels", "matching", "cost", "watch")))
+PAGES = (
+    "CONTRIBUTING.md",
+    "README.md",
+    *(f"docs/{name}.md" for name in ("how-it-works", "kernels", "matching", "cost", "watch")),
+)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,3 +145,11 @@ def test_no_link_is_taken_that_would_lose_the_calls_of_other_threads(
 
 def test_this_kernel_is_asked_without_harm() -> None:
     assert multi.links() in (multi.NONE, multi.THREADS, multi.PROCESSES)
+
+
+def test_runs_that_a_kernel_left_out_are_those_that_it_says(tmp_path: Path) -> None:
+    lines = "prog_type:\t17\nprog_jited:\t1\nrun_cnt:\t0\n"
+    (tmp_path / "3").write_text(lines + "recursion_misses:\t12\nverified_insns:\t76\n")
+    (tmp_path / "4").write_text(lines)  # before Linux 5.12
+    assert calls.missed_runs(3, fdinfo=tmp_path) == 12
+    assert calls.missed_runs(4, fdinfo=tmp_path) == 0
