@@ -151,7 +151,7 @@ static __always_inline void pylat_callees_unknown(struct pylat_thread *thread)
 {
     u32 depth = thread->depth;
     if (depth > 0 && depth <= PYLAT_DEPTH)
-        thread->open[(depth - 1) & (PYLAT_DEPTH - 1)].share.callees_ns = PYLAT_UNKNOWN_NS;
+        thread->open[pylat_place(depth - 1)].share.callees_ns = PYLAT_UNKNOWN_NS;
 }
 
 /* After pylat_push. Calls that cannot be timed take of the time of their caller. */
@@ -161,7 +161,7 @@ static __always_inline void pylat_pushed(struct pylat_thread *thread, int pushed
     if (pushed == PYLAT_OVERFLOW)
         pylat_callees_unknown(thread);
     else if (pushed == PYLAT_REPLACED && depth > 1 && depth <= PYLAT_DEPTH)
-        thread->open[(depth - 2) & (PYLAT_DEPTH - 1)].share.callees_ns = PYLAT_UNKNOWN_NS;
+        thread->open[pylat_place(depth - 2)].share.callees_ns = PYLAT_UNKNOWN_NS;
 }
 
 /* A stay on the stack is over, and its call was popped: the share of the call becomes the one of this stay, and its
@@ -178,7 +178,7 @@ static __always_inline void pylat_share_ends(struct pylat_thread *thread, struct
         call->share.callees_ns = PYLAT_UNKNOWN_NS;
     if (depth > 0 && depth <= PYLAT_DEPTH) {
         u64 stay_ns = now_ns > call->start_ns ? now_ns - call->start_ns : 0;
-        pylat_callees_add(&thread->open[(depth - 1) & (PYLAT_DEPTH - 1)].share.callees_ns,
+        pylat_callees_add(&thread->open[pylat_place(depth - 1)].share.callees_ns,
                           leaving->undecided ? PYLAT_UNKNOWN_NS : stay_ns);
     }
 #endif

@@ -22,6 +22,14 @@
 
 #define PYLAT_MASK (PYLAT_DEPTH - 1)
 
+/* An index into the open calls that the verifier sees the bound of: the compiler, which may know better, must neither
+ * drop the mask nor ask another register for the bound (clang 21). */
+static __always_inline u32 pylat_place(u64 at)
+{
+    asm volatile("" : "+r"(at));
+    return at & PYLAT_MASK;
+}
+
 /* Index of the innermost open call with this frame, or PYLAT_DEPTH. */
 static __always_inline u32 pylat_find(const struct pylat_thread *thread, u64 frame)
 {
@@ -61,7 +69,7 @@ static __always_inline int pylat_push(struct pylat_thread *thread, const struct 
     int result = PYLAT_PUSHED;
     u64 depth = thread->depth;
     if (depth > 0 && depth <= PYLAT_DEPTH) {
-        u32 top = (depth - 1) & PYLAT_MASK;
+        u32 top = pylat_place(depth - 1);
         if (thread->open[top].frame == call->frame) {
             if (may_repeat && thread->open[top].slot == call->slot && thread->open[top].flags == call->flags)
                 return PYLAT_DUPLICATE;
@@ -94,7 +102,7 @@ static __always_inline int pylat_push(struct pylat_thread *thread, const struct 
 static __always_inline int pylat_is_innermost(const struct pylat_thread *thread, u64 frame)
 {
     u32 depth = thread->depth;
-    return depth > 0 && depth <= PYLAT_DEPTH && thread->open[(depth - 1) & PYLAT_MASK].frame == frame;
+    return depth > 0 && depth <= PYLAT_DEPTH && thread->open[pylat_place(depth - 1)].frame == frame;
 }
 
 /* The innermost open call ends or suspends: take it into `call`. */
@@ -117,7 +125,7 @@ static __always_inline int pylat_pop(struct pylat_thread *thread, u64 frame, int
     }
     u32 at = pylat_find(thread, frame);
     if (at < PYLAT_DEPTH) {
-        *call = thread->open[at & PYLAT_MASK];
+        *call = thread->open[pylat_place(at)];
         pylat_remove(thread, at);
         thread->disordered = 1;
         return PYLAT_MATCHED;
