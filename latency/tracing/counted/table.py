@@ -211,9 +211,9 @@ class FunctionTable:
                     self.retired_divided[function] = known + maps.splits.of(slot)
             self._slots.pop(slot, None)
             statistics[slot : slot + 1] = np.zeros(1, wire.STATISTICS)
-        maps.splits.clear(ready)
+            maps.splits.clear([slot])
+            maps.give_slots([slot])  # one by one: a program that makes functions all the time may be short of them now
         self._ripe -= ready
-        maps.give_slots(ready)
         return sorted(ready)
 
     def _retire(self, function: Function | None, row: np.void) -> None:
