@@ -89,6 +89,19 @@ class Process:
         now = self._stat()
         return now.image if now else ()
 
+    def ending(self, image: tuple[int, ...]) -> str:
+        """How it has ended since its ``image_identity`` was this one.
+
+        Returns:
+            ``""`` if it has not; ``"exited"``, also while it exits: its state is that of a running process then, but it
+            has no memory any more (Linux fs/proc/array.c: without a memory map all addresses are 0); or ``"exec"``: it
+            runs another program.
+        """
+        now = self._stat()
+        if now is None or now.start_ticks != self.start_ticks or now.state in "ZX" or not any(now.image):
+            return "exited"
+        return "" if now.image == image else "exec"
+
     @property
     def comm(self) -> str:
         """The kernel's name of the process, at most 15 bytes; the process can set it to anything."""

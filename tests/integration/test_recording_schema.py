@@ -16,6 +16,8 @@ from tests.pylat_command import Tracing
 from tests.recording_schema import wrong
 from tests.target_program import TargetProgram
 
+pytestmark = pytest.mark.xdist_group("breakpoints")  # --children places them in every process of the file
+
 Start = Callable[..., TargetProgram]
 
 

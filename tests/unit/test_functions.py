@@ -104,7 +104,7 @@ def test_a_function_has_its_qualname_file_line_and_module(own: Target) -> None:
 
 
 def test_a_function_that_was_not_made_yet_has_its_qualname_and_module(own: Target) -> None:
-    inner = next(it for it in Api.get.__code__.co_consts if isinstance(it, types.CodeType))
+    inner = next(it for it in Api.get.__code__.co_consts if isinstance(it, types.CodeType) and it.co_name == "inner")
     found = live(own)[id(inner)]
     assert (found.function.qualname, found.module) == ("Api.get.<locals>.inner", HERE)
 

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from latency.errors import NoSuchProcess, ReadFault, TargetError, TargetGone
 from latency.target.process import Process
 
-STAT = "{pid} ({comm}) {state} 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start} 0 0\n"
+STAT = "{pid} ({comm}) {state} 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start} 0 0{image}\n"
 
 
 @pytest.fixture
@@ -29,15 +30,19 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def fake(proc: Path, pid: int = 7, *, comm: str = "python3", state: str = "S", start: int = 42) -> Process:
+def fake(
+    proc: Path, pid: int = 7, *, comm: str = "python3", state: str = "S", start: int = 42, image: str = ""
+) -> Process:
     """A process under a made-up proc file system."""
-    write_stat(proc, pid, comm=comm, state=state, start=start)
+    write_stat(proc, pid, comm=comm, state=state, start=start, image=image)
     return Process(pid, proc=proc)
 
 
-def write_stat(proc: Path, pid: int = 7, *, comm: str = "python3", state: str = "S", start: int = 42) -> None:
+def write_stat(
+    proc: Path, pid: int = 7, *, comm: str = "python3", state: str = "S", start: int = 42, image: str = ""
+) -> None:
     (proc / str(pid)).mkdir(exist_ok=True)
-    (proc / str(pid) / "stat").write_text(STAT.format(pid=pid, comm=comm, state=state, start=start))
+    (proc / str(pid) / "stat").write_text(STAT.format(pid=pid, comm=comm, state=state, start=start, image=image))
 
 
 def write_children(proc: Path, pid: int, children: str) -> None:
@@ -76,6 +81,24 @@ def test_a_process_that_became_a_zombie_is_gone(child: subprocess.Popen[bytes]) 
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert not process.alive()
+
+
+@pytest.mark.parametrize(
+    ("now", "how"),
+    [
+        ({"image": " 0 16 32 48"}, ""),
+        ({"image": " 0 64 80 96"}, "exec"),
+        ({"image": " 0 0 0 0"}, "exited"),
+        ({"image": " 0 0 0 0", "state": "Z"}, "exited"),
+        ({"image": " 0 16 32 48", "start": 43}, "exited"),
+    ],
+    ids=["it runs", "another program", "exiting, without memory", "a zombie", "another process"],
+)
+def test_a_process_that_exits_has_not_replaced_its_program(tmp_path: Path, now: dict[str, Any], how: str) -> None:
+    process = fake(tmp_path, image=" 0 16 32 48")
+    image = process.image_identity()
+    write_stat(tmp_path, **now)
+    assert process.ending(image) == how
 
 
 def test_children_of_children_are_found_when_asked_for(tmp_path: Path) -> None:

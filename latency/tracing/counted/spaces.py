@@ -48,10 +48,7 @@ class Space:
     def look(self) -> str:
         """Whether it is still there: ``""``, or why not."""
         if not self.ended and self.process:
-            if not self.process.alive():
-                self.ended = "exited"
-            elif self.process.image_identity() != self.image:
-                self.ended = "exec"
+            self.ended = self.process.ending(self.image)
         return self.ended
 
     @property

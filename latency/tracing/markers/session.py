@@ -91,9 +91,7 @@ class MarkerSession(CountingSession):
             for key, _ in self.program.names.items():
                 if unreadable(key[0]):
                     self._names.function(key[0])
-        if not self.target.process.alive():
-            return "exited"
-        return "exec" if self.target.process.image_identity() != self._image else ""
+        return self.target.process.ending(self._image)
 
     def stop(self) -> Recording:
         """End the measurement: disable, detach, read."""

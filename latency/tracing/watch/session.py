@@ -132,9 +132,7 @@ class WatchSession(CountingSession):
     # -- inside ----------------------------------------------------------------------------------
 
     def _ended(self) -> str:
-        if not self.target.process.alive():
-            return "exited"
-        return "exec" if self.target.process.image_identity() != self._image else ""
+        return self.target.process.ending(self._image)
 
     def _others_alive(self) -> bool:
         """Whether a followed child still runs the target's program."""
