@@ -13,7 +13,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,10 +103,9 @@ def test_between_requests_the_helper_holds_no_descriptor_of_another_kind(helper:
     with pytest.raises(OSError, match="attach uprobes"):
         apart.opened([refused()])
     apart.close(list(pipe_ends(3)))
-    until = time.monotonic() + 60  # a thread of its may just be ending
-    while (held := {each.name for each in (proc / "fd").iterdir()}) != {"0", "1", "2"} and time.monotonic() < until:
-        time.sleep(0.01)
-    assert held == {"0", "1", "2"}
+    links = {each.name: os.readlink(each) for each in (proc / "fd").iterdir()}
+    # libffi 3.5 keeps its own file open, for its trampolines
+    assert {name for name, link in links.items() if "/libffi." not in link} == {"0", "1", "2"}
 
 
 def test_nothing_but_pylats_end_ends_the_helper(helper: tuple[int, Path]) -> None:
