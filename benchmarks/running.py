@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from latency.tracing.kernel import calls as kernel
+from latency.tracing.kernel.uprobes import bpf
 
 _ENABLE_STATS, _RUN_TIME = 32, 0  # enum bpf_cmd, enum bpf_stats_type
 
@@ -36,7 +36,7 @@ class Runs(NamedTuple):
 @contextmanager
 def counted() -> Iterator[None]:
     """The kernel counts runs, of all programs; that adds two readings of the clock to each."""
-    fd = kernel._bpf(_ENABLE_STATS, _EnableStats(type=_RUN_TIME), "count the runs of BPF programs")
+    fd = bpf(_ENABLE_STATS, _EnableStats(type=_RUN_TIME), "count the runs of BPF programs")
     try:
         yield
     finally:
