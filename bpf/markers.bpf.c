@@ -346,7 +346,7 @@ int pylat_marker_count(struct pt_regs *ctx)
 }
 
 /* A thread ends: its open calls end with it, without a latency; those with a key may be ended by another. */
-int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int thread_ends(void)
 {
     u32 zero = 0;
     struct pylat_counters *count = counters.lookup(&zero);
@@ -367,4 +367,14 @@ int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
         stacks.delete(&key);
     }
     return 0;
+}
+
+int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+    return thread_ends();
+}
+
+int pylat_thread_exit_again(struct bpf_raw_tracepoint_args *ctx) /* as in processes.h */
+{
+    return thread_ends();
 }

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* Threads that end, and processes that fork and exec: where the calls and the address space of one end. */
+/* Threads that end, and processes that fork and exec: where the calls and the address space of one end.
+ *
+ * From Linux 7.0 on a program of a raw tracepoint can lose its processor to another task in the midst of it, and for
+ * that one the kernel leaves it out (docs/kernels.md). So each hangs there twice, and the second, NAME_again, does what
+ * the first one was not there for. */
 #ifndef PYLAT_PROCESSES_H
 #define PYLAT_PROCESSES_H
 

@@ -215,7 +215,7 @@ int pylat_code_dealloc(struct pt_regs *ctx)
 
 #if PYLAT_MANY_PROCESSES
 /* sched_process_fork(parent, child): before the child runs. Offsets of task_struct come from the kernel's BTF. */
-int pylat_fork(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int forks(struct bpf_raw_tracepoint_args *ctx, int again)
 {
     u32 tgid = bpf_get_current_pid_tgid() >> 32;
     struct pylat_process *process = processes.lookup(&tgid);
@@ -223,21 +223,40 @@ int pylat_fork(struct bpf_raw_tracepoint_args *ctx)
     if (!process || pylat_read_kernel(&child_tgid, sizeof(child_tgid), (void *)(ctx->args[1] + PYLAT_TASK_TGID)) ||
         child_tgid == tgid)
         return 0; /* not followed, or a thread */
-    struct pylat_process child = {.space = new_space(child_tgid), .parent = process->space};
+    struct pylat_process *known = processes.lookup(&child_tgid);
+    if (again && known && known->told) {
+        known->told = 0;
+        return 0;
+    }
+    struct pylat_process child = {.space = new_space(child_tgid), .parent = process->space, .told = !again};
     ancestors.update(&child.space, &child.parent);
     processes.update(&child_tgid, &child);
     announce(PYLAT_EVENT_FORK, child_tgid, child.space, child.parent);
     return 0;
 }
 
+int pylat_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+    return forks(ctx, 0);
+}
+
+int pylat_fork_again(struct bpf_raw_tracepoint_args *ctx)
+{
+    return forks(ctx, 1);
+}
+
 /* sched_process_exec: nothing that was known of the process holds any longer. */
-int pylat_exec(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int execs(struct bpf_raw_tracepoint_args *ctx, int again)
 {
     u32 tgid = bpf_get_current_pid_tgid() >> 32;
     struct pylat_process *process = processes.lookup(&tgid);
     if (!process)
         return 0;
-    struct pylat_process now = {.space = new_space(tgid)};
+    if (again && process->told) {
+        process->told = 0;
+        return 0;
+    }
+    struct pylat_process now = {.space = new_space(tgid), .told = !again};
     pylat_space before = process->space;
     processes.update(&tgid, &now);
     announce(PYLAT_EVENT_EXEC, tgid, now.space, before);
@@ -245,9 +264,19 @@ int pylat_exec(struct bpf_raw_tracepoint_args *ctx)
     forget_thread((u32)ctx->args[1]); /* its tid until now, if a thread that was not the first called exec */
     return 0;
 }
+
+int pylat_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+    return execs(ctx, 0);
+}
+
+int pylat_exec_again(struct bpf_raw_tracepoint_args *ctx)
+{
+    return execs(ctx, 1);
+}
 #endif
 
-int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int thread_ends(void)
 {
     u64 pid_tgid = bpf_get_current_pid_tgid();
     u32 tid = pid_tgid, zero = 0;
@@ -264,6 +293,16 @@ int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
         processes.delete(&tgid);
 #endif
     return 0;
+}
+
+int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+    return thread_ends();
+}
+
+int pylat_thread_exit_again(struct bpf_raw_tracepoint_args *ctx)
+{
+    return thread_ends();
 }
 
 #if PYLAT_OFFCPU

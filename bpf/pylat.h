@@ -54,6 +54,7 @@ typedef u64 pylat_space;
 struct pylat_process {
     pylat_space space;
     pylat_space parent; /* whose code objects it had at its fork; 0 for none */
+    u64 told;           /* by the first of the two programs (processes.h): nothing is left for the second */
 };
 
 /* A code object. */

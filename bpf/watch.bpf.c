@@ -200,7 +200,7 @@ static __always_inline void forget_thread(u32 tid, struct pylat_counters *count)
     threads.delete(&tid);
 }
 
-int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int thread_ends(void)
 {
     u64 pid_tgid = bpf_get_current_pid_tgid();
     u32 tid = pid_tgid, zero = 0;
@@ -216,10 +216,20 @@ int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
     return 0;
 }
 
+int pylat_thread_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+    return thread_ends();
+}
+
+int pylat_thread_exit_again(struct bpf_raw_tracepoint_args *ctx) /* as in processes.h */
+{
+    return thread_ends();
+}
+
 #if PYLAT_MANY_PROCESSES
 /* sched_process_fork(parent, child): before the child runs. It has its parent's watchpoints, and its memory as it is.
  */
-int pylat_fork(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int forks(struct bpf_raw_tracepoint_args *ctx, int again)
 {
     u64 tgid = bpf_get_current_pid_tgid() >> 32, child_tgid = 0;
     struct pylat_watch_process *process = processes.lookup(&tgid);
@@ -230,13 +240,23 @@ int pylat_fork(struct bpf_raw_tracepoint_args *ctx)
         return 0; /* not followed, or a thread */
     struct pylat_watch_process child = *process;
     child.returned = child.raised = 0;
-    if (processes.update(&child_tgid, &child))
+    if (processes.update(&child_tgid, &child) && again)
         PYLAT_COUNT(count->table_full);
     return 0;
 }
 
+int pylat_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+    return forks(ctx, 0);
+}
+
+int pylat_fork_again(struct bpf_raw_tracepoint_args *ctx)
+{
+    return forks(ctx, 1);
+}
+
 /* sched_process_exec: the kernel has taken the watchpoints away. */
-int pylat_exec(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int execs(struct bpf_raw_tracepoint_args *ctx)
 {
     u64 tgid = bpf_get_current_pid_tgid() >> 32;
     struct pylat_watch_process *process = processes.lookup(&tgid);
@@ -248,5 +268,15 @@ int pylat_exec(struct bpf_raw_tracepoint_args *ctx)
     forget_thread(tgid, count);
     forget_thread((u32)ctx->args[1], count); /* its tid until now, if a thread that was not the first called exec */
     return 0;
+}
+
+int pylat_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+    return execs(ctx);
+}
+
+int pylat_exec_again(struct bpf_raw_tracepoint_args *ctx)
+{
+    return execs(ctx);
 }
 #endif

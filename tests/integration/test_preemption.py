@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterator
 
@@ -17,6 +18,7 @@ from latency.tracing.watch.session import WatchSession
 from tests.kernels import private_stack
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
+from tests.watch import wrong
 
 _CALL, _TAIL_CALL = 0x85, 12
 _ONE = ("handle_request",)
@@ -71,3 +73,36 @@ def test_a_program_that_can_call_another_keeps_its_stack() -> None:
     ran, changed = private_stack.tried(tail_call=True)
     assert ran > 0
     assert changed == 0
+
+
+@pytest.mark.xdist_group("breakpoints")
+@pytest.mark.parametrize("engine", ["auto", "watch"])
+@pytest.mark.parametrize("left_out", ["the first", "the second"])
+def test_forks_execs_and_ends_are_seen_by_either_of_two_programs(
+    interpreter: Interpreter,
+    start_target: Callable[..., TargetProgram],
+    monkeypatch: pytest.MonkeyPatch,
+    left_out: str,
+    engine: str,
+) -> None:
+    attach = calls.attach_raw_tracepoint
+    empty = calls.load_program("empty", calls.PROG_TYPE_RAW_TRACEPOINT, calls.EMPTY_PROGRAM)
+    attached: list[str] = []
+
+    def one(fd: int, tracepoint: str) -> int:
+        second = tracepoint in attached
+        attached.append(tracepoint)
+        return attach(empty if second is (left_out == "the second") else fd, tracepoint)
+
+    monkeypatch.setattr(calls, "attach_raw_tracepoint", one)
+    target = start_target(interpreter, "forking.py")
+    names = ("work", "works") if engine == "watch" else ("work", "in_worker")
+    options = Options(func=names, children=True, engine=engine)
+    make = WatchSession if engine == "watch" else Session
+    with make(Target(target.pid, engine=engine), options) as session:
+        session.start()
+        truth = target.run()["forked" if engine == "watch" else "together"]
+        recording = session.stop()
+    os.close(empty)
+    assert sorted(attached) == sorted(2 * ["sched_process_exec", "sched_process_exit", "sched_process_fork"])
+    assert wrong(recording, {name: truth[name] for name in names}) == {}

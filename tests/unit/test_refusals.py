@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from latency.errors import CompileError, HostError, KernelTooOld, NoPrivilege
-from latency.tracing.kernel import calls, multi, uprobes
+from latency.tracing.kernel import calls, multi, tracepoints, uprobes
 from latency.tracing.kernel.refusals import refused_call, refused_program
 
 PROG_LOAD, LINK_CREATE = 5, 28
@@ -153,3 +153,17 @@ def test_runs_that_a_kernel_left_out_are_those_that_it_says(tmp_path: Path) -> N
     (tmp_path / "4").write_text(lines)  # before Linux 5.12
     assert calls.missed_runs(3, fdinfo=tmp_path) == 12
     assert calls.missed_runs(4, fdinfo=tmp_path) == 0
+
+
+def test_an_event_is_left_out_only_where_both_of_its_programs_may_have_missed_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hung = {
+        **tracepoints.twice({"ends": "sched_process_exit", "forks": "sched_process_fork"}),
+        "switch": "sched_switch",
+    }
+    assert hung["ends_again"] == "sched_process_exit"
+    functions = {"ends": 10, "ends_again": 11, "forks": 12, "forks_again": 13, "switch": 14, "probe": 15}
+    missed = {10: 3, 11: 0, 12: 2, 13: 5, 14: 1}
+    monkeypatch.setattr(tracepoints, "missed_runs", missed.__getitem__)
+    assert tracepoints.left_out(functions, hung) == 0 + 2 + 1

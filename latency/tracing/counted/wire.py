@@ -82,7 +82,7 @@ CONFIG = np.dtype(
     ]
 )
 NAME = np.dtype([("text", "u1", (BARE_NAME_BYTES,))])
-PROCESS = np.dtype([("space", "<u8"), ("parent", "<u8")])
+PROCESS = np.dtype([("space", "<u8"), ("parent", "<u8"), ("told", "<u8")])
 PROCESS_EVENT = np.dtype([("kind", "<u4"), ("tgid", "<u4"), ("space", "<u8"), ("parent", "<u8")])
 CODE_EVENT = np.dtype(
     [

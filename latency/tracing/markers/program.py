@@ -22,11 +22,12 @@ from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.compiler import Object, kept_or_compiled
 from latency.tracing.kernel.multi import by_multi
 from latency.tracing.kernel.refusals import refused_call, refused_program
+from latency.tracing.kernel.tracepoints import left_out, twice
 from latency.tracing.markers import wire as marking
 from latency.tracing.markers.wanted import ROLES, Point
 
 SOURCE = "markers.bpf.c"
-_THREAD_EXIT = "pylat_thread_exit"
+_THREADS = twice({"pylat_thread_exit": "sched_process_exit"})
 _POINTS = "points"
 _NAMES, _STACKS, _KEYS, _EXTREMES = 65_536, 8192, 262_144, 262_144
 _U32 = np.dtype("<u4")
@@ -40,7 +41,7 @@ def compile_markers(*, cookies: bool) -> Object:
     """
     values = {"MMAPABLE": BPF_F_MMAPABLE, "NO_PREALLOC": BPF_F_NO_PREALLOC, "COOKIES": int(cookies)}
     flags = sorted(f"-DPYLAT_{name}={value}" for name, value in values.items())
-    made = kept_or_compiled(flags, [*ROLES, _THREAD_EXIT], Cache(), source=SOURCE)
+    made = kept_or_compiled(flags, [*ROLES, *_THREADS], Cache(), source=SOURCE)
     sizes = {shape.name: (shape.key_size, shape.value_size) for shape in made.maps}
     expected = {
         "config": (_U32, marking.CONFIG),
@@ -78,7 +79,7 @@ class MarkerProgram:
         self._multi = by_multi(attachment, of_one_process=True)
         self._descriptors: list[int] = []
         self._links: list[int] = []
-        self._exit_link: int | None = None
+        self._exit_links: list[int] = []
         self._maps: dict[str, int] = {}
         apart.begin()
         made = compile_markers(cookies=self._multi)
@@ -111,7 +112,8 @@ class MarkerProgram:
             AttachError: the kernel refused; everything placed so far is gone again.
         """
         try:
-            self._exit_link = kernel.attach_raw_tracepoint(self._functions[_THREAD_EXIT], "sched_process_exit")
+            for name, tracepoint in _THREADS.items():
+                self._exit_links.append(kernel.attach_raw_tracepoint(self._functions[name], tracepoint))
             if self._multi:
                 self._links += apart.opened(self._by_multi(pid))
                 return
@@ -149,15 +151,13 @@ class MarkerProgram:
 
     @property
     def not_run(self) -> int:
-        """Events of tracepoints so far for which the kernel did not run the program."""
-        return kernel.missed_runs(self._functions[_THREAD_EXIT])
+        """Events of tracepoints so far, at most, for which the kernel ran no program."""
+        return left_out(self._functions, _THREADS)
 
     def detach(self) -> None:
         """Take the probes away. The maps stay readable."""
         apart.close(self._links)
-        if self._exit_link is not None:
-            os.close(self._exit_link)
-            self._exit_link = None
+        self._close(self._exit_links)
 
     def close(self) -> None:
         """Take everything away."""
@@ -196,11 +196,11 @@ class MarkerProgram:
     def _load(self, made: Object) -> dict[str, int]:
         """The programs that are needed. For perf events, those of the sites come later, one for each."""
         roles = dict.fromkeys(point.function for point in self._points)
-        names = [_THREAD_EXIT, *(roles if self._multi else ())]
+        names = [*_THREADS, *(roles if self._multi else ())]
         return {name: self._load_one(made, name, self._maps) for name in names}
 
     def _load_one(self, made: Object, name: str, maps: dict[str, int]) -> int:
-        tracepoint = name == _THREAD_EXIT
+        tracepoint = name in _THREADS
         kind = kernel.PROG_TYPE_RAW_TRACEPOINT if tracepoint else kernel.PROG_TYPE_KPROBE
         attach_type = kernel.TRACE_UPROBE_MULTI if self._multi and not tracepoint else 0
         code = made.instructions(name, [maps[shape.name] for shape in made.maps])

@@ -29,11 +29,12 @@ from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.compiler import Object
 from latency.tracing.kernel.multi import by_multi
 from latency.tracing.kernel.refusals import refused_call, refused_program
+from latency.tracing.kernel.tracepoints import left_out, twice
 from latency.tracing.probes.part import Part
 
 # BPF function -> the raw tracepoint that it hangs on
-_THREADS = {"pylat_thread_exit": "sched_process_exit"}
-_PROCESSES = {"pylat_fork": "sched_process_fork", "pylat_exec": "sched_process_exec"}
+_THREADS = twice({"pylat_thread_exit": "sched_process_exit"})
+_PROCESSES = twice({"pylat_fork": "sched_process_fork", "pylat_exec": "sched_process_exec"})
 _U32 = np.dtype("<u4")
 
 
@@ -195,8 +196,8 @@ class Program:
 
     @property
     def not_run(self) -> int:
-        """Events of tracepoints so far for which the kernel did not run the program."""
-        return sum(kernel.missed_runs(self._functions[name]) for name in self._tracepoints)
+        """Events of tracepoints so far, at most, for which the kernel ran no program."""
+        return left_out(self._functions, self._tracepoints)
 
     def stop_following(self) -> None:
         """Until now the open calls of a thread that ends were dropped and counted; from now on they stay."""
@@ -297,6 +298,7 @@ def sizes_agree(made: Object, parts: Sequence[Part] = ()) -> bool:
         "statistics": (_U32, wire.STATISTICS),
         "counters": (_U32, wire.COUNTERS),
         "functions": (wire.FUNCTION_KEY, wire.FUNCTION),
+        "processes": (_U32, wire.PROCESS),
         "threads": (_U32, structs["pylat_thread"]),
         "suspended": (wire.FRAME_KEY, structs["pylat_suspended"]),
         **{name: types for part in parts for name, types in part.maps.items()},

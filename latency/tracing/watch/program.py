@@ -31,13 +31,15 @@ from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.compiler import Object, kept_or_compiled
 from latency.tracing.kernel.multi import by_multi
 from latency.tracing.kernel.refusals import refused_call, refused_program
+from latency.tracing.kernel.tracepoints import left_out, twice
 from latency.tracing.watch import wire as watching
 from latency.tracing.watch.events import READ_WRITE, WRITE, Watchpoint, Watchpoints
 
 SOURCE = "watch.bpf.c"
-_WATCH, _RAISE, _THREAD_EXIT = "pylat_watch", "pylat_watch_raise", "pylat_thread_exit"
-_FORK, _EXEC = "pylat_fork", "pylat_exec"
-_TRACEPOINTS = {_THREAD_EXIT: "sched_process_exit", _FORK: "sched_process_fork", _EXEC: "sched_process_exec"}
+_WATCH, _RAISE = "pylat_watch", "pylat_watch_raise"
+_THREADS = twice({"pylat_thread_exit": "sched_process_exit"})
+_FORKS = twice({"pylat_fork": "sched_process_fork", "pylat_exec": "sched_process_exec"})
+_TRACEPOINTS = {**_THREADS, **_FORKS}
 _INSTRUCTION_POINTER = 8 * 16  # offset in x86-64's struct pt_regs, in bytes
 _NO_OPCODE = -1
 _MOST_RETURNS = 4
@@ -244,7 +246,7 @@ class WatchProgram:
         """Hits and events so far for which the kernel did not run the programs. Nothing may be attached."""
         runs = self.maps.map("runs", _U32, _U64).lookup(np.zeros(1, _U32), kernel.possible_cpus())
         assert runs is not None  # an array map has every key
-        missed = sum(kernel.missed_runs(fd) for name, fd in self._functions.items() if name in _TRACEPOINTS)
+        missed = left_out(self._functions, _TRACEPOINTS)
         return missed + max(0, self._tried_hits + self._watchpoints.hits - int(runs.sum()))
 
     def detach(self) -> None:
@@ -353,7 +355,7 @@ def _probed(plan: WatchPlan, functions: Sequence[WatchPoints]) -> bool:
 
 def _functions(plan: WatchPlan, *, children: bool) -> list[str]:
     raises = [_RAISE] if any(plan.of(Role.RAISE)) else []
-    return [_WATCH, _THREAD_EXIT, *([_FORK, _EXEC] if children else []), *raises]
+    return [_WATCH, *_THREADS, *(_FORKS if children else ()), *raises]
 
 
 def reading_ns(byte: ctypes.c_ubyte) -> float:
