@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import fcntl
 import os
 import re
@@ -13,13 +14,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests import lab
+from tests.kernels import page
 from tests.kernels.debian import Kernel, kernel
-from tests.kernels.guest import EXACT, Report
-from tests.kernels.machine import Root, boot, say
+from tests.kernels.guest import Report
+from tests.kernels.machine import REPOSITORY, Root, boot, say
 from tests.lab import LabError
 
-VERSIONS = ("5.10", "6.1", "6.12", "newest")
-_LIMIT_S = 1500
+VERSIONS = ("5.10", "6.1", "6.12", "6.18-none", "6.18-voluntary", "6.18", "6.18-full", "newest")
+_LIMIT_S, _TESTS_LIMIT_S = 1500, 7200
+_TESTS = (
+    *("scenarios", "record", "engines", "trace", "slow_calls", "dividing", "processes", "watch", "watch_children"),
+    *("watch_suspending", "markers", "run", "coexistence"),
+)
+_OF_BUILDS = "not 3.14. and not 3.15. and not debian-sid"
+"""Of the lab: one of each engine is enough for a kernel."""
 _PYTHON = (".venv/bin/python", "-B", "-m")
 _MODE = re.compile(r"(.+)-(none|voluntary|lazy|full)")
 
@@ -35,27 +43,6 @@ def asked(text: str) -> tuple[str, list[str]]:
     """``"6.18-full"`` -> ``("6.18", ["preempt=full"])``: the version, and parameters of the kernel."""
     match = _MODE.fullmatch(text)
     return (match[1], [f"preempt={match[2]}"]) if match else (text, [])
-
-
-def table(reports: Mapping[str, Report]) -> list[str]:
-    """Lines of kernel × what, and below them, each once, what is not exact."""
-    rows: dict[str, dict[str, str]] = {}
-    for name, report in reports.items():
-        for case in report.cases:
-            how = "" if case.attachment == "auto" else f" by {case.attachment}"
-            rows.setdefault(f"{case.engine}, {case.option}{how}", {})[name] = case.outcome
-    first = max(len(row) for row in rows) if rows else 0
-    notes: dict[str, int] = {}
-    lines = [" ".join([" " * first, *(f"{name:>10}" for name in reports)])]
-    for row, outcomes in rows.items():
-        cells = []
-        for name in reports:
-            outcome = outcomes.get(name, "–")
-            if outcome not in (EXACT, "–"):
-                outcome = f"{outcome.split(':')[0]} [{notes.setdefault(outcome, len(notes) + 1)}]"
-            cells.append(f"{outcome:>10}")
-        lines.append(" ".join([f"{row:{first}}", *cells]))
-    return [*lines, *(f"[{number}] {note}" for note, number in notes.items())]
 
 
 def quick(root: Root, one: Kernel, parameters: Sequence[str], only: Sequence[str]) -> Report:
@@ -110,10 +97,36 @@ def said(
         return text, int((results / "status").read_text())
 
 
+def tests(root: Root, one: Kernel, parameters: Sequence[str], only: Sequence[str]) -> page.Tests:
+    """The integration tests on one kernel. Raises LabError."""
+    root.take_sources()
+    root.know_types(one)
+    files = [f"tests/integration/test_{name}.py" for name in _TESTS if not only or name in only]
+    command = [*_PYTHON, "pytest", "-q", "-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider"]
+    command += ["-k", _OF_BUILDS, *files]
+    say(f"{one.release}: compiling for it, by the same tests here")
+    root.run(command, judged=False)
+    say(f"{one.release}: starting it")
+    with tempfile.TemporaryDirectory(prefix="pylat-kernels-") as temporary:
+        results = Path(temporary)
+        whole = boot(
+            root, one, [*command, "--junitxml=/run/results/tests.xml"], results,
+            limit_s=_TESTS_LIMIT_S, parameters=parameters,
+        )  # fmt: skip
+        output = results / ("output" if (results / "output").exists() else "console")
+        text = output.read_text(errors="replace") if output.exists() else ""
+        if not whole or not (results / "tests.xml").exists():
+            raise LabError(f"{one.release} did not come to its end:\n{text[-4000:]}")
+        print(text, file=sys.stderr)
+        return page.Tests.from_junit((results / "tests.xml").read_text())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """1 where something is not as it should be, 2 where a machine does not run."""
     parser = argparse.ArgumentParser(prog="script/kernels", description="Try pylat on Debian's kernels.")
     parser.add_argument("--quick", action="store_true", help="every program, and a small target counted exactly")
+    parser.add_argument("--tests", action="store_true", help="only the integration tests; --only names their files")
+    parser.add_argument("--write", action="store_true", help="and what is known by now into docs/support.md")
     parser.add_argument("--fresh", action="store_true", help="look whether the archive has newer kernels")
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="cases with this in their names")
     parser.add_argument("--private-stack", action="store_true", help="only whether BPF programs keep their stack")
@@ -149,18 +162,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{text}:\n{told}", flush=True)
                 worst = max(worst, status)
                 continue
-            reports[text] = quick(root, one, parameters, options.only)
+            known = page.kept(cache, text)
+            known.release, known.date = one.release, datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+            if not options.tests:
+                reports[text] = quick(root, one, parameters, options.only)
+                known.cases = reports[text].cases if not options.only else known.cases
+            if not options.quick:
+                known.tests = tests(root, one, parameters, options.only)
+                worst = max(worst, int(bool(known.tests.failed)))
+            page.keep(cache, known)
     except LabError as error:
         print(f"script/kernels: {error}", file=sys.stderr)
         return 2
     if reports:
-        print("\n".join(table(reports)))
+        print("\n".join(page.lines(reports)))
     for name, report in reports.items():
         used = sorted({case.used for case in report.cases if case.attachment == "auto" and case.used})
         print(f"{name}: Linux {report.release}; by {', '.join(used) or 'nothing'}")
         for case in report.cases if options.verbose else ():
             if case.detail:
                 print(f"{name}, {case.engine}, {case.option}: {case.detail}")
+    if options.write:
+        page.write(REPOSITORY / "docs" / "support.md", page.all_kept(cache))
     return max(worst, int(not all(report.cases and report.as_it_should_be for report in reports.values())))
 
 

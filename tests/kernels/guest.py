@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -25,6 +27,7 @@ from latency.tracing.markers.session import MarkerSession
 from latency.tracing.probes.cost import HitCost
 from latency.tracing.probes.session import Session
 from latency.tracing.probes.trace import Trace
+from latency.tracing.running import run_measured
 from latency.tracing.watch.session import WatchSession
 from tests import lab
 from tests.target_program import TargetProgram
@@ -39,6 +42,8 @@ _CALLS = 100
 _ONE, _MODULE = ("handle_request",), ("__main__:handle_request", "__main__:worker")
 _THRESHOLD = "500us"
 _MOST_OUTPUT = 2000
+_DEMO_S = 20
+_RUNS = f"def f(number):\n    return number\n\nfor number in range({_CALLS}):\n    f(number)\n"
 
 ENGINES = (("eval", (3, 9)), ("usdt", (3, 9)), ("handlers", (3, 11)), ("handlers", (3, 13)))
 """With the interpreter that each is tried on."""
@@ -164,18 +169,23 @@ class Lab:
         with TargetProgram(found[3, 11], "requests.py", _CALLS) as program:
             for name, children in (("plain", False), ("children", True)):
                 self._try("watch", _watching(name, children=children), "auto", program, "watch")
+        self._run("handlers 3.11", "run", lambda: self._from_the_first_call(found[3, 11]))
+        self._run("handlers 3.11", "demo", self._demo)
         with TargetProgram(found[3, 9], "interpreting.py", "gc") as program:
             self._try("markers", _MARKERS, "auto", program, "auto")
             if self.report.cases and self.report.cases[-1].used != "perf":
                 self._try("markers", _MARKERS, "perf", program, "auto")
 
     def _try(self, name: str, option: Option, attachment: str, program: TargetProgram, engine: str) -> None:
-        if self._only and not any(part in f"{name} {option.name} {attachment}" for part in self._only):
+        self._run(name, option.name, lambda: self._outcome(option, attachment, program, engine), attachment)
+
+    def _run(self, name: str, option: str, what: Callable[[], tuple[str, str]], attachment: str = "auto") -> None:
+        if self._only and not any(part in f"{name} {option} {attachment}" for part in self._only):
             return
         began = time.monotonic()
         used = detail = ""
         try:
-            outcome, used = self._outcome(option, attachment, program, engine)
+            outcome, used = what()
         except KernelTooOld as error:
             outcome = f"lacks: {error}; {error.hint}"
         except PylatError as error:
@@ -183,9 +193,9 @@ class Lab:
         except Exception:
             outcome, detail = "failed", traceback.format_exc()
         seconds = round(time.monotonic() - began, 1)
-        case = Case(name, option.name, attachment, outcome, used, seconds, detail[-_MOST_OUTPUT:])
+        case = Case(name, option, attachment, outcome, used, seconds, detail[-_MOST_OUTPUT:])
         self.report.cases.append(case)
-        print(f"{case.seconds:6.1f} s  {name:14} {option.name:14} {used or attachment:12} {outcome}", flush=True)
+        print(f"{case.seconds:6.1f} s  {name:14} {option:14} {used or attachment:12} {outcome}", flush=True)
 
     def _outcome(self, option: Option, attachment: str, program: TargetProgram, engine: str) -> tuple[str, str]:
         with option.make(Target(program.pid, engine=engine), attachment) as session:
@@ -198,6 +208,26 @@ class Lab:
             recording = session.stop()
             used = session.program.attachment
         return _judged(recording, truth, option.functions), used
+
+    def _from_the_first_call(self, interpreter: lab.Interpreter) -> tuple[str, str]:
+        with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
+            script.write(_RUNS)
+            script.flush()
+            outcome, status = run_measured(interpreter.command(script.name), Options(func=("f",)), foreground=False)
+        if self._prepare:
+            return "prepared", ""
+        seen = [each.returned for each in outcome.recording.functions] if outcome else []
+        lost = outcome.recording.losses.total if outcome else 0
+        right = seen == [_CALLS] and not lost and status == 0
+        return EXACT if right else f"seen {seen}, known {_CALLS}, lost {lost}; ended with {status}", ""
+
+    def _demo(self) -> tuple[str, str]:
+        if self._prepare:
+            return "prepared", ""
+        command = [sys.executable, "-B", "-m", "latency", "demo", "-d", str(_DEMO_S)]
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
+        right = said.returncode == 0 and "handle_request" in said.stdout
+        return EXACT if right else f"ended with {said.returncode}: {(said.stderr or said.stdout)[-_MOST_OUTPUT:]}", ""
 
 
 def _judged(recording: Recording, truth: dict[str, dict[str, int]], functions: Sequence[str]) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.kernels.__main__ import asked, table
+from tests.kernels import page
+from tests.kernels.__main__ import asked
 from tests.kernels.debian import newest
 from tests.kernels.guest import EXACT, Case, Report
 
@@ -48,7 +51,7 @@ def test_what_a_kernel_refuses_stands_below_the_table_once() -> None:
         ),
         "6.12": Report("6.12.107-amd64", cases=[Case("eval", "plain", "perf", EXACT)]),
     }
-    lines = table(reports)
+    lines = page.lines(reports)
     assert lines[1].split() == ["eval,", "plain", "by", "perf", "refused", "[1]", "exact"]
     assert lines[2].split()[-3:] == ["refused", "[1]", "–"]
     assert lines[3:] == [f"[1] {refused}"]
@@ -64,3 +67,53 @@ def test_what_an_engine_is_known_to_need_is_no_fault_of_an_older_kernel_alone(re
     lacks = Case("watch", "plain", "auto", "lacks: this kernel cannot watch all threads of a process; …")
     assert Report(release, cases=[lacks, Case("eval", "plain", "auto", EXACT)]).as_it_should_be == fine
     assert not Report(release, cases=[Case("eval", "plain", "auto", lacks.outcome)]).as_it_should_be
+
+
+def test_a_cell_is_exact_only_where_each_engine_and_each_way_to_attach_is() -> None:
+    cases = [
+        Case("eval", "plain", "auto", EXACT, "perf"),
+        Case("usdt", "plain", "auto", EXACT, "perf"),
+        Case("handlers 3.11", "slices", "auto", "different: {'worker': 1}"),
+        Case("eval", "all of these", "auto", "seen 1, known 2"),
+        Case("eval", "slower", "auto", EXACT),
+        Case("watch", "children", "auto", "lacks: inherit_thread; measure without"),
+    ]
+    assert page.cells(cases) == {
+        "plain": "different: {'worker': 1}",
+        **dict.fromkeys(("children", "slower", "self", "offcpu"), "seen 1, known 2"),
+        "watch": "lacks: inherit_thread; measure without",
+    }
+    failed = page.Tests(passed=3, failed=["test_run::test_it"])
+    old, new = page.Kept("5.10", "5.10.0-39", "2026-11-29", cases), page.Kept("6.18-full", "6.18.15", tests=failed)
+    lines = page.page(page.in_order([new, old])).splitlines()
+    assert lines[2].startswith("| 5.10.0-39 | perf | not exact [1] | not exact [2] | not exact [2] |")
+    assert "| lacks [3] |" in lines[2]
+    assert lines[3].startswith("| 6.18.15, full |  | – |")
+    assert lines[3].endswith("| 3 of 4 [4] |  |")
+    assert lines[-1] == "4. failed: `test_run::test_it`"
+
+
+def test_the_table_is_written_where_it_was(tmp_path: Path) -> None:
+    text = tmp_path / "support.md"
+    text.write_text(f"before\n{page.BEGIN}old\n{page.END}after\n")
+    for _ in range(2):
+        page.write(text, [page.Kept("6.1", "6.1.0-56", cases=[Case("eval", "plain", "auto", EXACT)])])
+    assert text.read_text().startswith(f"before\n{page.BEGIN}\n| kernel |")
+    assert text.read_text().endswith(f"| – |  |\n\n\n{page.END}after\n")
+
+
+def test_what_was_found_is_kept(tmp_path: Path) -> None:
+    found = page.Kept("6.1", "6.1.0-56", "2026-11-29", [Case("eval", "plain", "auto", EXACT)], page.Tests(1, 2, ["x"]))
+    assert page.kept(tmp_path, "6.1") == page.Kept("6.1")
+    page.keep(tmp_path, found)
+    assert page.kept(tmp_path, "6.1") == found
+    assert page.all_kept(tmp_path) == [found]
+
+
+def test_failures_errors_and_skips_of_tests_are_told_apart() -> None:
+    cases = "".join(
+        f'<testcase classname="tests.integration.test_run" name="{name}">{inside}</testcase>'
+        for name, inside in (("a", ""), ("b", "<failure/>"), ("c", "<error/>"), ("d", "<skipped/>"))
+    )
+    found = page.Tests.from_junit(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    assert found == page.Tests(1, 1, ["test_run::b", "test_run::c"])
