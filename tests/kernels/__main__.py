@@ -29,7 +29,7 @@ _TESTS = (
 _OF_BUILDS = "not 3.14. and not 3.15. and not debian-sid"
 """Of the lab: one of each engine is enough for a kernel."""
 _PYTHON = (".venv/bin/python", "-B", "-m")
-_MODE = re.compile(r"(.+)-(none|voluntary|lazy|full)")
+_MODE = re.compile(r"(.+)-(none|voluntary|lazy|full|integrity|confidentiality)")
 
 
 def cache_directory(environ: Mapping[str, str] = os.environ) -> Path:
@@ -42,7 +42,9 @@ def cache_directory(environ: Mapping[str, str] = os.environ) -> Path:
 def asked(text: str) -> tuple[str, list[str]]:
     """``"6.18-full"`` -> ``("6.18", ["preempt=full"])``: the version, and parameters of the kernel."""
     match = _MODE.fullmatch(text)
-    return (match[1], [f"preempt={match[2]}"]) if match else (text, [])
+    if not match:
+        return text, []
+    return match[1], [f"{'lockdown' if match[2] in ('integrity', 'confidentiality') else 'preempt'}={match[2]}"]
 
 
 def quick(root: Root, one: Kernel, parameters: Sequence[str], only: Sequence[str]) -> Report:
@@ -133,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--preempted", type=int, metavar="TIMES", help="only what tasks can garble that are interrupted"
     )
+    parser.add_argument("--rights", action="store_true", help="only what a user with some capabilities can do")
     parser.add_argument("--verbose", action="store_true", help="what a kernel says of what it refuses, too")
     parser.add_argument(
         "versions", nargs="*", metavar="VERSION", help="6.1, 6.12.43, newest; 6.18-full for preempt=full"
@@ -150,15 +153,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for text in options.versions or VERSIONS:
             version, parameters = asked(text)
             one = kernel(cache, version, fresh=options.fresh)
-            if options.private_stack or options.preempted:
-                told, status = (
-                    said(root, one, parameters, "tests.kernels.private_stack")
-                    if options.private_stack
-                    else said(
-                        root, one, parameters, "tests.kernels.preempted", str(options.preempted), *options.only,
-                        prepare=True, limit_s=_LIMIT_S * (1 + options.preempted // 4),
-                    )
-                )  # fmt: skip
+            if options.private_stack or options.preempted or options.rights:
+                module, prepare, limit_s = ["tests.kernels.private_stack"], False, _LIMIT_S
+                if options.rights:
+                    module, prepare, limit_s = ["tests.kernels.rights"], True, _TESTS_LIMIT_S
+                elif options.preempted:
+                    module = ["tests.kernels.preempted", str(options.preempted), *options.only]
+                    prepare, limit_s = True, _LIMIT_S * (1 + options.preempted // 4)
+                told, status = said(root, one, parameters, *module, prepare=prepare, limit_s=limit_s)
                 print(f"{text}:\n{told}", flush=True)
                 worst = max(worst, status)
                 continue

@@ -38,9 +38,10 @@ def test_the_newest_ordinary_kernel_of_a_version_is_taken(version: str, package:
     assert newest(version, PACKAGES) == package
 
 
-def test_a_mode_of_preemption_is_a_parameter_of_the_kernel() -> None:
+def test_a_mode_of_preemption_or_lockdown_is_a_parameter_of_the_kernel() -> None:
     assert asked("6.18-full") == ("6.18", ["preempt=full"])
     assert asked("6.18") == ("6.18", [])
+    assert asked("newest-confidentiality") == ("newest", ["lockdown=confidentiality"])
 
 
 def test_what_a_kernel_refuses_stands_below_the_table_once() -> None:
