@@ -97,6 +97,13 @@ def test_open_calls_and_the_oldest_of_them_are_told() -> None:
     assert (latency.open, latency.oldest_open_ns) == (3, 600)
 
 
+def test_a_call_that_began_while_the_measurement_ended_is_new() -> None:
+    calls = OpenCalls()
+    calls.add(1000 + 318_490)
+    (latency,) = latencies(reading(1000, serve=counted(slots=(7,))), opens={7: calls}, empty=False)
+    assert (latency.open, latency.oldest_open_ns) == (1, 0)
+
+
 # -- slices --------------------------------------------------------------------------------------
 
 

@@ -35,10 +35,9 @@ class OpenCalls:
         """How many."""
         return len(self.starts_ns)
 
-    @property
-    def oldest_ns(self) -> int:
-        """When the oldest began."""
-        return min(self.starts_ns, default=0)
+    def oldest_ns(self, at_ns: int) -> int:
+        """For how long the oldest has been running then. One that began a moment after ``at_ns`` is new."""
+        return max(0, at_ns - min(self.starts_ns, default=at_ns))
 
     def add(self, start_ns: int) -> None:
         """One more."""

@@ -51,7 +51,7 @@ def latencies(
             slices=slices.of(counted, wall) if slices else (),
             split=divided.split,
             self_time=divided.self_time,
-            oldest_open_ns=max((reading.at_ns - each.oldest_ns for each in of_open), default=0),
+            oldest_open_ns=max((each.oldest_ns(reading.at_ns) for each in of_open), default=0),
             cut=cut_ages.count,
             ages=None if cut is None else cut_ages.merge(*open_ages),
         )

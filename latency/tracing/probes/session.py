@@ -162,7 +162,7 @@ class Session(CountingSession):
             entries=counters["entries"],
             wanted_hits=counters["entries"] + counters["matched"],
             wall=Histogram.empty().merge(*walls),
-            open_ns=tuple(now_ns - call.start_ns for call in opens),
+            open_ns=tuple(max(0, now_ns - call.start_ns) for call in opens),
             functions=len(reading.functions),
         )
 
