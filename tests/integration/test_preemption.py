@@ -10,8 +10,9 @@ import pytest
 
 from latency.cpython.interpreter import Target
 from latency.recording import Options
-from latency.tracing.kernel import calls
+from latency.tracing.kernel import allocation, calls
 from latency.tracing.markers.session import MarkerSession
+from latency.tracing.probes import loading
 from latency.tracing.probes.session import Session
 from latency.tracing.probes.trace import Trace
 from latency.tracing.watch.session import WatchSession
@@ -106,3 +107,20 @@ def test_forks_execs_and_ends_are_seen_by_either_of_two_programs(
     os.close(empty)
     assert sorted(attached) == sorted(2 * ["sched_process_exec", "sched_process_exit", "sched_process_fork"])
     assert wrong(recording, {name: truth[name] for name in names}) == {}
+
+
+def test_tables_that_take_their_memory_beforehand_count_the_same(
+    own_interpreter: Interpreter, start_target: Callable[..., TargetProgram], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allocation, "grows", lambda: False)
+    monkeypatch.setattr(loading, "grows", lambda: False)
+    flags: list[int] = []
+    create = calls.create_map
+    monkeypatch.setattr(calls, "create_map", lambda *shape: (flags.append(shape[-1]), create(*shape))[1])
+    target = start_target(own_interpreter, "requests.py", 1000)
+    with Session(Target(target.pid), Options(func=("handle_request", "worker"), slower="1s")) as session:
+        session.start()
+        truth = target.run()
+        assert wrong(session.stop(), truth) == {}
+        assert session.maps.map_bytes < 96 << 20
+    assert not any(each & allocation.NO_PREALLOC for each in flags)

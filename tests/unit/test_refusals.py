@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from latency.errors import CompileError, HostError, KernelTooOld, NoPrivilege
-from latency.tracing.kernel import calls, multi, tracepoints, uprobes
+from latency.tracing.counted.parameters import Capacity
+from latency.tracing.kernel import allocation, calls, multi, tracepoints, uprobes
 from latency.tracing.kernel.refusals import refused_call, refused_program
 
 PROG_LOAD, LINK_CREATE = 5, 28
@@ -167,3 +168,23 @@ def test_an_event_is_left_out_only_where_both_of_its_programs_may_have_missed_it
     missed = {10: 3, 11: 0, 12: 2, 13: 5, 14: 1}
     monkeypatch.setattr(tracepoints, "missed_runs", missed.__getitem__)
     assert tracepoints.left_out(functions, hung) == 0 + 2 + 1
+
+
+@pytest.mark.parametrize(("answer", "grows"), [(descriptor, True), (lambda _: -errno.EINVAL, False)])
+def test_maps_take_their_memory_beforehand_where_a_kernel_would_warn_otherwise(
+    kernel: Any, answer: Answer, grows: bool
+) -> None:
+    kernel({PROG_LOAD: answer})
+    allocation.grows.cache_clear()
+    try:
+        assert allocation.grows() == grows
+        flags = allocation.NO_PREALLOC | 1 << 10
+        assert allocation.flags(flags) == (flags if grows else 1 << 10)
+    finally:
+        allocation.grows.cache_clear()
+
+
+def test_a_table_that_takes_its_memory_beforehand_has_room_for_twice_the_threads_that_there_are() -> None:
+    usual = Capacity()
+    assert usual.preallocated(alive=4).threads < usual.threads
+    assert usual.preallocated(alive=3000).threads == 6000

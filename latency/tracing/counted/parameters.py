@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Role, SitePlan
+from latency.tracing.kernel.allocation import NO_PREALLOC
 
 # Offsets of the registers in x86-64's struct pt_regs (Linux arch/x86/include/uapi/asm/ptrace.h), in bytes.
 PT_REGS = {
@@ -18,11 +19,12 @@ PT_REGS = {
 _STACK_POINTER = 8 * 19
 _FIRST_ARGUMENT = "rdi"  # System V ABI
 
-BPF_F_NO_PREALLOC, BPF_F_MMAPABLE = 1 << 0, 1 << 10  # linux/bpf.h
+BPF_F_MMAPABLE = 1 << 10  # linux/bpf.h
 _CO_SUSPENDS = 0x20 | 0x80 | 0x100 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
 _NO_CREATOR = 0x100  # no oparg is that large
 _NO_OPCODE = -1
 _MOST_RESUMES = 4
+_FEW_THREADS, _FEW_SUSPENDED = 512, 65_536
 _GENERATIONS = 8  # of forks, over which the knowledge of code objects is inherited
 _POINTER_MASK = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -56,6 +58,14 @@ class Capacity:
     slow_bytes: int = 4096
     told_codes: int = 1
     slow_threads: int = 1
+
+    def preallocated(self, alive: int) -> Capacity:
+        """The same for a kernel where a table takes all of its memory beforehand (``kernel.allocation``).
+
+        Args:
+            alive: threads that there are now.
+        """
+        return replace(self, threads=max(_FEW_THREADS, 2 * alive), suspended=min(self.suspended, _FEW_SUSPENDED))
 
     def entries(self) -> dict[str, int]:
         """``max_entries`` of the maps that it sizes, by name."""
@@ -116,7 +126,7 @@ def cflags(
         **{f"RESUME_{number}": opcode for number, opcode in enumerate(resumes, 1)},
         "ARGUMENT_1": PT_REGS[_FIRST_ARGUMENT],
         "MMAPABLE": BPF_F_MMAPABLE,
-        "NO_PREALLOC": BPF_F_NO_PREALLOC,
+        "NO_PREALLOC": NO_PREALLOC,
         "EVERY_FUNCTION": int(every_function),
         "MANY_PROCESSES": int(children),
         "GENERATIONS": _GENERATIONS,

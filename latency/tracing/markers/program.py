@@ -14,8 +14,8 @@ from latency.cache import Cache
 from latency.errors import AttachError, CompileError
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CountingMaps
-from latency.tracing.counted.parameters import BPF_F_MMAPABLE, BPF_F_NO_PREALLOC
-from latency.tracing.kernel import apart
+from latency.tracing.counted.parameters import BPF_F_MMAPABLE
+from latency.tracing.kernel import allocation, apart
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.apart import Probes
 from latency.tracing.kernel.calls import Map
@@ -39,7 +39,7 @@ def compile_markers(*, cookies: bool) -> Object:
     Raises:
         MissingBcc, CompileError, NoPrivilege
     """
-    values = {"MMAPABLE": BPF_F_MMAPABLE, "NO_PREALLOC": BPF_F_NO_PREALLOC, "COOKIES": int(cookies)}
+    values = {"MMAPABLE": BPF_F_MMAPABLE, "NO_PREALLOC": allocation.NO_PREALLOC, "COOKIES": int(cookies)}
     flags = sorted(f"-DPYLAT_{name}={value}" for name, value in values.items())
     made = kept_or_compiled(flags, [*ROLES, *_THREADS], Cache(), source=SOURCE)
     sizes = {shape.name: (shape.key_size, shape.value_size) for shape in made.maps}
@@ -187,7 +187,8 @@ class MarkerProgram:
     def _new_map(self, made: Object, name: str, entries: int) -> int:
         shape = next(each for each in made.maps if each.name == name)
         try:
-            fd = kernel.create_map(name, shape.type, shape.key_size, shape.value_size, entries, shape.flags)
+            flags = allocation.flags(shape.flags)
+            fd = kernel.create_map(name, shape.type, shape.key_size, shape.value_size, entries, flags)
         except OSError as error:
             raise refused_call(error) from error
         self._descriptors.append(fd)

@@ -11,6 +11,7 @@ from latency.cpython.patterns import Matcher
 from latency.errors import CompileError
 from latency.recording import Options
 from latency.tracing.counted.parameters import Capacity, cflags
+from latency.tracing.kernel.allocation import grows
 from latency.tracing.kernel.btf import member_offset
 from latency.tracing.kernel.compiler import kept_or_compiled
 from latency.tracing.probes.part import Part
@@ -73,6 +74,8 @@ class Loader:
         capacity = Capacity(slots=slots)
         if slots >= MANY_SLOTS:
             capacity = replace(capacity, event_bytes=_MANY_EVENT_BYTES)
+        if not grows():
+            capacity = capacity.preallocated(len(target.process.threads()))
         for part in self._parts:
             capacity = part.capacity(capacity)
         most_names = max(capacity.names, len(self.names or ()))

@@ -22,7 +22,7 @@ from latency.errors import AttachError
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.parameters import Capacity, programs
-from latency.tracing.kernel import apart
+from latency.tracing.kernel import allocation, apart
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.apart import Probes
 from latency.tracing.kernel.calls import Map
@@ -228,7 +228,8 @@ class Program:
         for shape in self._object.maps:
             entries = sizes.get(shape.name, shape.max_entries)
             try:
-                fd = kernel.create_map(shape.name, shape.type, shape.key_size, shape.value_size, entries, shape.flags)
+                flags = allocation.flags(shape.flags)
+                fd = kernel.create_map(shape.name, shape.type, shape.key_size, shape.value_size, entries, flags)
             except OSError as error:
                 raise refused_call(error) from error
             self._descriptors.append(fd)
