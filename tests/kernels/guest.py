@@ -92,6 +92,7 @@ OPTIONS = (
     _tracing("trace"),
     _tracing("values", arguments=True, values=True),
 )  # fmt: skip
+_FORKS = _counting("forks", ("work", "works", "forks_twice", "in_worker"), children=True)
 _OF_MARKERS = (OPTIONS[0], *OPTIONS[-3:])
 """The programs of ``usdt`` are those of ``eval``: some of them, for the semaphores."""
 
@@ -166,6 +167,10 @@ class Lab:
                     self._try(name, option, "auto", program, engine)
                 if self.report.cases and self.report.cases[-1].used != "perf":
                     self._try(name, OPTIONS[0], "perf", program, engine)
+        for engine, minor in (("eval", (3, 9)), ("handlers", (3, 13))):
+            with TargetProgram(found[minor], "forking.py") as program:
+                name = engine if engine != "handlers" else f"handlers {minor[0]}.{minor[1]}"
+                self._try(name, _FORKS, "auto", program, engine)
         with TargetProgram(found[3, 11], "requests.py", _CALLS) as program:
             for name, children in (("plain", False), ("children", True)):
                 self._try("watch", _watching(name, children=children), "auto", program, "watch")
@@ -205,6 +210,7 @@ class Lab:
                 session.hit_cost = HitCost(0.0, 0.0)  # so the limit is never reached, however slow the machine
             session.start()
             truth = program.run()
+            truth = truth.get("together", truth)
             recording = session.stop()
             used = session.program.attachment
         return _judged(recording, truth, option.functions), used

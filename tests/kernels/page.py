@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.kernels.guest import EXACT, Case, Report
 
 COLUMNS = ("plain", "children", "slower", "self", "offcpu", "trace", "values", "markers", "watch", "run", "demo")
+_SAME = {"by name": "plain", "by module": "plain", "slices": "plain", "forks": "children"}
 BEGIN, END = "<!-- written by script/kernels --write -->\n", "<!-- end of the kernels -->\n"
 
 
@@ -83,7 +84,7 @@ def of_column(case: Case) -> str:
     """Under which head a case is told; ``""`` for none."""
     if case.engine in ("watch", "markers"):
         return case.engine
-    return "plain" if case.option in ("by name", "by module", "slices") else case.option
+    return _SAME.get(case.option, case.option)
 
 
 def cells(cases: Sequence[Case]) -> dict[str, str]:
