@@ -88,7 +88,10 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
     if (known && !(known->flags & (PYLAT_FREED | PYLAT_UNDECIDED))) {
         fresh.flags = known->flags;
         functions.update(key, &fresh);
-        return functions.lookup(key);
+        known = functions.lookup(key);
+        if (!known && (fresh.flags & PYLAT_WANTED))
+            PYLAT_COUNT(count->table_full);
+        return known;
     }
 #endif
     u32 zero = 0;

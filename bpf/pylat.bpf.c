@@ -230,8 +230,15 @@ static __always_inline int forks(struct bpf_raw_tracepoint_args *ctx, int again)
     }
     struct pylat_process child = {.space = new_space(child_tgid), .parent = process->space, .told = !again};
     ancestors.update(&child.space, &child.parent);
-    processes.update(&child_tgid, &child);
-    announce(PYLAT_EVENT_FORK, child_tgid, child.space, child.parent);
+    if (!processes.update(&child_tgid, &child)) {
+        announce(PYLAT_EVENT_FORK, child_tgid, child.space, child.parent);
+        return 0;
+    }
+    ancestors.delete(&child.space);
+    u32 zero = 0;
+    struct pylat_counters *count = counters.lookup(&zero);
+    if (count && again) /* once, if both find no room */
+        PYLAT_COUNT(count->table_full);
     return 0;
 }
 

@@ -166,7 +166,7 @@ def test_functions_that_are_made_and_freed_keep_their_parts(
     for _ in range(3):  # more than there are slots, were they not given back
         truths.append(target.run())
         until = time.monotonic() + 300
-        while sum(int(row["returned"]) for _, row in watching.session.table.retired) < 599 * len(truths):
+        while sum(int(row["returned"][0]) for row in watching.session.table.retired.rows.values()) < 599 * len(truths):
             assert time.monotonic() < until
             time.sleep(0.01)
     recording = watching.stop()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
+from latency.tracing.counted.parameters import Capacity
+from latency.tracing.probes import loading
+from latency.tracing.probes.following import Following
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
 from tests.watch import Watch, wrong
@@ -24,3 +28,48 @@ def test_children_are_seen_when_they_are_asked_for(
     recording = together.stop()
     assert wrong(recording, truth["together"]) == {}
     assert sum(each.returned + each.raised for each in recording.processes) == recording.calls
+
+
+@pytest.mark.cpython(min=(3, 9))
+def test_children_that_end_make_room_for_those_to_come(
+    interpreter: Interpreter, start_target: Callable[..., TargetProgram], watch: Callable[..., Watch]
+) -> None:
+    children, functions = 300, 250  # more functions than the table holds
+    target = start_target(interpreter, "forking_many.py", children, functions)
+    watching = watch(target.pid, ["job"], children=True)
+    truth = target.run()
+    recording = watching.stop()
+    assert wrong(recording, truth) == {}
+    assert len(recording.processes) == 1 + children
+    assert {each.returned for each in recording.processes if each.ended} == {truth["job"]["returned"] // children}
+    assert len(watching.session.spaces) < children
+
+
+def test_suspended_calls_of_children_that_end_are_cut(
+    own_interpreter: Interpreter, start_target: Callable[..., TargetProgram], watch: Callable[..., Watch]
+) -> None:
+    children = 100
+    target = start_target(own_interpreter, "forking_many.py", children, 1)
+    watching = watch(target.pid, ["suspends", "leaves"], children=True)
+    target.run()
+    recording = watching.stop()
+    still_known = sum(each.open for each in recording.functions)
+    assert recording.losses.thread_ended + still_known == 2 * children
+    assert still_known < children
+    assert not recording.calls
+    assert recording.losses.total == recording.losses.thread_ended
+
+
+def test_what_finds_no_room_in_the_table_of_functions_is_counted(
+    own_interpreter: Interpreter, start_target: Callable[..., TargetProgram], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Following, "finished", lambda *_: set())
+    monkeypatch.setattr(loading, "Capacity", partial(Capacity, functions=256, processes=32))
+    children = 64
+    target = start_target(own_interpreter, "forking_many.py", children, 300)
+    with Watch(target.pid, ["job"], children=True) as watching:
+        truth = target.run()
+        recording = watching.stop()
+    (job,) = (each for each in recording.functions if each.function.qualname == "job")
+    assert job.calls < truth["job"]["returned"]
+    assert recording.losses.table_full >= truth["job"]["returned"] - job.calls

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from latency.histogram import BUCKET_MIN, Histogram, between
+from latency.histogram import Histogram
 from latency.recording import PERCENTILES, Function
 from latency.recording.parts import intervals_ns
 from latency.tracing.counted import wire
+from latency.tracing.counted.divided import Divided
 from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.reading import Counted, Reading, Slices, Span
 from latency.tracing.counted.results import latencies
+from latency.tracing.counted.retired import FIRST_PLACE, Given, Retired
 from latency.tracing.limit.watched import SlicesWatched
 
 SERVE, IDLE = Function("serve", "app.py", 10), Function("idle", "app.py", 20)
@@ -142,14 +144,39 @@ def test_parts_are_joined_in_pairs_and_stay_equal_in_a_measurement_without_an_en
     assert sum(parts) == 16
 
 
-def test_a_function_of_which_something_was_given_back_has_no_slices() -> None:
+def test_a_slot_that_is_given_back_leaves_its_slices_where_its_function_is_kept() -> None:
     slices = Slices()
     slices.add(program({100: 1}, {100: 1}))
-    slices.give_back([0])
-    assert slices.of(Counted(slots=[0]), WALL) == ()
-    assert slices.of(Counted(slots=[1], whole=False), WALL) == ()
-    (part,) = slices.of(Counted(slots=[1]), WALL)
-    assert part == between(WALL, BUCKET_MIN, [0] * 100 + [1], 0)
+    before = program({100: 4}, {100: 2})
+    slices.give_back([Given(0, FIRST_PLACE, before.statistics["counts"][0].copy())])
+    slices.add(program({100: 7}, {100: 2}))  # the slot is another function's
+    calls = {slot: [part.count for part in slices.of(Counted(slots=[slot]), WALL)] for slot in (0, 1, FIRST_PLACE)}
+    assert calls == {0: [0, 7], 1: [1, 1], FIRST_PLACE: [1, 3]}
+    assert [part.count for part in slices.of(Counted(slots=[1, FIRST_PLACE]), WALL)] == [2, 4]
+
+
+def test_a_slot_that_is_given_back_with_nothing_that_counts_leaves_no_slices() -> None:
+    slices = Slices()
+    slices.add(program({100: 1}))
+    slices.give_back([Given(0, None, program({100: 3}).statistics["counts"][0].copy())])
+    slices.add(program({100: 2}))
+    assert [part.count for part in slices.of(Counted(slots=[0]), WALL)] == [0, 2]
+
+
+def test_what_is_retired_of_many_processes_is_one_record_for_each_function() -> None:
+    retired = Retired()
+    for space in range(1, 1001):
+        row = np.zeros(1, wire.STATISTICS)
+        row["space"], row["returned"], row["raised"], row["min_ns"], row["max_ns"] = space, 3, 1, space, 10 * space
+        row["counts"][0][100] = 4
+        assert retired.add(SERVE, row[0], Divided()) == FIRST_PLACE
+    assert len(retired.rows) == 1
+    (kept,) = retired.rows.values()
+    assert (kept["returned"][0], kept["min_ns"][0], kept["max_ns"][0]) == (3000, 1, 10_000)
+    assert kept["counts"][0][100] == 4000
+    assert len(retired.spaces) == 1000
+    assert set(retired.spaces.values()) == {(3, 1)}
+    assert retired.add(IDLE, np.zeros(1, wire.STATISTICS)[0], Divided()) is None
 
 
 def test_error_bars_of_a_live_measurement_are_those_of_its_parts() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.ringbuf import RingBuffer
 
 _EVENT_TYPES = {wire.EVENT_CODE: wire.CODE_EVENT, wire.EVENT_MODULE: wire.MODULE_EVENT}
-_U32 = np.dtype("<u4")
+_U32, _U64 = np.dtype("<u4"), np.dtype("<u8")
 
 
 class CountingMaps:
@@ -84,6 +84,7 @@ class CallMaps(CountingMaps):
         threads: the open calls of each thread, by TID.
         suspended: calls of generators and coroutines that are suspended: ``wire.FRAME_KEY`` to their struct.
         processes: who is followed: PID to ``wire.PROCESS``.
+        ancestors: the space that each was forked from.
         splits: where the time of the calls went, if that is asked for.
     """
 
@@ -95,6 +96,7 @@ class CallMaps(CountingMaps):
         self.threads = self.map("threads", _U32, structs["pylat_thread"])
         self.suspended = self.map("suspended", wire.FRAME_KEY, structs["pylat_suspended"])
         self.processes = self.map("processes", _U32, wire.PROCESS)
+        self.ancestors = self.map("ancestors", _U64, _U64)
         self.splits = Splits()
         self._closing = self.map("closing", wire.FRAME_KEY, _U32)
         self._free_slots = self.map("free_slots", _U32, _U32)
@@ -128,6 +130,24 @@ class CallMaps(CountingMaps):
         for table in (self.threads, self.suspended, self._closing):
             for key in list(table.keys()):
                 table.delete(key)
+
+    def forget_spaces(self, numbers: Collection[int]) -> dict[int, int]:
+        """Empty the tables of what is known of processes that ended.
+
+        Returns:
+            How many suspended calls of each slot ended with them.
+        """
+        keys, _ = self.functions.everything()
+        self.functions.delete_many(keys[np.isin(keys["space"], list(numbers))])
+        keys, values = self.suspended.everything()
+        gone = np.isin(keys["space"], list(numbers))
+        self.suspended.delete_many(keys[gone])
+        # Those that were running had a place in their thread's table: they were counted when it ended.
+        open_still = gone & ((values["running"] == 0) | (values["resumed_ns"] != 0))
+        for number in numbers:
+            self.ancestors.delete(np.array([number], _U64))
+        slots, counts = np.unique(values["slot"][open_still], return_counts=True)
+        return dict(zip(slots.tolist(), counts.tolist(), strict=True))
 
     def close(self) -> None:
         """Unmap the ring buffer. The rest goes with the descriptors."""

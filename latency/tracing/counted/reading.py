@@ -16,10 +16,12 @@ from latency.tracing.counted import wire
 from latency.tracing.counted.divided import Divided
 from latency.tracing.counted.maps import CallMaps, CountingMaps
 from latency.tracing.counted.opencalls import OpenCalls
+from latency.tracing.counted.retired import FIRST_PLACE, Given
 from latency.tracing.counted.table import FunctionTable
 from latency.tracing.limit.watched import WatchedUntil
 
 _ROWS = 256
+_NOWHERE = -1
 
 
 class Row(NamedTuple):
@@ -55,8 +57,7 @@ class Counted:
     """What was counted of one function: its code objects together (a closure's, a reloaded module's, each process's).
 
     Attributes:
-        slots: those that it has at this moment.
-        whole: whether these slots hold all of it: nothing of it was in a slot that was given back.
+        slots: those that it has at this moment, and the place of what was retired (``retired.FIRST_PLACE``).
         divided: where the time of the calls went.
     """
 
@@ -70,7 +71,6 @@ class Counted:
     wall: Histogram = field(default_factory=Histogram.empty)
     active: Histogram | None = None
     slots: list[int] = field(default_factory=list)
-    whole: bool = True
     divided: Divided = field(default_factory=Divided)
 
     def add(self, row: np.void) -> None:
@@ -121,33 +121,32 @@ class Reading:
         """Read what the program has counted until now."""
         statistics = maps.statistics
         functions: dict[Function, Counted] = {}
-        spaces: dict[int, tuple[int, int]] = {}
+        spaces = dict(table.retired.spaces)
         unnamed = 0
         used = np.flatnonzero(statistics["code"])
-        rows: list[tuple[int | None, Function | None, Row]] = []
+        rows: list[tuple[int, Function | None, Row]] = []
         for first in range(0, len(used), _ROWS):  # a few at a time: thousands of functions are tens of megabytes
             slots = used[first : first + _ROWS]
             for slot, row in zip(slots.tolist(), Row.many(statistics[slots]), strict=True):
                 function, wanted = table.function_of(slot, row.space, row.code, dead=bool(row.flags & wire.DEAD))
                 if wanted:
                     rows.append((slot, function, row))
-        for function, record in table.retired:
-            rows.append((None, function, Row.many(np.array([record], wire.STATISTICS))[0]))
-        for slot_or_none, function, row in rows:
+        for key, record in table.retired.rows.items():
+            rows.append((table.retired.places[key], key[0], Row.many(record)[0]))
+        for slot, function, row in rows:
             if function is None:
                 unnamed += 0 if row.active else row.returned + row.raised
                 continue
-            if not row.active:
-                returned, raised = spaces.get(row.space, (0, 0))
-                spaces[row.space] = returned + row.returned, raised + row.raised
             counted = functions.setdefault(function, Counted())
             counted.add_row(row)
-            if slot_or_none is None:
-                counted.whole = False
-            elif not row.active:
-                counted.slots.append(slot_or_none)
-                counted.divided += maps.splits.of(slot_or_none)
-        for function, divided in table.retired_divided.items():
+            if row.active:
+                continue
+            counted.slots.append(slot)
+            if slot < FIRST_PLACE:
+                returned, raised = spaces.get(row.space, (0, 0))
+                spaces[row.space] = returned + row.returned, raised + row.raised
+                counted.divided += maps.splits.of(slot)
+        for function, divided in table.retired.divided.items():
             if function in functions:
                 functions[function].divided += divided
         return cls(at_ns, functions, unnamed, spaces, maps.counters())
@@ -201,12 +200,11 @@ class Span:
 
 
 class _ByCell(NamedTuple):
-    """The entries of all parts by cell, and where those of each slot begin."""
+    """The entries of all parts by cell."""
 
     part: np.ndarray[Any, Any]
     cell: np.ndarray[Any, Any]
     grown: np.ndarray[Any, Any]
-    bounds: np.ndarray[Any, Any]
 
 
 @dataclass
@@ -224,7 +222,7 @@ class Slices:
     _pending: int = 0
     # Half of each counter is enough to tell by how much it grew.
     _last: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros((0, BUCKETS), np.uint32))
-    _given_back: set[int] = field(default_factory=set)
+    _retired: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = field(default_factory=list)
     _by_cell: _ByCell | None = None
 
     def add(self, maps: CountingMaps) -> None:
@@ -237,7 +235,8 @@ class Slices:
         used = int(np.flatnonzero(maps.statistics["code"]).max(initial=-1)) + 1
         if used > len(self._last):
             self._last = np.concatenate([self._last, np.zeros((used - len(self._last), BUCKETS), np.uint32)])
-        found = [(np.empty(0, np.uint32), np.empty(0, np.uint32))]
+        found = [(np.empty(0, np.uint32), np.empty(0, np.uint32)), *self._retired]
+        self._retired = []
         for first in range(0, used, _ROWS):  # a few at a time: thousands of functions are tens of megabytes
             now = maps.statistics["counts"][first : min(first + _ROWS, used)].astype(np.uint32)
             grown = (now - self._last[first : first + len(now)]).ravel()
@@ -249,10 +248,22 @@ class Slices:
             self.parts = [_joined(*self.parts[at : at + 2]) for at in range(0, len(self.parts) - 1, 2)]
             self.joined *= 2
 
-    def give_back(self, slots: Sequence[int]) -> None:
-        """These slots start again from zero, for other functions: there are no parts of them any more."""
-        self._given_back.update(slots)
-        self._last[[slot for slot in slots if slot < len(self._last)]] = 0
+    def give_back(self, given: Sequence[Given]) -> None:
+        """These slots start again from zero, for other functions; what they had moves to the places of the retired."""
+        if not given:
+            return
+        self._by_cell = None
+        most = max(len(self._last), *(each.slot + 1 for each in given))
+        places = np.arange(most, dtype=np.int64)
+        for slot, place, counts in given:
+            places[slot] = _NOWHERE if place is None else place
+            before = self._last[slot] if slot < len(self._last) else np.zeros(BUCKETS, np.uint32)
+            grown = counts.astype(np.uint32) - before
+            cells = np.flatnonzero(grown)
+            if place is not None and len(cells):
+                self._retired.append(((cells + place * BUCKETS).astype(np.uint32), grown[cells]))
+        self._last[[each.slot for each in given if each.slot < len(self._last)]] = 0
+        self.parts = [_moved(part, places) for part in self.parts]
 
     def of(self, counted: Counted, wall: Histogram) -> Sequence[Histogram]:
         """The parts of a function's calls; () where they are not known.
@@ -260,12 +271,12 @@ class Slices:
         Args:
             wall: all of its calls since the first part began.
         """
-        if not counted.whole or self._given_back.intersection(counted.slots) or not len(wall.counts):
+        if not len(wall.counts) or not counted.slots:
             return ()
-        part, cells, counts, bounds = self._sorted()
+        part, cells, counts = self._sorted()
         found = []
         for slot in counted.slots:
-            entries = slice(*bounds[slot : slot + 2]) if slot + 1 < len(bounds) else slice(0)
+            entries = slice(*cells.searchsorted([slot * BUCKETS, (slot + 1) * BUCKETS]))
             found.append((part[entries], cells[entries] - (slot * BUCKETS - BUCKET_MIN + wall.offset), counts[entries]))
         together = found[0] if len(found) == 1 else tuple(np.concatenate(each) for each in zip(*found, strict=True))
         return Parts(wall, len(self.parts), *together)
@@ -277,9 +288,20 @@ class Slices:
             grown = np.concatenate([empty, *(part[1] for part in self.parts)])
             part = np.repeat(np.arange(len(self.parts)), [len(each[0]) for each in self.parts])
             order = cells.argsort(kind="stable")
-            bounds = cells[order].searchsorted(np.arange(len(self._last) + 1) * BUCKETS)
-            self._by_cell = _ByCell(part[order], cells[order], grown[order], bounds)
+            self._by_cell = _ByCell(part[order], cells[order], grown[order])
         return self._by_cell
+
+
+def _moved(
+    part: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], places: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The entries of a part with the cells of each slot where ``places`` says; what was moved once stays."""
+    cells, grown = part[0].astype(np.int64), part[1]
+    slots = cells // BUCKETS
+    here = slots < len(places)
+    moved = np.where(here, places[np.minimum(slots, len(places) - 1)], slots)
+    kept = moved != _NOWHERE
+    return ((cells + (moved - slots) * BUCKETS)[kept].astype(np.uint32), grown[kept])
 
 
 def _joined(

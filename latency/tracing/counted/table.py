@@ -15,8 +15,8 @@ from latency.errors import TargetError
 from latency.recording import Function
 from latency.target.build import Build
 from latency.tracing.counted import wire
-from latency.tracing.counted.divided import Divided
 from latency.tracing.counted.maps import CallMaps
+from latency.tracing.counted.retired import Given, Retired
 from latency.tracing.counted.spaces import Space, Spaces
 
 _MOST_NAMED = 5
@@ -30,8 +30,7 @@ class FunctionTable:
         matcher: which functions are wanted; None for all of them.
 
     Attributes:
-        retired: what was counted in slots that were given back: of code objects that are freed.
-        retired_divided: where the time of these calls went.
+        retired: what was counted in slots that were given back.
     """
 
     def __init__(self, spaces: Spaces, build: Build, offsets: Offsets, matcher: Matcher | None) -> None:
@@ -44,8 +43,7 @@ class FunctionTable:
         self._modules: dict[tuple[int, int], str] = {}  # announced for the code object that is met next
         self._left_out: set[Function] = set()  # may match, but that could not be told
         self._ripe: set[int] = set()  # slots that were of no more use at the last look
-        self.retired: list[tuple[Function | None, np.void]] = []
-        self.retired_divided: dict[Function, Divided] = {}
+        self.retired = Retired()
 
     @property
     def wanted(self) -> list[tuple[Space, LiveFunction]]:
@@ -182,14 +180,11 @@ class FunctionTable:
             self._left_out.add(function)
         return False
 
-    def give_back(self, maps: CallMaps, in_use: Callable[[], set[int]]) -> list[int]:
+    def give_back(self, maps: CallMaps, in_use: Callable[[], set[int]]) -> list[Given]:
         """Let the program use the slots again that serve no more: of freed code objects, and of functions not wanted.
 
         Args:
             in_use: the slots of calls that are open now; asked for only where there is something to give back.
-
-        Returns:
-            The slots.
         """
         statistics = maps.statistics
         flags = statistics["flags"]
@@ -201,36 +196,35 @@ class FunctionTable:
         if not ready:
             return []
         ready -= in_use()
-        for slot in ready:
-            row = statistics[slot].copy()
-            function, wanted = self.owner(slot, row)
-            if wanted:
-                self._retire(function, row)
-                if function is not None and not row["flags"] & wire.ACTIVE:
-                    known = self.retired_divided.get(function, Divided())
-                    self.retired_divided[function] = known + maps.splits.of(slot)
-            self._slots.pop(slot, None)
-            statistics[slot : slot + 1] = np.zeros(1, wire.STATISTICS)
-            maps.splits.clear([slot])
-            maps.give_slots([slot])  # one by one: a program that makes functions all the time may be short of them now
         self._ripe -= ready
-        return sorted(ready)
+        return [self._give_back(maps, slot) for slot in sorted(ready)]
 
-    def _retire(self, function: Function | None, row: np.void) -> None:
-        """Keep what was counted, together with what is kept of the same function already."""
-        counted = row["returned"] or row["raised"] or row["abandoned"] or row["cut"] or row["counts"].any()
-        if not counted:
-            return
-        for known, kept in self.retired:
-            if known == function and (kept["space"], kept["flags"]) == (row["space"], row["flags"]):
-                for name in ("returned", "raised", "abandoned", "suspensions", "cut", "slow", "unjudged", "sum_ns"):
-                    kept[name] += row[name]
-                kept["counts"] += row["counts"]
-                least = [int(each["min_ns"]) for each in (kept, row) if each["min_ns"]]
-                kept["min_ns"] = min(least, default=0)
-                kept["max_ns"] = max(kept["max_ns"], row["max_ns"])
-                return
-        self.retired.append((function, row))
+    def give_back_spaces(self, maps: CallMaps, numbers: set[int]) -> list[Given]:
+        """The same of everything that was known of processes that ended; nothing was forked from them that is there."""
+        if not numbers:
+            return []
+        statistics = maps.statistics
+        for slot, calls in maps.forget_spaces(numbers).items():
+            statistics["cut"][slot] += calls
+        used = np.flatnonzero(statistics["code"])
+        gone = used[np.isin(statistics["space"][used], list(numbers))].tolist()
+        given = [self._give_back(maps, slot) for slot in gone]
+        for known in (self._met, self._modules):
+            for key in [key for key in known if key[0] in numbers]:
+                del known[key]
+        self._ripe.difference_update(gone)
+        return given
+
+    def _give_back(self, maps: CallMaps, slot: int) -> Given:
+        statistics = maps.statistics
+        row = statistics[slot].copy()
+        function, wanted = self.owner(slot, row)
+        place = self.retired.add(function, row, maps.splits.of(slot)) if wanted else None
+        self._slots.pop(slot, None)
+        statistics[slot : slot + 1] = np.zeros(1, wire.STATISTICS)
+        maps.splits.clear([slot])
+        maps.give_slots([slot])  # one by one: a program that makes functions all the time may be short of them now
+        return Given(slot, place, row["counts"])
 
     @staticmethod
     def _decide(maps: CallMaps, slot: int, key: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> None:

@@ -50,7 +50,8 @@ __all__ = [
 ]
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
-_RAW_TRACEPOINT_OPEN, _MAP_UPDATE_BATCH = 17, 26
+_RAW_TRACEPOINT_OPEN, _MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH = 17, 24, 26, 27
+_BATCH = 8192
 PROG_TYPE_KPROBE, PROG_TYPE_PERF_EVENT, PROG_TYPE_RAW_TRACEPOINT = 2, 7, 17  # enum bpf_prog_type
 _NAME_BYTES = 16
 # enum of linux/bpf_verifier.h: each instruction that is looked at; or only what is wrong, and how much was looked at
@@ -308,6 +309,37 @@ class Map:
         keys, values = np.ascontiguousarray(keys), np.ascontiguousarray(values)
         attributes = _MapBatch(keys=keys.ctypes.data, values=values.ctypes.data, count=len(keys), map_fd=self.fd)
         bpf(_MAP_UPDATE_BATCH, attributes, "update many")
+
+    def delete_many(self, keys: np.ndarray[Any, Any]) -> None:
+        """Take many keys out in one call (Linux 5.6); each must be there, and nobody else may take them out."""
+        if len(keys):
+            keys = np.ascontiguousarray(keys)
+            bpf(_MAP_DELETE_BATCH, _MapBatch(keys=keys.ctypes.data, count=len(keys), map_fd=self.fd), "delete many")
+
+    def everything(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """All keys and their values, of a hash map, in a few calls (Linux 5.6)."""
+        found: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
+        where, more, room = np.zeros(1, np.uint64), True, _BATCH
+        begun = False
+        while more:
+            keys, values = np.zeros(room, self.key), np.zeros(room, self.value)
+            following = np.zeros(1, np.uint64)
+            attributes = _MapBatch(
+                in_batch=where.ctypes.data if begun else 0, out_batch=following.ctypes.data,
+                keys=keys.ctypes.data, values=values.ctypes.data, count=room, map_fd=self.fd,
+            )  # fmt: skip
+            try:
+                bpf(_MAP_LOOKUP_BATCH, attributes, "look up many")
+            except OSError as error:
+                if error.errno == errno.ENOSPC:  # one bucket holds more than there is room for
+                    room *= 2
+                    continue
+                if error.errno != errno.ENOENT:
+                    raise
+                more = False
+            found.append((keys[: attributes.count], values[: attributes.count]))
+            where, begun = following, True
+        return np.concatenate([each[0] for each in found]), np.concatenate([each[1] for each in found])
 
     def keys(self) -> Iterator[np.ndarray[Any, Any]]:
         """All keys, as one-element arrays. A map that changes meanwhile may repeat some."""

@@ -46,6 +46,7 @@ class Following:
         self._target = target
         self._children = children
         self._heads: dict[int, list[bytes | None]] = {}
+        self._gone: list[tuple[int, int]] = []
 
     def find(self) -> None:
         """The target's code objects, and those of the children that it has already. Raises TargetError."""
@@ -85,17 +86,35 @@ class Following:
         ends = [space.look() for space in self.spaces.values()]
         return "" if "" in ends else ends[0]
 
+    @property
+    def over(self) -> list[Space]:
+        """Those that have ended, but for the target itself."""
+        return [space for space in list(self.spaces.values())[1:] if space.look()]
+
+    def finished(self, least: int) -> set[int]:
+        """The numbers of those of which nothing need be known any longer: nobody that they have forked is there, who
+        would ask what they knew.
+
+        Args:
+            least: of fewer none.
+        """
+        parents = {space.parent for space in self.spaces.values()}
+        found = {space.number for space in self.over if space.number not in parents}
+        return found if len(found) >= least else set()
+
+    def forget(self, numbers: set[int]) -> None:
+        """Only their calls are known from now on."""
+        self._gone += [(number, self.spaces.pop(number).pid) for number in numbers]
+
     def calls(self, reading: Reading) -> tuple[ProcessCalls, ...]:
         """The calls of each process, those before and after an exec together."""
         found: dict[int, ProcessCalls] = {}
-        for number, space in self.spaces.items():
+        here = [(space.number, space.pid, bool(space.look())) for space in self.spaces.values()]
+        for number, pid, ended in sorted([*here, *((number, pid, True) for number, pid in self._gone)]):
             returned, raised = reading.spaces.get(number, (0, 0))
-            before = found.get(space.pid, ProcessCalls(space.pid))
-            found[space.pid] = ProcessCalls(
-                pid=space.pid,
-                returned=before.returned + returned,
-                raised=before.raised + raised,
-                ended=bool(space.look()),
+            before = found.get(pid, ProcessCalls(pid))
+            found[pid] = ProcessCalls(
+                pid=pid, returned=before.returned + returned, raised=before.raised + raised, ended=ended
             )
         return tuple(found.values())
 

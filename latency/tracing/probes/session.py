@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
+
 from latency.cpython import jit
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Target
@@ -34,6 +36,9 @@ from latency.tracing.probes.look import Look
 from latency.tracing.probes.part import Part
 from latency.tracing.probes.parts import parts_of
 from latency.tracing.probes.program import Program
+
+_WAITING = 16
+"""So many processes end before their tables are cleared, which takes a look at all that is known."""
 
 
 class Session(CountingSession):
@@ -170,6 +175,12 @@ class Session(CountingSession):
         """Take in what has happened since."""
         self.take_events()
         given = self.table.give_back(self.maps, lambda: {call.slot for call in opencalls.open_calls(self.maps)})
+        if self._following.over:
+            self.take_events()  # whom they have forked before they ended is known then
+            few = 2 * np.count_nonzero(self.maps.statistics["code"]) < self.maps.slots
+            finished = self._following.finished(_WAITING if few else 1)
+            given += self.table.give_back_spaces(self.maps, finished)
+            self._following.forget(finished)
         self._slices.give_back(given)
         why = self._following.ended()
         for part in self.parts if not why else ():
