@@ -23,6 +23,21 @@ static __always_inline int pylat_read_u64(u64 address, u64 *value)
     return pylat_read(value, sizeof(*value), (void *)address);
 }
 
+/* What a place says: a register, or what lies behind up to two loads from there; 0 where they fail. All but `ctx` is
+ * known when this is compiled. */
+static __always_inline u64 pylat_read_place(void *ctx, u32 at_register, u32 loads, s64 at, s64 beside)
+{
+    u64 value = PYLAT_REGISTER(ctx, at_register);
+    if (loads > 0)
+        pylat_read_u64(value + at, &value);
+    if (loads > 1)
+        pylat_read_u64(value + beside, &value);
+    return value;
+}
+
+#define PYLAT_PLACE(ctx, NAME) \
+    pylat_read_place(ctx, PYLAT_##NAME, PYLAT_##NAME##_LOADS, PYLAT_##NAME##_AT, PYLAT_##NAME##_BESIDE)
+
 /* The code object of a frame. From 3.14 on f_executable is a tagged _PyStackRef: its low two bits are flags. */
 static __always_inline int pylat_frame_code(u64 frame, u64 *code)
 {
@@ -129,7 +144,7 @@ static __always_inline int pylat_entry_kind(struct pt_regs *ctx, u64 frame, u64 
     u64 unit = 0;
     u8 oparg = 0;
 #ifdef PYLAT_ENTRY_NEXT_INSTR
-    unit = PYLAT_REGISTER(ctx, PYLAT_ENTRY_NEXT_INSTR); /* as at the handler's start */
+    unit = PYLAT_PLACE(ctx, ENTRY_NEXT_INSTR); /* as at the handler's start */
 #else
     /* The site lies behind the handler's store of its own unit into the frame (prev_instr, instr_ptr). */
     if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &unit))
@@ -158,17 +173,32 @@ static __always_inline int pylat_never_started(u64 frame, u64 code)
 #endif
 }
 
-/* The thread state at an exit site; where it is in no register there, the address of where it can be read. */
-#if PYLAT_EXIT_TSTATE_SAVED >= 0
-#define PYLAT_THREAD_STATE_AT_EXIT(ctx) (PYLAT_REGISTER(ctx, PYLAT_STACK_POINTER) + PYLAT_EXIT_TSTATE_SAVED)
+/* The thread state at an exit site. Most exits do not look at it: where it is in no register, this is the address of
+ * where it can be read, up to pylat_thread_state. */
+#if PYLAT_EXIT_TSTATE_LOADS
+#define PYLAT_THREAD_STATE_AT_EXIT(ctx) (PYLAT_REGISTER(ctx, PYLAT_EXIT_TSTATE) + PYLAT_EXIT_TSTATE_AT)
+#ifdef PYLAT_RAISE_TSTATE
+#error "exits have two kinds of thread states"
+#endif
 #else
 #define PYLAT_THREAD_STATE_AT_EXIT(ctx) PYLAT_REGISTER(ctx, PYLAT_EXIT_TSTATE)
 #endif
 
+static __always_inline u64 pylat_thread_state(u64 at_exit)
+{
+    u64 thread_state = at_exit;
+#if PYLAT_EXIT_TSTATE_LOADS
+    pylat_read_u64(at_exit, &thread_state);
+#if PYLAT_EXIT_TSTATE_LOADS > 1
+    pylat_read_u64(thread_state + PYLAT_EXIT_TSTATE_BESIDE, &thread_state);
+#endif
+#endif
+    return thread_state;
+}
+
 /* Whether an exception is being raised, from the thread state: curexc_type (to 3.11), current_exception. The
  * interpreter itself relies on it: a call gives a value or leaves an exception, never both, never neither
- * (_Py_CheckFunctionResult). 0 no, 1 yes, 2 yes and it is GeneratorExit. Where the thread state is in no register at
- * the sites, `thread_state` says where it lies. */
+ * (_Py_CheckFunctionResult). 0 no, 1 yes, 2 yes and it is GeneratorExit. */
 #define PYLAT_NOT_RAISED 0
 #define PYLAT_RAISED 1
 #define PYLAT_GENERATOR_EXIT 2
@@ -177,12 +207,7 @@ static __always_inline int pylat_raised(u64 thread_state, int suspends, u64 gene
 {
     const char name[] = "GeneratorExit";
     u64 exception = 0;
-#if PYLAT_EXIT_TSTATE_SAVED >= 0
-    pylat_read_u64(thread_state, &thread_state);
-#if PYLAT_EXIT_TSTATE_BESIDE
-    pylat_read_u64(thread_state + PYLAT_EXIT_TSTATE_BESIDE, &thread_state);
-#endif
-#endif
+    thread_state = pylat_thread_state(thread_state);
     pylat_read_u64(thread_state + PYLAT_TSTATE_EXCEPTION, &exception);
     if (!exception)
         return PYLAT_NOT_RAISED;

@@ -21,7 +21,7 @@ int pylat_entry(struct pt_regs *ctx)
     struct pylat_counters *count = hit(ctx, &space);
     if (!count)
         return 0;
-    u64 frame = PYLAT_REGISTER(ctx, PYLAT_ENTRY_FRAME);
+    u64 frame = PYLAT_PLACE(ctx, ENTRY_FRAME);
     u64 pid_tgid = bpf_get_current_pid_tgid();
     struct pylat_function_key key = {.space = space};
     if (pylat_frame_code(frame, &key.code)) {
@@ -110,7 +110,7 @@ int pylat_entry(struct pt_regs *ctx)
 #ifdef PYLAT_EXIT_FRAME
 int pylat_exit(struct pt_regs *ctx)
 {
-    leave(ctx, PYLAT_REGISTER(ctx, PYLAT_EXIT_FRAME), PYLAT_THREAD_STATE_AT_EXIT(ctx), LEFT_UNKNOWN);
+    leave(ctx, PYLAT_PLACE(ctx, EXIT_FRAME), PYLAT_THREAD_STATE_AT_EXIT(ctx), LEFT_UNKNOWN);
     return 0;
 }
 #endif
@@ -119,7 +119,7 @@ int pylat_exit(struct pt_regs *ctx)
 #ifdef PYLAT_RETURN_FRAME
 int pylat_return(struct pt_regs *ctx)
 {
-    leave(ctx, PYLAT_REGISTER(ctx, PYLAT_RETURN_FRAME), 0, LEFT_BY_RETURN);
+    leave(ctx, PYLAT_PLACE(ctx, RETURN_FRAME), 0, LEFT_BY_RETURN);
     return 0;
 }
 #endif
@@ -127,7 +127,7 @@ int pylat_return(struct pt_regs *ctx)
 #ifdef PYLAT_RAISE_FRAME
 int pylat_raise(struct pt_regs *ctx)
 {
-    leave(ctx, PYLAT_REGISTER(ctx, PYLAT_RAISE_FRAME), PYLAT_REGISTER(ctx, PYLAT_RAISE_TSTATE), LEFT_BY_RAISE);
+    leave(ctx, PYLAT_PLACE(ctx, RAISE_FRAME), PYLAT_PLACE(ctx, RAISE_TSTATE), LEFT_BY_RAISE);
     return 0;
 }
 #endif
@@ -135,7 +135,7 @@ int pylat_raise(struct pt_regs *ctx)
 #ifdef PYLAT_YIELD_FRAME
 int pylat_yield(struct pt_regs *ctx)
 {
-    leave(ctx, PYLAT_REGISTER(ctx, PYLAT_YIELD_FRAME), 0, LEFT_BY_YIELD);
+    leave(ctx, PYLAT_PLACE(ctx, YIELD_FRAME), 0, LEFT_BY_YIELD);
     return 0;
 }
 #endif

@@ -58,6 +58,7 @@ static __always_inline void pylat_take_exception(struct pylat_slow_call *told, u
 {
     u64 type = 0, name = 0;
     told->exception[0] = 0;
+    thread_state = pylat_thread_state(thread_state);
     pylat_read_u64(thread_state + PYLAT_TSTATE_EXCEPTION, &type);
 #if PYLAT_EXCEPTION_IS_VALUE
     pylat_read_u64(type + PYLAT_OBJECT_TYPE, &type);

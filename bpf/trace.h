@@ -76,13 +76,10 @@ static __always_inline u32 pylat_argument_words(u64 code)
  * there since. Returns the kind of the value. */
 static __always_inline u32 pylat_returned(struct pt_regs *ctx, u64 frame, u64 *value)
 {
-#if PYLAT_VALUE_IN == 1 /* to 3.10: in a register */
-    *value = PYLAT_REGISTER(ctx, PYLAT_VALUE_REGISTER);
-    return PYLAT_VALUE_OBJECT;
-#elif PYLAT_VALUE_IN == 2 /* to 3.10: on the machine's stack */
-    return pylat_read_u64(PYLAT_REGISTER(ctx, PYLAT_RSP) + PYLAT_VALUE_AT, value) ? PYLAT_VALUE_UNKNOWN
-                                                                                  : PYLAT_VALUE_OBJECT;
-#elif PYLAT_VALUE_IN == 3
+#if PYLAT_VALUE_IN == 1 /* to 3.10: in a register, or on the machine's stack */
+    *value = PYLAT_PLACE(ctx, VALUE);
+    return !PYLAT_VALUE_LOADS || *value ? PYLAT_VALUE_OBJECT : PYLAT_VALUE_UNKNOWN;
+#elif PYLAT_VALUE_IN == 2
 #if PYLAT_FRAME_STACKPOINTER >= 0
     u64 place = 0;
     pylat_read_u64(frame + PYLAT_FRAME_STACKPOINTER, &place);
@@ -123,6 +120,7 @@ static __always_inline u32 pylat_returned(struct pt_regs *ctx, u64 frame, u64 *v
 static __always_inline void pylat_exception(u64 thread_state, struct pylat_trace_event *event)
 {
     u64 type = 0, value = 0, name = 0;
+    thread_state = pylat_thread_state(thread_state);
     pylat_read_u64(thread_state + PYLAT_TSTATE_EXCEPTION, &type);
 #if PYLAT_EXCEPTION_IS_VALUE
     value = type;

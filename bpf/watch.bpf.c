@@ -61,7 +61,7 @@ int pylat_watch(struct watch_context *ctx)
     if (hit.config->enabled)
         PYLAT_COUNT_OFTEN(hit.count->hits);
     u64 address = ctx->address;
-    hit.registers[0] = PYLAT_REGISTER(ctx, PYLAT_ENTRY_FRAME);
+    hit.registers[0] = PYLAT_PLACE(ctx, ENTRY_FRAME);
 #pragma unroll
     for (u32 i = 1; i < REGISTERS; i++)
         hit.registers[i] = PYLAT_REGISTER(ctx, sizeof(u64) * (i - 1));
@@ -135,7 +135,7 @@ static __always_inline int suspending_raised(struct hit *hit, u64 frame, u64 thr
 int pylat_watch_raise(struct pt_regs *ctx)
 {
     struct hit hit = {.now_ns = bpf_ktime_get_ns()};
-    u64 frame = PYLAT_REGISTER(ctx, PYLAT_RAISE_FRAME);
+    u64 frame = PYLAT_PLACE(ctx, RAISE_FRAME);
     u32 tid = bpf_get_current_pid_tgid();
     if (!prepare(&hit) || !hit.config->enabled) {
         never.call(ctx, 0);
@@ -143,11 +143,11 @@ int pylat_watch_raise(struct pt_regs *ctx)
     }
     PYLAT_COUNT_OFTEN(hit.count->hits);
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_PLACE
-    if (!pylat_raised(PYLAT_REGISTER(ctx, PYLAT_RAISE_TSTATE), 0, 0))
+    if (!pylat_raised(PYLAT_PLACE(ctx, RAISE_TSTATE), 0, 0))
         return 0; /* a return that is instrumented: its unit was fetched */
 #endif
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_OPCODE
-    if (suspending_raised(&hit, frame, PYLAT_REGISTER(ctx, PYLAT_RAISE_TSTATE)))
+    if (suspending_raised(&hit, frame, PYLAT_PLACE(ctx, RAISE_TSTATE)))
         return 0;
 #endif
     hit.thread = threads.lookup(&tid);
@@ -160,7 +160,7 @@ int pylat_watch_raise(struct pt_regs *ctx)
     frame = calls->open[top].frame;
     struct pylat_watch_call *more = open_call(&hit, frame);
     struct pylat_watched *of = watched.lookup(&slot);
-    if (!more || !of || more->caller != PYLAT_REGISTER(ctx, PYLAT_RAISE_FRAME) || is_running(frame))
+    if (!more || !of || more->caller != PYLAT_PLACE(ctx, RAISE_FRAME) || is_running(frame))
         return 0;
     if (pylat_pop(calls, frame, 1, &call) != PYLAT_MATCHED)
         return 0;

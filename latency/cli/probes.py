@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latency.cpython.sites import Site, SitePlan
-from latency.cpython.survey import Place, Survey, offset_text, survey_file, survey_process
+from latency.cpython.survey import Spot, Survey, offset_text, survey_file, survey_process
 from latency.report.names import escape
 from latency.target.notes import Marker
 from latency.target.process import Process
@@ -39,9 +39,9 @@ def _lines(survey: Survey, pid: int | None) -> Iterator[str]:
     yield f"build {build.build_id or 'without an id'}  {' '.join(sorted(build.flags))}".rstrip()
     yield ""
     yield f"USDT markers: {len(survey.markers) or 'none'}"
-    for marker, place, semaphore in survey.markers:
+    for marker, spot, semaphore in survey.markers:
         yield f"  {marker.provider}:{marker.name}"
-        yield from _place(place)
+        yield from _spot(spot)
         if marker.arguments:
             yield f"      arguments  {marker.arguments}"
         if marker.semaphore:
@@ -50,9 +50,9 @@ def _lines(survey: Survey, pid: int | None) -> Iterator[str]:
     for engine, (plan, sites) in survey.plans.items():
         yield ""
         yield f"engine {engine}: {len(sites)} sites" + (", which pylat takes" if engine == survey.engine else "")
-        for site, place in sites:
+        for site, spot in sites:
             yield f"  {site.role.value:17}  {offset_text(site.name, site.address - site.start)}"
-            yield from _place(place)
+            yield from _spot(spot)
             if registers := _registers(plan, site):
                 yield f"      registers  {', '.join(f'{what} in {name}' for what, name in registers.items())}"
     for engine, why in survey.refused.items():
@@ -60,21 +60,21 @@ def _lines(survey: Survey, pid: int | None) -> Iterator[str]:
         yield f"engine {engine}: refused: {why}"
 
 
-def _place(place: Place) -> Iterator[str]:
-    symbol = f"  {place.symbol}" if place.symbol else ""
-    yield f"      at         {place.address:#x}, file {place.offset:#x}{symbol}"
-    yield f"      code       {place.code.hex(' ')}  {place.instruction}  ({_how(place)})"
-    if place.memory is not None:
-        yield f"      memory     {place.memory.hex(' ')}  {_STATES.get(place.state, place.state)}"
+def _spot(spot: Spot) -> Iterator[str]:
+    symbol = f"  {spot.symbol}" if spot.symbol else ""
+    yield f"      at         {spot.address:#x}, file {spot.offset:#x}{symbol}"
+    yield f"      code       {spot.code.hex(' ')}  {spot.instruction}  ({_how(spot)})"
+    if spot.memory is not None:
+        yield f"      memory     {spot.memory.hex(' ')}  {_STATES.get(spot.state, spot.state)}"
 
 
-def _how(place: Place) -> str:
-    return "emulated" if place.emulated else "single-stepped"
+def _how(spot: Spot) -> str:
+    return "emulated" if spot.emulated else "single-stepped"
 
 
 def _registers(plan: SitePlan, site: Site) -> dict[str, str]:
     """Where what is needed lies at a site: ``{"frame": "rbx"}``."""
-    pairs = ((place.partition("."), name) for place, name in plan.places.items())
+    pairs = ((place.partition("."), str(where)) for place, where in plan.places.items())
     return {what: name for (role, _, what), name in pairs if role == site.role.value}
 
 
@@ -94,39 +94,39 @@ def _record(survey: Survey, pid: int | None) -> dict[str, Any]:
     }
 
 
-def _marker_record(marker: Marker, place: Place, semaphore: int | None) -> dict[str, Any]:
+def _marker_record(marker: Marker, spot: Spot, semaphore: int | None) -> dict[str, Any]:
     return {
         "provider": marker.provider,
         "name": marker.name,
         "arguments": marker.arguments,
-        **_place_record(place),
+        **_spot_record(spot),
         "semaphore": marker.semaphore or None,
         "semaphore_offset": marker.semaphore_offset or None,
         "semaphore_value": semaphore,
     }
 
 
-def _plan_records(plan: SitePlan, sites: Iterable[tuple[Site, Place]]) -> list[dict[str, Any]]:
+def _plan_records(plan: SitePlan, sites: Iterable[tuple[Site, Spot]]) -> list[dict[str, Any]]:
     return [
         {
             "role": site.role.value,
             "name": site.name,
             "name_offset": site.address - site.start,
-            **_place_record(place),
+            **_spot_record(spot),
             "registers": _registers(plan, site),
         }
-        for site, place in sites
+        for site, spot in sites
     ]
 
 
-def _place_record(place: Place) -> dict[str, Any]:
+def _spot_record(spot: Spot) -> dict[str, Any]:
     return {
-        "address": place.address,
-        "offset": place.offset,
-        "symbol": place.symbol,
-        "instruction": place.instruction,
-        "emulated": place.emulated,
-        "code": place.code.hex(),
-        "memory": None if place.memory is None else place.memory.hex(),
-        "state": place.state,
+        "address": spot.address,
+        "offset": spot.offset,
+        "symbol": spot.symbol,
+        "instruction": spot.instruction,
+        "emulated": spot.emulated,
+        "code": spot.code.hex(),
+        "memory": None if spot.memory is None else spot.memory.hex(),
+        "state": spot.state,
     }

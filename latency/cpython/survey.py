@@ -28,7 +28,7 @@ _SEMAPHORE_BYTES = 2  # sys/sdt.h: unsigned short
 
 
 @dataclass(frozen=True)
-class Place:
+class Spot:
     """One instruction that can be probed.
 
     Attributes:
@@ -73,8 +73,8 @@ class Survey:
     """
 
     build: Build
-    markers: tuple[tuple[Marker, Place, int | None], ...]
-    plans: Mapping[str, tuple[SitePlan, tuple[tuple[Site, Place], ...]]]
+    markers: tuple[tuple[Marker, Spot, int | None], ...]
+    plans: Mapping[str, tuple[SitePlan, tuple[tuple[Site, Spot], ...]]]
     engine: str
     refused: Mapping[str, str]
 
@@ -123,7 +123,7 @@ def build_of_file(path: Path) -> Build:
 
 def _survey(build: Build, process: Process | None, cache: Cache) -> Survey:
     look = _Look(build, process)
-    plans: dict[str, tuple[SitePlan, tuple[tuple[Site, Place], ...]]] = {}
+    plans: dict[str, tuple[SitePlan, tuple[tuple[Site, Spot], ...]]] = {}
     refused: dict[str, str] = {}
     taken = ""
     try:
@@ -135,10 +135,10 @@ def _survey(build: Build, process: Process | None, cache: Cache) -> Survey:
             except (UnsupportedBuild, UsageError) as error:
                 refused[engine] = str(error)
             else:
-                plans[engine] = (plan, tuple((site, look.place(site.address)) for site in plan.sites))
+                plans[engine] = (plan, tuple((site, look.spot(site.address)) for site in plan.sites))
     except UnsupportedBuild as error:
         refused["any"] = str(error)
-    markers = tuple((marker, look.place(marker.address), look.semaphore(marker)) for marker in build.markers)
+    markers = tuple((marker, look.spot(marker.address), look.semaphore(marker)) for marker in build.markers)
     return Survey(build, markers, plans, taken, refused)
 
 
@@ -155,12 +155,12 @@ class _Look:
         self._process = process
         self._code = Code(build.image)
 
-    def place(self, address: int) -> Place:
+    def spot(self, address: int) -> Spot:
         image = self._build.image
         instruction = self._code.at(address)
         known = image.symbol_at(address)
         memory = self._memory(address, instruction.size)
-        return Place(
+        return Spot(
             address=address,
             offset=image.offset_of(address),
             symbol=offset_text(known[0].name, known[1]) if known else "",

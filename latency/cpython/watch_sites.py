@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from latency.cpython.offsets import Offsets
-from latency.cpython.sites import Role, Site
+from latency.cpython.sites import Place, Role, Site
 from latency.cpython.sites.choose import plan_for
 from latency.cpython.sites.code import Code, copies, first_emulated
 from latency.cpython.sites.handlers import interpreter_parts, tracing_fetches, unwinding_sites
@@ -28,7 +28,7 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
         UnsupportedBuild: the frame's register, or the place where frames are released, is not found.
     """
     base = plan_for(image, version, offsets, (), engine="handlers" if version >= (3, 11, 0) else "eval")
-    registers = {"entry.frame": base.registers["entry.frame"]}
+    places = {"entry.frame": base.places["entry.frame"]}
     blind_spots: tuple[str, ...] = _BLIND_SPOTS
     sites: tuple[Site, ...] = ()
     leave = (0, 0)
@@ -42,19 +42,22 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
             raise UnsupportedBuild(f"{image.name} does not say where {released.name} ends", "try another --engine")
         if version < (3, 13, 0):  # the code objects of the interpreter's own modules are immortal
             sites = unwinding_sites(image, version[:2], offsets)
-            registers |= {"raise.frame": "rsi", "raise.tstate": "rdi"}  # of _PyEval_FrameClearAndPop(tstate, frame)
+            places |= {
+                "raise.frame": Place("rsi"),
+                "raise.tstate": Place("rdi"),
+            }  # of _PyEval_FrameClearAndPop(tstate, frame)
     elif version >= (3, 11, 0):
         sites = tuple(base.of(Role.RAISE))
-        registers |= {name: base.registers[name] for name in ("raise.frame", "raise.tstate")}
+        places |= {name: base.places[name] for name in ("raise.frame", "raise.tstate")}
         blind_spots += (_OUTLIVING,)
     else:
         sites = (_traceback_site(image),)
-        registers["raise.frame"] = "rdi"  # System V ABI: the first argument
+        places["raise.frame"] = Place("rdi")  # System V ABI: the first argument
         blind_spots += (_OUTLIVING,)
     return WatchPlan(
         engine=ENGINE,
         sites=sites,
-        registers=registers,
+        places=places,
         start_by=base.start_by,
         resume_mask=base.resume_mask,
         creator_oparg=base.creator_oparg,

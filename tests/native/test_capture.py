@@ -89,7 +89,7 @@ class Taken:
 
 @pytest.fixture(scope="module")
 def library(compile_bpf: Callable[..., ctypes.CDLL]) -> ctypes.CDLL:
-    plan = SitePlan(engine="handlers", sites=(), registers={}, start_by="oparg")
+    plan = SitePlan(engine="handlers", sites=(), places={}, start_by="oparg")
     flags = [*cflags(OFFSETS, plan, every_function=False), *defined(capture.capture_flags(OFFSETS))]
     return compile_bpf(SHIM, "-fno-strict-aliasing", *IGNORED, "-DPYLAT_FOLLOWED=128", *flags)
 

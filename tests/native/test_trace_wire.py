@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from latency.cpython.offsets import load
-from latency.cpython.sites import SitePlan
+from latency.cpython.sites import Place, SitePlan
 from latency.cpython.sites.returns import ReturnPlace
 from latency.tracing.counted.parameters import cflags, defined
 from latency.tracing.probes import trace_wire
@@ -38,10 +38,10 @@ def test_the_event_has_the_layout_of_the_header(
     compile_bpf: Callable[..., ctypes.CDLL], version: tuple[int, int]
 ) -> None:
     offsets = load(version)
-    plan = SitePlan(engine="eval", sites=(), registers={}, start_by="oparg" if version >= (3, 11) else "lasti")
+    plan = SitePlan(engine="eval", sites=(), places={}, start_by="oparg" if version >= (3, 11) else "lasti")
     names = ("RETURN_CONST", "INSTRUMENTED_RETURN_CONST", "RETURN_VALUE", "INSTRUMENTED_RETURN_VALUE", "EXTENDED_ARG")
     numbers = dict.fromkeys(names, 1) if version == (3, 12) else {}
-    place = ReturnPlace("frame", opcodes=numbers) if version >= (3, 11) else ReturnPlace("register", "r15")
+    place = ReturnPlace(None, opcodes=numbers) if version >= (3, 11) else ReturnPlace(Place("r15"))
     flags = [
         *cflags(offsets, plan, every_function=False),
         *defined(trace_wire.trace_flags(offsets, arguments=True, returns=place)),

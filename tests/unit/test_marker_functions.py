@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from latency.cpython.offsets import Offsets, load
-from latency.cpython.sites import SitePlan
+from latency.cpython.sites import Place, SitePlan
 from latency.cpython.sites.code import Code, Instruction
-from latency.cpython.sites.marker_functions import _at_marker, _counted_in, _frame, _Place
+from latency.cpython.sites.marker_functions import _at_marker, _counted_in, _frame
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 from latency.tracing.counted.parameters import cflags
@@ -60,8 +60,8 @@ def test_what_is_not_plainly_a_frame_is_refused(assembled: Assemble, offsets: Of
 @pytest.mark.parametrize(
     ("code", "place"),
     [
-        (COUNTS_IN_R12, _Place("r12")),
-        ("488b45d0 83403401", _Place("rbp", -0x30)),  # mov rax, [rbp - 0x30]; add dword ptr [rax + 0x34], 1
+        (COUNTS_IN_R12, Place("r12")),
+        ("488b45d0 83403401", Place("rbp", (-0x30,))),  # mov rax, [rbp - 0x30]; add dword ptr [rax + 0x34], 1
         ("4d31e4" + COUNTS_IN_R12, None),  # xor r12, r12
         ("83403401", None),  # rax did not outlive the call
         ("488b45d0 31c0 83403401", None),  # overwritten in between
@@ -70,7 +70,7 @@ def test_what_is_not_plainly_a_frame_is_refused(assembled: Assemble, offsets: Of
     ids=["register", "stack frame", "register changed", "no register", "load lost", "load from nowhere"],
 )
 def test_the_callers_show_the_thread_state(
-    assembled: Assemble, offsets: Offsets, code: str, place: _Place | None
+    assembled: Assemble, offsets: Offsets, code: str, place: Place | None
 ) -> None:
     _, steps = assembled(code + "c3")
     assert _counted_in(steps, offsets) == place
@@ -79,15 +79,15 @@ def test_the_callers_show_the_thread_state(
 @pytest.mark.parametrize(
     ("code", "place", "found"),
     [
-        (SAVES_R12, _Place("r12"), ("", (8,))),
-        (SAVES_R12 + "4883ec10", _Place("r12"), ("", (0x18,))),  # sub rsp, 0x10
-        (SAVES_R12, _Place("rbp", -0x128), ("", (0x20, -0x128))),
-        (SAVES_R12, _Place("r15"), ("r15", ())),
+        (SAVES_R12, Place("r12"), Place("rsp", (8,))),
+        (SAVES_R12 + "4883ec10", Place("r12"), Place("rsp", (0x18,))),  # sub rsp, 0x10
+        (SAVES_R12, Place("rbp", (-0x128,)), Place("rsp", (0x20, -0x128))),
+        (SAVES_R12, Place("r15"), Place("r15")),
     ],
     ids=["saved", "below locals", "in the caller's stack frame", "not touched"],
 )
 def test_the_thread_state_is_where_the_function_saved_it(
-    assembled: Assemble, code: str, place: _Place, found: tuple[str, tuple[int, ...]]
+    assembled: Assemble, code: str, place: Place, found: Place
 ) -> None:
     image, steps = assembled(code + "90 c3")
     assert _at_marker(image, steps[:-1], place) == found
@@ -95,19 +95,26 @@ def test_the_thread_state_is_where_the_function_saved_it(
 
 @pytest.mark.parametrize(
     ("code", "place"),
-    [("4d31e4", _Place("r12")), ("4154 58", _Place("rbx")), ("53", _Place("rbp", -8))],
+    [("4d31e4", Place("r12")), ("4154 58", Place("rbx")), ("53", Place("rbp", (-8,)))],
     ids=["overwritten, not saved", "pops", "a stack frame that nothing points to"],
 )
-def test_a_thread_state_that_is_lost_is_refused(assembled: Assemble, code: str, place: _Place) -> None:
+def test_a_thread_state_that_is_lost_is_refused(assembled: Assemble, code: str, place: Place) -> None:
     image, steps = assembled(code + "90 c3")
     with pytest.raises(UnsupportedBuild):
         _at_marker(image, steps[:-1], place)
 
 
 def test_a_path_of_reads_is_told_to_the_program_and_to_people(offsets: Offsets) -> None:
-    plan = SitePlan("usdt", (), {}, "owner", saved={"exit.tstate": (48, -0x128)}, resume_opcodes=(128, 244))
+    plan = SitePlan("usdt", (), {"exit.tstate": Place("rsp", (48, -0x128))}, "owner", resume_opcodes=(128, 244))
     flags = cflags(offsets, plan, every_function=True)
-    expected = {"EXIT_TSTATE_SAVED=48", "EXIT_TSTATE_BESIDE=-296", "RESUME_1=128", "RESUME_2=244", "RESUME_3=-1"}
+    expected = {
+        "EXIT_TSTATE_LOADS=2",
+        "EXIT_TSTATE_AT=48",
+        "EXIT_TSTATE_BESIDE=-296",
+        "RESUME_1=128",
+        "RESUME_2=244",
+        "RESUME_3=-1",
+    }
     assert {f"-DPYLAT_{each}" for each in expected} <= set(flags)
-    assert plan.places == {"exit.tstate": "[[rsp+0x30]-0x128]"}
+    assert str(plan.places["exit.tstate"]) == "[[rsp+0x30]-0x128]"
     assert SitePlan.from_json(plan.to_json()) == plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latency.cpython.offsets import Offsets, load
-from latency.cpython.sites import Role, Site, SitePlan
+from latency.cpython.sites import Place, Role, Site, SitePlan
 from latency.tracing.counted.parameters import PT_REGS, Capacity, cflags, programs
 
 VERSIONS = [(3, minor, 0) for minor in range(6, 16)]
@@ -17,7 +17,7 @@ def site(role: Role) -> Site:
 
 def plan(*, handlers: bool) -> SitePlan:
     roles = (Role.EXIT, Role.YIELD, Role.ENTRY) if handlers else (Role.EXIT, Role.ENTRY)
-    registers = {"entry.frame": "rbx", "exit.frame": "rsi", "exit.tstate": "rdi"}
+    registers = {"entry.frame": Place("rbx"), "exit.frame": Place("rsi"), "exit.tstate": Place("rdi")}
     return SitePlan("handlers" if handlers else "eval", tuple(map(site, roles)), registers, "oparg", creator_oparg=4)
 
 

@@ -12,7 +12,7 @@ import pytest
 from latency.cache import Cache
 from latency.cli import main
 from latency.cli.arguments import parse
-from latency.cpython.survey import Place, Survey, survey_file
+from latency.cpython.survey import Spot, Survey, survey_file
 from latency.errors import NotCPython
 from tests.unit.elf_builder import Elf, Section
 from tests.unit.own_interpreter import own_interpreter
@@ -118,5 +118,5 @@ def test_either_a_path_or_a_process_is_shown(words: list[str]) -> None:
     ],
 )
 def test_a_probe_is_told_from_other_changes_of_memory(code: bytes, memory: bytes | None, state: str) -> None:
-    place = Place(address=1, offset=1, symbol="", instruction="nop", emulated=True, code=code, memory=None)
+    place = Spot(address=1, offset=1, symbol="", instruction="nop", emulated=True, code=code, memory=None)
     assert replace(place, memory=memory).state == state

@@ -8,7 +8,7 @@ import pytest
 
 from latency.cpython import watch_sites
 from latency.cpython.offsets import Offsets, load
-from latency.cpython.sites import Role, Site, SitePlan
+from latency.cpython.sites import Place, Role, Site, SitePlan
 from latency.cpython.sites.clears import inlined_sites
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
@@ -84,10 +84,13 @@ def test_a_handler_with_another_way_out_is_refused(tmp_path: Path, offsets: Offs
 # The function itself, and a return that goes to it behind a callback: call; test eax, eax; je to the call; ret
 FUNCTION, INSTRUMENTED = "c3", "e800000000 85c0 7401 c3 e8f0ffffff c3"
 COUNTS, LOADS = "41ff422c", "4d8b6c2408"  # inc dword [r10 + 0x2c]: recursion; mov r13, [r12 + 8]
+RAISING = {"return.frame": "rbp", "raise.frame": "r12", "raise.tstate": "r10"}
 UNWINDING = "41807c244600 7501 c3 41c64424fb04 c3"  # the copy, of the frame in r12
 
 
-def unwinding(directory: Path, offsets: Offsets, *, instrumented: str, code: str) -> tuple[list[Site], dict[str, str]]:
+def unwinding(
+    directory: Path, offsets: Offsets, *, instrumented: str, code: str
+) -> tuple[list[Site], dict[str, Place]]:
     parts = {"function": FUNCTION, "INSTRUMENTED_RETURN_VALUE": instrumented, "RETURN_VALUE": RETURN_VALUE}
     found = made_handlers(directory, {**parts, "unwinding": code})
     return inlined_sites(found, offsets, found.sweep.lines[0].address)
@@ -96,7 +99,7 @@ def unwinding(directory: Path, offsets: Offsets, *, instrumented: str, code: str
 def test_the_copy_that_is_left_is_that_of_exceptions(tmp_path: Path, offsets: Offsets) -> None:
     found, registers = unwinding(tmp_path, offsets, instrumented=INSTRUMENTED, code=COUNTS + LOADS + UNWINDING)
     assert [site.role for site in found] == [Role.RETURN, Role.RAISE]
-    assert registers == {"return.frame": "rbp", "raise.frame": "r12", "raise.tstate": "r10"}
+    assert registers == {name: Place(register) for name, register in RAISING.items()}
     assert found[-1].instruction.startswith("jne")
 
 
@@ -121,7 +124,7 @@ def test_the_watch_engine_wants_one_place_where_frames_are_released(
 ) -> None:
     (tmp_path / "image").write_bytes(Elf([Section(".text", b"\x90", flags=ALLOC | CODE)]).build())
     both = [Site(role, role.value, 0, 0, 0, "nop", emulated=True) for role in (Role.EXIT, Role.RETURN)]
-    plan = SitePlan("handlers", tuple(both), {"entry.frame": "rbp"}, "oparg")
+    plan = SitePlan("handlers", tuple(both), {"entry.frame": Place("rbp")}, "oparg")
     monkeypatch.setattr(watch_sites, "plan_for", lambda *_, **__: plan)
     with pytest.raises(UnsupportedBuild, match="releases frames in return too"):
         watch_sites.watch_plan(Image.open(tmp_path / "image"), (3, 13, 5), offsets)

@@ -56,7 +56,7 @@ def test_sites_are_at_instructions_of_the_code(plan: SitePlan, image: Image) -> 
 
 
 def test_every_register_of_the_plan_can_be_asked_for_in_bpf(plan: SitePlan) -> None:
-    assert set(plan.registers.values()) <= set(PT_REGS)
+    assert {place.register for place in plan.places.values()} <= set(PT_REGS)
 
 
 def test_each_engine_that_is_offered_can_be_forced(image: Image, offsets: Offsets) -> None:

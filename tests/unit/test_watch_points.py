@@ -201,7 +201,7 @@ def test_functions_that_share_their_units_share_a_register() -> None:
 
 
 def plan(**more: Any) -> WatchPlan:
-    return WatchPlan(engine="watch", sites=(), registers={}, start_by="oparg", **more)
+    return WatchPlan(engine="watch", sites=(), places={}, start_by="oparg", **more)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,6 @@ kept (``kept``), and then the finders and the disassembler are not even imported
 
 from __future__ import annotations
 
-from latency.cpython.sites.plan import ENGINES, REGISTERS, Role, Site, SitePlan
+from latency.cpython.sites.plan import ENGINES, REGISTERS, Place, Role, Site, SitePlan
 
-__all__ = ["ENGINES", "REGISTERS", "Role", "Site", "SitePlan"]
+__all__ = ["ENGINES", "REGISTERS", "Place", "Role", "Site", "SitePlan"]

@@ -27,7 +27,7 @@ from latency.cpython.sites.code import (
     written,
 )
 from latency.cpython.sites.dispatch import Handlers, falls_into, refused
-from latency.cpython.sites.plan import Role, Site
+from latency.cpython.sites.plan import Place, Role, Site
 
 CLEAR = ("_PyEval_FrameClearAndPop", "_PyEvalFrameClearAndPop")  # exported from 3.13; local in 3.12
 
@@ -70,14 +70,14 @@ def _called_on_return(found: Handlers, offsets: Offsets) -> int:
     raise refused(found.code.image, f"does not call {CLEAR[0]} on the path of RETURN_VALUE")
 
 
-def inlined_sites(found: Handlers, offsets: Offsets, clear: int) -> tuple[list[Site], dict[str, str]]:
-    """(the sites of the copies of the function at ``clear``, the registers to read there).
+def inlined_sites(found: Handlers, offsets: Offsets, clear: int) -> tuple[list[Site], dict[str, Place]]:
+    """(the sites of the copies of the function at ``clear``, the places to read there).
 
     Raises:
         UnsupportedBuild: there is a copy that pylat cannot follow: frames could end unseen.
     """
     stores = _state_stores(found, offsets)
-    registers: dict[str, str] = {}
+    places: dict[str, Place] = {}
     sites: list[Site] = []
     calling = [name for name in (*_RETURNS, *map("INSTRUMENTED_{}".format, _RETURNS)) if name in found.by_name]
     for name in _RETURNS:
@@ -87,21 +87,21 @@ def inlined_sites(found: Handlers, offsets: Offsets, clear: int) -> tuple[list[S
             copy = _copy_in_a_return(found, name, line, stores)
             stores.discard(copy)
             sites.append(found.code.site(Role.RETURN, name, line[0].address, line[-1]))
-            registers["return.frame"] = found.frame
+            places["return.frame"] = Place(found.frame)
     if len(stores) == 1 and all(_calls(found, name, clear) for name in calling):
         # The one that ends frames and is left.
         unwinding = _copy_of_unwinding(found, offsets, *stores)
         if unwinding:
             answers, frame, tstate = unwinding
             sites.append(found.code.site(Role.RAISE, "exit_unwind", answers.address, answers))
-            registers |= {"raise.frame": frame, "raise.tstate": tstate}
+            places |= {"raise.frame": Place(frame), "raise.tstate": Place(tstate)}
             stores.clear()
     if stores:
         raise refused(
             found.code.image,
             f"has a copy of {CLEAR[0]} in the interpreter, at {min(stores):#x}: frames could end unseen",
         )
-    return sites, registers
+    return sites, places
 
 
 def _copy_in_a_return(found: Handlers, name: str, line: list[Instruction], stores: set[int]) -> int:

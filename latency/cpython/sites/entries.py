@@ -23,28 +23,28 @@ from latency.cpython.sites.code import (
     written,
 )
 from latency.cpython.sites.dispatch import Handlers, falls_into, refused
-from latency.cpython.sites.plan import Role, Site
+from latency.cpython.sites.plan import Place, Role, Site
 
 ENTRY_OPCODES = ("RESUME", "RESUME_QUICK", "RESUME_CHECK", "RESUME_CHECK_JIT", "INSTRUMENTED_RESUME")
 
 _STORE_LIMIT = 32  # instructions up to the store, and to the site behind it
 
 
-def entry_sites(found: Handlers) -> tuple[list[Site], dict[str, str]]:
-    """(the sites, the registers to read at each of them: with ``entry.next_instr`` where the unit is read from that).
+def entry_sites(found: Handlers) -> tuple[list[Site], dict[str, Place]]:
+    """(the sites, the places to read at each of them: with ``entry.next_instr`` where the unit is read from that).
 
     Raises:
         UnsupportedBuild: neither way is there for each handler.
     """
     names = [name for name in ENTRY_OPCODES if name in found.by_name]
     steps = {name: _behind_the_store(found, name) for name in names}
-    registers = {"entry.frame": found.frame}
+    places = {"entry.frame": Place(found.frame)}
     if None in steps.values():
         steps = {name: _before_a_change(found, name) for name in names}
-        registers["entry.next_instr"] = found.next_instr
+        places["entry.next_instr"] = Place(found.next_instr)
     return [
         found.code.site(Role.ENTRY, name, found.by_name[name], step) for name, step in steps.items() if step
-    ], registers
+    ], places
 
 
 def _behind_the_store(found: Handlers, name: str) -> Instruction | None:

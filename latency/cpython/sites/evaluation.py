@@ -24,7 +24,7 @@ from latency.cpython.sites.code import (
     target,
     written,
 )
-from latency.cpython.sites.plan import Role, Site, SitePlan
+from latency.cpython.sites.plan import Place, Role, Site, SitePlan
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 
@@ -74,7 +74,11 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SiteP
     return SitePlan(
         engine="eval",
         sites=(*found.exits, found.entry),
-        registers={"entry.frame": found.entry_frame, "exit.frame": found.frame, "exit.tstate": found.tstate},
+        places={
+            "entry.frame": Place(found.entry_frame),
+            "exit.frame": Place(found.frame),
+            "exit.tstate": Place(found.tstate),
+        },
         start_by="lasti",
         notes=(f"{FUNCTION} keeps the frame in {found.frame}, the thread state in {found.tstate}",),
     )

@@ -25,7 +25,7 @@ from latency.cpython.sites.code import (
 from latency.cpython.sites.dispatch import Handlers, opcode_handlers, parts_of, refused
 from latency.cpython.sites.entries import entry_sites
 from latency.cpython.sites.opcodes import find_table, opcodes
-from latency.cpython.sites.plan import Role, Site, SitePlan
+from latency.cpython.sites.plan import Place, Role, Site, SitePlan
 from latency.target.elf import Image
 
 YIELD_OPCODES = ("YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE")
@@ -42,21 +42,22 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SiteP
     """The ``handlers`` engine's plan. Raises UnsupportedBuild, saying what was not found."""
     minor = version[:2]
     found = opcode_handlers(image, minor, offsets)
-    entries, registers = entry_sites(found)
+    entries, places = entry_sites(found)
     yields = [_yield_site(found, name) for name in YIELD_OPCODES if name in found.by_name]
-    registers["yield.frame"] = found.frame
+    places["yield.frame"] = Place(found.frame)
     if "frame.is_entry" in offsets:  # 3.11
         exits, tstate = _exits_asking_is_entry(found, offsets)
-        registers |= {"return.frame": found.frame, "raise.frame": found.frame, "raise.tstate": tstate}
+        frame = Place(found.frame)
+        places |= {"return.frame": frame, "raise.frame": frame, "raise.tstate": Place(tstate)}
     else:
         cleared = clear_site(found, offsets)
         copies, where = inlined_sites(found, offsets, cleared.start)
         exits = [cleared, *copies]
-        registers |= {"exit.frame": "rsi", "exit.tstate": "rdi", **where}
+        places |= {"exit.frame": Place("rsi"), "exit.tstate": Place("rdi"), **where}
     return SitePlan(
         engine="handlers",
         sites=(*exits, *yields, *entries),
-        registers=registers,
+        places=places,
         start_by="oparg",
         resume_mask=RESUME_MASKS[minor],
         creator_oparg=_CREATOR_OPARGS.get(minor),

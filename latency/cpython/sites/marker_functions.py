@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import capstone.x86_const as x86
 
@@ -21,6 +20,7 @@ from latency.cpython.sites.code import CALLEE_SAVED, Code, Instruction, copies, 
 from latency.cpython.sites.dispatch import Handlers, opcode_handlers
 from latency.cpython.sites.entries import ENTRY_OPCODES
 from latency.cpython.sites.handlers import RESUME_MASKS
+from latency.cpython.sites.plan import Place
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 
@@ -30,27 +30,18 @@ _CALLER_LIMIT = 32
 _WORD_BYTES = 8
 
 
-class _Place(NamedTuple):
-    """What a callee-saved register holds, or, with a displacement, what lies that far from where it points to."""
-
-    register: str
-    displacement: int | None = None
-
-
 @dataclass(frozen=True)
 class Found:
     """What the search found.
 
     Attributes:
         frames: by marker name, the register of the frame at each of its markers.
-        tstate_register: that of the thread state at the exit markers; ``""`` if it has to be read:
-        tstate_path: see ``SitePlan.saved``.
+        tstate: where the thread state is at the exit markers.
         resume_mask, resume_opcodes: see ``SitePlan``.
     """
 
     frames: Mapping[str, str]
-    tstate_register: str
-    tstate_path: tuple[int, ...]
+    tstate: Place
     resume_mask: int
     resume_opcodes: tuple[int, ...]
 
@@ -59,7 +50,7 @@ def search(image: Image, minor: tuple[int, int], offsets: Offsets, markers: Mapp
     """Look at each marker, by its name and address. Raises UnsupportedBuild, saying what was not found."""
     handlers = opcode_handlers(image, minor, offsets)
     frames: dict[str, set[str]] = {name: set() for name in markers}
-    states: set[tuple[str, tuple[int, ...]]] = set()
+    states: set[Place] = set()
     for name, addresses in markers.items():
         for address in addresses:
             steps = _steps(handlers.code, address)
@@ -71,7 +62,7 @@ def search(image: Image, minor: tuple[int, int], offsets: Offsets, markers: Mapp
     names = [name for name in ENTRY_OPCODES if name in handlers.numbers]
     return Found(
         {name: found.pop() for name, found in frames.items()},
-        *states.pop(),
+        states.pop(),
         RESUME_MASKS[minor],
         tuple(handlers.numbers[name] for name in names),
     )
@@ -102,7 +93,7 @@ def _frame(image: Image, steps: list[Instruction], offsets: Offsets) -> str:
     return kept[0]
 
 
-def _thread_state(handlers: Handlers, start: int, offsets: Offsets) -> _Place:
+def _thread_state(handlers: Handlers, start: int, offsets: Offsets) -> Place:
     """Where all who call the function of an exit marker have the thread state: behind the call they count the recursion
     in it (``_Py_LeaveRecursiveCallPy``)."""
     calls = [line for line in handlers.sweep.lines if line.mnemonic == "call" and line.operands == f"{start:#x}"]
@@ -118,31 +109,31 @@ def _thread_state(handlers: Handlers, start: int, offsets: Offsets) -> _Place:
     return place
 
 
-def _counted_in(steps: Iterable[Instruction], offsets: Offsets) -> _Place | None:
+def _counted_in(steps: Iterable[Instruction], offsets: Offsets) -> Place | None:
     """Where the pointer comes from whose recursion counter is counted up first."""
     changed: set[str] = set()
-    loaded: dict[str, _Place] = {}
+    loaded: dict[str, Place] = {}
     for step in steps:
         counted, source, destination = memory(step, 0), memory(step, 1), register(step, 0)
         if step.mnemonic in ("add", "inc") and counted and counted[1] == offsets["tstate.recursion"]:
             if counted[0] in loaded:
                 return loaded[counted[0]]
-            return _Place(counted[0]) if counted[0] in CALLEE_SAVED - changed else None
+            return Place(counted[0]) if counted[0] in CALLEE_SAVED - changed else None
         for name in written(step):
             changed.add(name)
             loaded.pop(name, None)
         if step.mnemonic == "mov" and source and destination and source[0] in CALLEE_SAVED - changed:
-            loaded[destination] = _Place(*source)
+            loaded[destination] = Place(source[0], (source[1],))
     return None
 
 
-def _at_marker(image: Image, steps: list[Instruction], place: _Place) -> tuple[str, tuple[int, ...]]:
-    """How the last step reaches what its function's caller has there: (a register, ()) or ("", a path of reads)."""
+def _at_marker(image: Image, steps: list[Instruction], place: Place) -> Place:
+    """Where the last step has what its function's caller has there: behind a callee-saved register."""
     saved = _saved(image, steps, place.register)
     if saved is not None:
-        return "", (saved,) if place.displacement is None else (saved, place.displacement)
-    if place.displacement is None:
-        return place.register, ()
+        return Place("rsp", (saved, *place.path))
+    if not place.path:
+        return place
     raise _refused(image, f"has no {place.register} of its caller on the stack at its marker at {steps[-1].address:#x}")
 
 

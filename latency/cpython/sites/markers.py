@@ -13,7 +13,7 @@ from latency.cpython.offsets import Offsets
 from latency.cpython.sites import marker_functions
 from latency.cpython.sites.code import Code
 from latency.cpython.sites.evaluation import evaluation
-from latency.cpython.sites.plan import Role, Site, SitePlan
+from latency.cpython.sites.plan import Place, Role, Site, SitePlan
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 from latency.target.notes import Marker
@@ -46,7 +46,11 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets, markers:
     return SitePlan(
         engine="usdt",
         sites=_sites(code, found),
-        registers={"entry.frame": inside.frame, "exit.frame": inside.frame, "exit.tstate": inside.tstate},
+        places={
+            "entry.frame": Place(inside.frame),
+            "exit.frame": Place(inside.frame),
+            "exit.tstate": Place(inside.tstate),
+        },
         start_by="lasti",
         notes=(f"the frame is in {inside.frame} at the markers, the thread state in {inside.tstate}",),
     )
@@ -60,16 +64,12 @@ def _in_functions(
     addresses = {name: [marker.address for marker in each] for name, each in found.items()}
     inside = marker_functions.search(image, version[:2], offsets, addresses)
     entry, left = inside.frames["function__entry"], inside.frames["function__return"]
-    registers = {"entry.frame": entry, "exit.frame": left}
-    if inside.tstate_register:
-        registers["exit.tstate"] = inside.tstate_register
     return SitePlan(
         engine="usdt",
         sites=_sites(Code(image), found),
-        registers=registers,
+        places={"entry.frame": Place(entry), "exit.frame": Place(left), "exit.tstate": inside.tstate},
         start_by="owner",
         resume_mask=inside.resume_mask,
-        saved={"exit.tstate": inside.tstate_path} if inside.tstate_path else {},
         resume_opcodes=inside.resume_opcodes,
         notes=(f"the frame is in {entry} at the entry markers, in {left} at the exit markers",),
     )

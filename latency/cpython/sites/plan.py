@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 ENGINES = ("usdt", "eval", "handlers")
 
@@ -53,15 +53,45 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a pointer lies that a site needs: in a register, or in memory, behind at most ``MOST_LOADS`` loads.
+
+    Attributes:
+        register: what is read first.
+        path: of each load, how far from where the last value points to, in bytes.
+    """
+
+    register: str
+    path: tuple[int, ...] = ()
+
+    MOST_LOADS: ClassVar[int] = 2
+
+    def __str__(self) -> str:
+        """``"rbx"``, ``"[rsp+0x8]"``, ``"[[rsp+0x30]-0x128]"``."""
+        read = self.register
+        for offset in self.path:
+            read = f"[{read}{offset:+#x}]"
+        return read
+
+    @classmethod
+    def from_json(cls, value: Any) -> Place:
+        """Raises TypeError, ValueError or KeyError on what is no place."""
+        register, path = value["register"], tuple(value["path"])
+        if register not in REGISTERS or len(path) > cls.MOST_LOADS:
+            raise ValueError(f"no place: {value!r}")
+        if not all(type(offset) is int for offset in path):
+            raise TypeError("an offset is no number")
+        return cls(register, path)
+
+
+@dataclass(frozen=True)
 class SitePlan:
     """The sites of one engine in one build, and how to read what is there.
 
     Attributes:
         engine: ``"usdt"``, ``"eval"`` or ``"handlers"``.
         sites: in the order in which they should be placed: exits before entries, so that no entry lacks its exit.
-        registers: ``"entry.frame"`` and the like to the register's name (``"rbx"``), valid at every site of that role.
-        saved: the same for what has to be read, as one or two offsets in bytes: what lies so far above the stack
-            pointer, or so far from where that points to.
+        places: of ``"entry.frame"`` and the like, valid at every site of that role.
         start_by: how an entry is told from a resumption: ``"lasti"`` (f_lasti is -1), ``"oparg"`` (of RESUME) or
             ``"owner"`` (of the frame, and where it stands: RESUME has not run yet).
         resume_opcodes: of the RESUME family, where a suspension is told by the unit that the frame goes on at.
@@ -74,12 +104,11 @@ class SitePlan:
 
     engine: str
     sites: tuple[Site, ...]
-    registers: Mapping[str, str]
+    places: Mapping[str, Place]
     start_by: str
     resume_mask: int = 0xFF
     creator_oparg: int | None = None
     may_repeat: bool = False
-    saved: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     resume_opcodes: tuple[int, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
     blind_spots: tuple[str, ...] = field(default=())
@@ -92,15 +121,6 @@ class SitePlan:
         """Those that calls run again and again: RESUME turns itself into RESUME_CHECK, where there is one (3.13)."""
         names = {site.name for site in self.sites}
         return (site for site in self.of(role) if site.name != "RESUME" or "RESUME_CHECK" not in names)
-
-    @property
-    def places(self) -> dict[str, str]:
-        """``registers`` and ``saved`` as text: ``{"exit.frame": "r13", "exit.tstate": "[rsp+0x8]"}``."""
-        read = dict.fromkeys(self.saved, "rsp")
-        for name, path in self.saved.items():
-            for offset in path:
-                read[name] = f"[{read[name]}{offset:+#x}]"
-        return {**self.registers, **read}
 
     @property
     def single_stepped(self) -> list[Site]:
@@ -117,16 +137,14 @@ class SitePlan:
         known = {each.name: value[each.name] for each in fields(SitePlan)}
         sites = tuple(Site(**{**site, "role": Role(site["role"])}) for site in known["sites"])
         numbers = [number for site in sites for number in (site.address, site.offset, site.start)]
-        saved = {name: tuple(path) for name, path in known["saved"].items()}
         resume_opcodes = tuple(known["resume_opcodes"])
-        if not all(type(number) is int for number in (*numbers, *sum(saved.values(), ()), *resume_opcodes)):
-            raise TypeError("an address, an offset or an opcode is no number")
+        if not all(type(number) is int for number in (*numbers, *resume_opcodes)):
+            raise TypeError("an address or an opcode is no number")
         return SitePlan(
             **{
                 **known,
                 "sites": sites,
-                "registers": dict(known["registers"]),
-                "saved": saved,
+                "places": {name: Place.from_json(place) for name, place in known["places"].items()},
                 "resume_opcodes": resume_opcodes,
                 "notes": tuple(known["notes"]),
                 "blind_spots": tuple(known["blind_spots"]),

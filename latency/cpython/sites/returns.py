@@ -19,7 +19,7 @@ from latency.cpython.offsets import Offsets
 from latency.cpython.sites.code import Code, Instruction, is_branch, is_jump, memory, register, written
 from latency.cpython.sites.code import target as goal_of
 from latency.cpython.sites.opcodes import opcodes
-from latency.cpython.sites.plan import REGISTERS, Role, SitePlan
+from latency.cpython.sites.plan import REGISTERS, Place, Role, SitePlan
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 
@@ -36,15 +36,11 @@ class ReturnPlace:
     """Where a returned value is.
 
     Attributes:
-        where: ``"register"``, ``"stack"`` (of the machine) or ``"frame"``.
-        register: its name.
-        offset: from the stack pointer, in bytes.
+        place: of the value; None where it is in the frame.
         opcodes: the numbers of the opcodes that return, where they must be told apart (3.12, 3.13).
     """
 
-    where: str
-    register: str = ""
-    offset: int = 0
+    place: Place | None
     opcodes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -59,14 +55,14 @@ def return_place(image: Image, version: tuple[int, int, int], offsets: Offsets, 
             raise _refused(image, "keeps no stack pointer in its frames")
         numbers = opcodes(version[:2])
         if "RETURN_CONST" not in numbers:
-            return ReturnPlace("frame")
-        return ReturnPlace("frame", opcodes={name: numbers[name] for name in (*_RETURN_OPCODES, "EXTENDED_ARG")})
+            return ReturnPlace(None)
+        return ReturnPlace(None, opcodes={name: numbers[name] for name in (*_RETURN_OPCODES, "EXTENDED_ARG")})
     code = Code(image)
     found = {_returned(code, site.start, site.address, version) for site in plan.of(Role.EXIT)}
     if len(found) != 1 or None in found:
         raise _refused(image, "returns values in a way that pylat does not know")
     where, at = found.pop() or ("", "")
-    return ReturnPlace(where, register=str(at)) if where == "register" else ReturnPlace(where, offset=int(str(at)))
+    return ReturnPlace(Place(str(at)) if where == "register" else Place("rsp", (int(str(at)),)))
 
 
 def _returned(code: Code, start: int, site: int, version: tuple[int, int, int]) -> _Origin | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from latency.cpython.offsets import Offsets
-from latency.cpython.sites import Role, SitePlan
+from latency.cpython.sites import Place, Role, SitePlan
 from latency.tracing.kernel.allocation import NO_PREALLOC
 
 # Offsets of the registers in x86-64's struct pt_regs (Linux arch/x86/include/uapi/asm/ptrace.h), in bytes.
@@ -16,7 +16,7 @@ PT_REGS = {
         ("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi")
     )
 }
-_STACK_POINTER = 8 * 19
+REGISTERS_AT = {**PT_REGS, "rsp": 8 * 19}  # beyond rdi: orig_rax, rip, cs, eflags
 _FIRST_ARGUMENT = "rdi"  # System V ABI
 
 BPF_F_MMAPABLE = 1 << 10  # linux/bpf.h
@@ -113,16 +113,10 @@ def cflags(
     Raises:
         UnsupportedBuild: the offsets lack a member that the plan needs.
     """
-    registers = {f"{place.upper().replace('.', '_')}": PT_REGS[register] for place, register in plan.registers.items()}
     generator_frame = offsets.get("gen.iframe")
     resumes = (*plan.resume_opcodes, *[_NO_OPCODE] * _MOST_RESUMES)[:_MOST_RESUMES]
-    saved = (*plan.saved.get("exit.tstate", ()), 0, 0)[:2]
     values = {
-        **registers,
-        # Absent where the thread state is in a register at the exit sites.
-        "EXIT_TSTATE_SAVED": saved[0] if plan.saved else -1,
-        "EXIT_TSTATE_BESIDE": saved[1],
-        "STACK_POINTER": _STACK_POINTER,
+        **{flag: value for name, place in plan.places.items() for flag, value in place_flags(name, place).items()},
         **{f"RESUME_{number}": opcode for number, opcode in enumerate(resumes, 1)},
         "ARGUMENT_1": PT_REGS[_FIRST_ARGUMENT],
         "MMAPABLE": BPF_F_MMAPABLE,
@@ -191,6 +185,18 @@ def cflags(
     }
     mask = f"-DPYLAT_FRAME_CODE_MASK={offsets.stackref_mask & _POINTER_MASK:#x}ULL"
     return sorted([*defined(values), mask])
+
+
+def place_flags(name: str, place: Place) -> dict[str, int]:
+    """How ``PYLAT_PLACE`` of ``bpf/cpython.h`` reads a place of this name: ``"entry.frame"``, say."""
+    flag = name.upper().replace(".", "_")
+    at, beside = (*place.path, 0, 0)[: Place.MOST_LOADS]
+    return {
+        flag: REGISTERS_AT[place.register],
+        f"{flag}_LOADS": len(place.path),
+        f"{flag}_AT": at,
+        f"{flag}_BESIDE": beside,
+    }
 
 
 def defined(flags: Mapping[str, int]) -> list[str]:

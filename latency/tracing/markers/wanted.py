@@ -14,7 +14,7 @@ from latency.errors import NoFunctionMatches, UnsupportedBuild, UsageError
 from latency.target.arguments import Argument, argument
 from latency.target.build import Build
 from latency.target.markers import MarkedFile, MarkerName, marker_names
-from latency.tracing.counted.parameters import PT_REGS
+from latency.tracing.counted.parameters import REGISTERS_AT
 from latency.tracing.counted.wire import NO_SLOT
 from latency.tracing.markers import wire
 
@@ -22,7 +22,6 @@ DONE, START, COUNT = "pylat_marker_done", "pylat_marker_start", "pylat_marker_co
 ROLES = (DONE, START, COUNT)
 """The BPF functions, in the order in which they are attached."""
 
-_REGISTERS = {**PT_REGS, "rsp": 8 * 19}  # beyond rdi: orig_rax, rip, cs, eflags
 _KEY = re.compile(r"arg(\d{1,2})(?:,arg(\d{1,2}))?")
 _SHOWN = 6
 
@@ -180,7 +179,7 @@ def _record(item: int, wanted: Wanted, role: Role, arguments: str) -> np.ndarray
 
 def _place(of: Argument) -> tuple[Any, ...]:
     flags = wire.PRESENT | (wire.SIGNED if of.signed else 0) | (wire.MEMORY if of.memory else 0)
-    base, index = (_REGISTERS[name] if name else wire.NO_REGISTER for name in (of.base, of.index))
+    base, index = (REGISTERS_AT[name] if name else wire.NO_REGISTER for name in (of.base, of.index))
     return of.value, flags, of.size, of.shift, base, index, of.scale, (0, 0)
 
 

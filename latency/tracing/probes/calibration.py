@@ -11,11 +11,12 @@ import ctypes
 import mmap
 import os
 import threading
+from collections.abc import Mapping
 
 import numpy as np
 
 from latency.cpython.offsets import Offsets
-from latency.cpython.sites import Role, SitePlan
+from latency.cpython.sites import Place, Role, SitePlan
 from latency.errors import AttachError
 from latency.tracing.counted import wire
 from latency.tracing.counted.probed_loop import CALLS, MOV, NOP, loop, timed
@@ -23,6 +24,7 @@ from latency.tracing.probes.cost import HitCost
 from latency.tracing.probes.program import Program
 
 _STRUCT_BYTES = 4096
+_MOST_OFFSET = 1 << 14  # bytes, of a place from a register
 
 
 def hit_cost(program: Program, plan: SitePlan, offsets: Offsets) -> HitCost | None:
@@ -36,11 +38,10 @@ def hit_cost(program: Program, plan: SitePlan, offsets: Offsets) -> HitCost | No
     code = ctypes.addressof(nothing)
     _put(frame, offsets["frame.code"], code)
     _put(frame, offsets["frame.instr"], ctypes.addressof(nothing))
-    values = {
-        register: ctypes.addressof(frame if place.endswith(".frame") else nothing)
-        for place, register in plan.registers.items()
-    }
-    machine_code, entry, left = loop(values, _instruction(plan, Role.ENTRY), _instruction(plan, exit_role))
+    pointers = {name: ctypes.addressof(frame if name.endswith(".frame") else nothing) for name in plan.places}
+    values, stack, kept = laid_out(plan.places, pointers)
+    instructions = _instruction(plan, Role.ENTRY), _instruction(plan, exit_role)
+    machine_code, entry, left = loop(values, *instructions, stack)
     try:
         fd = os.memfd_create("pylat-calibration", os.MFD_CLOEXEC)
     except OSError:
@@ -53,6 +54,43 @@ def hit_cost(program: Program, plan: SitePlan, offsets: Offsets) -> HitCost | No
         return None
     finally:
         os.close(fd)
+        del kept
+
+
+def laid_out(
+    places: Mapping[str, Place], pointers: Mapping[str, int]
+) -> tuple[dict[str, int], dict[int, int], list[ctypes.Array[ctypes.c_char]]]:
+    """Registers and memory in which each place holds its pointer.
+
+    Returns:
+        the values of registers; those of words of the machine's stack, by their distance above the stack pointer; and
+        the memory that these point to, which must be kept. A place that would need what another one has is left out:
+        what is read there leads nowhere.
+    """
+    values: dict[str, int] = {}
+    stack: dict[int, int] = {}
+    kept: list[ctypes.Array[ctypes.c_char]] = []
+    bases: dict[str, ctypes.Array[ctypes.c_char]] = {}
+    for name, place in sorted(places.items(), key=lambda each: len(each[1].path)):
+        if any(abs(offset) > _MOST_OFFSET for offset in place.path):
+            continue
+        pointer = pointers[name]
+        for offset in place.path[:0:-1]:
+            beside = ctypes.create_string_buffer(2 * _MOST_OFFSET + 8)
+            _put(beside, _MOST_OFFSET + offset, pointer)
+            kept.append(beside)
+            pointer = ctypes.addressof(beside) + _MOST_OFFSET
+        if not place.path:
+            values[place.register] = pointer
+        elif place.register == "rsp":
+            if place.path[0] >= 0:
+                stack.setdefault(place.path[0], pointer)
+        elif place.register in bases or place.register not in values:
+            if place.register not in bases:
+                bases[place.register] = ctypes.create_string_buffer(2 * _MOST_OFFSET + 8)
+                values[place.register] = ctypes.addressof(bases[place.register]) + _MOST_OFFSET
+            _put(bases[place.register], _MOST_OFFSET + place.path[0], pointer)
+    return values, stack, [*kept, *bases.values()]
 
 
 def _measure(program: Program, memory: mmap.mmap, fd: int, sites: dict[Role, int], code: int) -> HitCost:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from latency.cpython.offsets import Offsets
+from latency.cpython.sites import Place
 from latency.cpython.sites.returns import ReturnPlace
 from latency.tracing.counted.capture import SNAPSHOT, capture_flags
-from latency.tracing.counted.parameters import PT_REGS
+from latency.tracing.counted.parameters import place_flags
 
 EVENT_TRACE = 17
 NAME_BYTES = 48
@@ -79,10 +80,8 @@ def trace_flags(offsets: Offsets, *, arguments: bool, returns: ReturnPlace | Non
     return {
         "TRACE": 1,
         "TRACE_ARGUMENTS": int(arguments),
-        "VALUE_IN": {"register": 1, "stack": 2, "frame": 3}[returns.where] if returns else 0,
-        "VALUE_REGISTER": PT_REGS.get(returns.register, 0) if returns else 0,
-        "VALUE_AT": returns.offset if returns else 0,
-        "RSP": 152,  # struct pt_regs of x86-64
+        "VALUE_IN": (1 if returns.place else 2) if returns else 0,
+        **place_flags("VALUE", (returns and returns.place) or Place("rax")),
         "FRAME_LOCALSPLUS": offsets["frame.localsplus"],
         "FRAME_STACKPOINTER": _or_absent(offsets.get("frame.stackpointer")),
         "FRAME_STACKTOP_INDEX": _or_absent(offsets.get("frame.stacktop")),
