@@ -6,8 +6,10 @@ from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Place, Role, Site
 from latency.cpython.sites.choose import plan_for
 from latency.cpython.sites.code import Code, copies, first_emulated
-from latency.cpython.sites.handlers import interpreter_parts, tracing_fetches, unwinding_sites
+from latency.cpython.sites.dispatch import interpreter_parts
+from latency.cpython.sites.handlers import tracing_fetches, unwinding_sites
 from latency.cpython.sites.opcodes import opcodes
+from latency.cpython.sites.releases import releasing
 from latency.cpython.watch_points import ENGINE, WatchPlan
 from latency.cpython.watch_units import UNIT_BYTES
 from latency.errors import UnsupportedBuild
@@ -34,18 +36,14 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
     leave = (0, 0)
     returns = _returns(version)
     if version >= (3, 12, 0):
-        (released,) = base.of(Role.EXIT)
-        if copy := next((site for site in base.sites if site.role in (Role.RETURN, Role.RAISE)), None):
-            raise UnsupportedBuild(f"{image.name} releases frames in {copy.name} too", "try another --engine")
-        leave = image.code_range(released.start) or (0, 0)
-        if leave == (0, 0):
-            raise UnsupportedBuild(f"{image.name} does not say where {released.name} ends", "try another --engine")
+        leave = releasing(Code(image), base, offsets)
         if version < (3, 13, 0):  # the code objects of the interpreter's own modules are immortal
-            sites = unwinding_sites(image, version[:2], offsets)
-            places |= {
-                "raise.frame": Place("rsi"),
-                "raise.tstate": Place("rdi"),
-            }  # of _PyEval_FrameClearAndPop(tstate, frame)
+            sites = tuple(base.of(Role.RAISE))
+            places |= {name: base.places[name] for name in ("raise.frame", "raise.tstate") if sites}
+            if not sites:
+                sites = unwinding_sites(image, version[:2], offsets)
+                # of _PyEval_FrameClearAndPop(tstate, frame)
+                places |= {"raise.frame": Place("rsi"), "raise.tstate": Place("rdi")}
     elif version >= (3, 11, 0):
         sites = tuple(base.of(Role.RAISE))
         places |= {name: base.places[name] for name in ("raise.frame", "raise.tstate")}

@@ -134,6 +134,13 @@ class Image(ElfFile):
         words[places[aligned] // 8] = within["value"][aligned]
         return words
 
+    def bound_symbol(self, address: int) -> Symbol | None:
+        """The symbol of this file that a word is bound to when it is loaded (a slot of the global offset table); None
+        for any other word, and where another file has the symbol. Another file can still come before this one."""
+        number = self._bound.get(address)
+        table = self._dynamic_symbols
+        return table.numbered(number) if number is not None and table else None
+
     def code_range(self, address: int) -> tuple[int, int] | None:
         """[start, end) of the code fragment (function, or ``.cold`` part) around an address.
 
@@ -188,6 +195,16 @@ class Image(ElfFile):
         merged = np.concatenate(tables)
         ordered: np.ndarray[Any, Any] = merged[np.argsort(merged["address"], kind="stable")]
         return ordered
+
+    @cached_property
+    def _bound(self) -> dict[int, int]:
+        found: dict[int, int] = {}
+        left = _RELOCATIONS_LIMIT_BYTES
+        for section in self.sections:
+            if section.allocated and section.type == "SHT_RELA":
+                found |= relocations.bound(self.read_file(section.offset, section.size, limit=left))
+                left -= section.size
+        return found
 
     def _with_values(self, addresses: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """RELATIVE entries for RELR addresses, whose values stand in the segments."""

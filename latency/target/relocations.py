@@ -18,6 +18,7 @@ RELATIVE = np.dtype([("address", "<u8"), ("value", "<u8")])
 
 _RELA = np.dtype([("address", "<u8"), ("info", "<u8"), ("addend", "<u8")])  # Elf64_Rela
 _RELATIVE_TYPE = 8  # R_X86_64_RELATIVE of the x86-64 ABI supplement
+_BOUND_TYPES = np.array([6, 7], np.uint64)  # R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT
 _BITS_PER_WORD = 63  # a RELR bitmap's lowest bit is its mark
 _WORD_BYTES = 8
 
@@ -30,6 +31,14 @@ def from_rela(data: bytes) -> np.ndarray[Any, Any]:
     relocations["address"] = entries["address"]
     relocations["value"] = entries["addend"]
     return relocations
+
+
+def bound(data: bytes) -> dict[int, int]:
+    """Of a ``SHT_RELA`` section: the words that are bound to a symbol when the file is loaded, by address, each with
+    the symbol's number."""
+    entries = np.frombuffer(data, _RELA, len(data) // _RELA.itemsize)
+    entries = entries[np.isin(entries["info"] & 0xFFFFFFFF, _BOUND_TYPES)]
+    return dict(zip(entries["address"].tolist(), (entries["info"] >> np.uint64(32)).tolist(), strict=True))
 
 
 def relr_addresses(data: bytes, *, limit: int) -> np.ndarray[Any, Any]:

@@ -64,6 +64,12 @@ class SymbolTable:
         binding = self._entries["info"][defined] >> 4
         return self._symbol(int(defined[np.argmax(binding != _LOCAL_BINDING)]))
 
+    def numbered(self, number: int) -> Symbol | None:
+        """The symbol of this number, if it is defined."""
+        if not 0 <= number < len(self._entries) or self._entries["section"][number] == _UNDEFINED_SECTION:
+            return None
+        return self._symbol(number)
+
     def function_at(self, address: int) -> tuple[Symbol, int] | None:
         """The function symbol whose bytes contain ``address``, and the offset into it."""
         if not 0 <= address < _ADDRESS_LIMIT:

@@ -9,13 +9,13 @@ import pytest
 
 from latency.cpython.offsets import load
 from latency.cpython.sites import Place, Role, SitePlan
-from latency.cpython.sites.dispatch import Handlers, _registers, falls_into
+from latency.cpython.sites.dispatch import Handlers, _places, falls_into
 from latency.cpython.sites.entries import entry_sites
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 from latency.tracing.counted.parameters import PT_REGS, cflags
 from latency.tracing.probes.calibration import NOP, _instruction
-from tests.unit.made_handlers import made_handlers
+from tests.unit.made_handlers import address_of, made_handlers, place
 
 Handled = Callable[..., Handlers]
 
@@ -123,22 +123,114 @@ def test_a_call_that_never_returns_is_known_by_its_function(
 ) -> None:
     size = len(bytes.fromhex(function))
     before = "e8" + (-5 - size & 0xFFFFFFFF).to_bytes(4, "little").hex()
-    found = handled(function=function, before=before, RESUME="c3")
-    begin = found.sweep.lines[0].address
+    code = {"function": function, "before": before, "RESUME": "c3"}
+    found = handled(**code)
+    begin = address_of(found, code, "function")
     monkeypatch.setattr(Image, "code_range", lambda *_: (begin, begin + size))
     assert (falls_into(found, found.by_name["RESUME"]) is not None) == returns
 
 
-def test_the_registers_are_those_that_return_value_begins_with(handled: Handled) -> None:
-    found = handled(RETURN_VALUE="4c895538 4d8b73f8 c3")  # mov [rbp + 0x38], r10; mov r14, [r11 - 8]
-    assert _registers(found.code.image, found.code, found.by_name["RETURN_VALUE"], 0x38) == ("rbp", "r10", "r11")
+@pytest.mark.parametrize(
+    ("code", "frame", "next_instr", "stack_pointer"),
+    [
+        ("4c895538 4d8b73f8 c3", "rbp", "r10", "r11"),  # mov [rbp + 0x38], r10; mov r14, [r11 - 8]
+        # gcc 14: mov rsi, [rsp]; mov r12, [rbx - 8]; mov [rsi + 0x38], r15
+        ("488b3424 4c8b63f8 4c897e38 c3", "rsp+0", "r15", "rbx"),
+        # clang 21, 3.11.2: mov rdx, [rsp + 0x38]; mov [rdx + 0x38], rbp; mov rbx, [r14 - 8]
+        ("488b542438 48896a38 498b5ef8 c3", "rsp+56", "rbp", "r14"),
+        # mov rax, [rbp - 0x28]; mov rcx, r14; add r14, 2; mov [rax + 0x38], rcx; mov rdx, [rbx - 8]
+        ("488b45d8 4c89f1 4983c602 48894838 488b53f8 c3", "rbp-40", "r14", "rbx"),
+        # mov rax, [rsp + 8]; mov rcx, [rsp + 16]; mov [rax + 0x38], rcx; mov rdx, [rsp + 24]; mov rdx, [rdx - 8]
+        ("488b442408 488b4c2410 48894838 488b542418 488b52f8 c3", "rsp+8", "rsp+16", "rsp+24"),
+    ],
+    ids=["registers", "the stack", "clang", "beside a frame pointer", "nothing in a register"],
+)
+def test_the_places_are_those_that_return_value_begins_with(
+    handled: Handled, code: str, frame: str, next_instr: str, stack_pointer: str
+) -> None:
+    found = handled(RETURN_VALUE=code)
+    places = _places(found.code, found.by_name["RETURN_VALUE"], 0x38, frame_pointer=frame.startswith("rbp-"))
+    assert places == (place(frame), place(next_instr), place(stack_pointer))
 
 
-def test_a_frame_that_has_to_be_loaded_first_is_refused(handled: Handled) -> None:
-    # clang 21, 3.11.2: mov rdx, [rsp + 0x38]; mov [rdx + 0x38], rbp; mov rbx, [r14 - 8]
-    found = handled(RETURN_VALUE="488b542438 48896a38 498b5ef8 c3")
-    with pytest.raises(UnsupportedBuild, match=r"frames in no register .*: mov rdx, qword ptr \[rsp \+ 0x38\]"):
-        _registers(found.code.image, found.code, found.by_name["RETURN_VALUE"], 0x38)
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("488b5308 48896a38 498b5ef8 c3", "frames in no place"),  # mov rdx, [rbx + 8]: of another frame
+        ("48891424 488b1424 48896a38 498b5ef8 c3", "frames in no place"),  # mov [rsp], rdx; mov rdx, [rsp]
+        ("488b55d8 48896a38 498b5ef8 c3", "frames in no place"),  # mov rdx, [rbp - 0x28], and rbp is no frame pointer
+        ("50 488b542438 48896a38 498b5ef8 c3", "frames in no place"),  # push rax before it
+        ("4883c502 48896a38 498b5ef8 c3", "next unit in no place"),  # add rbp, 2
+        ("48896c2438 498b5ef8 c3", "shows no frame"),  # mov [rsp + 0x38], rbp
+    ],
+)
+def test_a_frame_or_unit_that_no_one_place_holds_is_refused(handled: Handled, code: str, what: str) -> None:
+    found = handled(RETURN_VALUE=code)
+    with pytest.raises(UnsupportedBuild, match=what):
+        _places(found.code, found.by_name["RETURN_VALUE"], 0x38, frame_pointer=False)
+
+
+# gcc 14, 3.13.5: mov rax, [rsp]; mov [rax + 0x38], r15; lea rax, [r15 + 2]; mov [rsp + 0x10], rax; je +0; ret
+ON_THE_STACK = "488b0424 4c897838 498d4702 4889442410 7400 c3"
+
+
+def test_a_frame_on_the_stack_is_read_from_there(handled: Handled) -> None:
+    (site,), places = entry_sites(handled("rsp+0", "r15", RESUME=ON_THE_STACK))
+    assert places == {"entry.frame": Place("rsp", (0,))}
+    assert site.instruction.startswith("je")
+
+
+@pytest.mark.parametrize(
+    "store",
+    ["48890424", "c7042400000000", "c644240700", "0f110424", "4889440424", "4883ec08", "50"],
+    ids=["the word", "its lower half", "a byte of it", "more", "somewhere beside", "the stack pointer", "a push"],
+)
+def test_a_site_lies_before_what_may_change_the_place(handled: Handled, store: str) -> None:
+    before = "488b0424 4c897838"  # mov rax, [rsp]; mov [rax + 0x38], r15
+    (site,), _ = entry_sites(handled("rsp+0", "r15", RESUME=f"{before} {store} 7400 c3"))
+    assert site.address - site.start == len(bytes.fromhex(before))
+    (site,), _ = entry_sites(handled("rsp+0", "r15", RESUME=f"{before} 48894424f8 4889442408 7400 c3"))
+    assert site.emulated  # the words beside it may change
+
+
+def test_a_unit_that_is_stored_before_the_place_is_read_again_is_not_followed(handled: Handled) -> None:
+    with pytest.raises(UnsupportedBuild, match="RESUME handler"):
+        # mov [rsp], rax; mov rax, [rsp]; mov [rax + 0x38], r15
+        entry_sites(handled("rsp+0", "r15", RESUME="48890424 488b0424 4c897838 7400 c3"))
+
+
+# clang 23, 3.11: where a frame starts: lea rsi, [r15 + 0x38]; mov [rsp + 0x28], rsi; mov [rsp + 0x18], r15; jmp rax
+STARTS = "498d7738 4889742428 4c897c2418 ffe0"
+# mov rax, [rsp + 0x28]; mov [rax], rbp; add rbp, 2; je +0; ret
+THROUGH_A_POINTER = "488b442428 48896d00 4883c502 7400 c3".replace("48896d00", "488928")
+
+
+def test_a_unit_can_be_stored_through_a_pointer_to_it(handled: Handled) -> None:
+    (site,), places = entry_sites(handled("rsp+24", "rbp", start=STARTS, RESUME_QUICK=THROUGH_A_POINTER))
+    assert places == {"entry.frame": Place("rsp", (24,))}
+    assert site.emulated
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "498d7748 4889742428 4c897c2418 ffe0",  # of another member
+        "498d7638 4889742428 4c897c2418 ffe0",  # of another frame
+        "498d7738 4889f6 4831f6 4889742428 4c897c2418 ffe0",  # xor rsi, rsi
+        "498d7738 4889742428 7400 4c897c2418 ffe0".replace("7400", "eb00"),  # jumps in between
+        "498d7738 4889742430 4c897c2418 ffe0",  # to another word
+    ],
+)
+def test_a_pointer_to_something_else_is_not_taken_for_it(handled: Handled, start: str) -> None:
+    with pytest.raises(UnsupportedBuild, match="RESUME_QUICK handler"):
+        entry_sites(handled("rsp+24", "rbp", start=start, RESUME_QUICK=THROUGH_A_POINTER))
+
+
+def test_two_opcodes_of_one_handler_have_one_site(handled: Handled) -> None:
+    found = handled("rbx", "r12", RESUME_CHECK=STORES_FIRST)
+    found.by_name["RESUME_CHECK_JIT"] = found.by_name["RESUME_CHECK"]
+    ((site,), _) = entry_sites(found)
+    assert site.name == "RESUME_CHECK"
 
 
 def test_the_program_is_told_of_next_instr_only_where_it_is_needed() -> None:

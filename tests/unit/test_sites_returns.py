@@ -8,7 +8,8 @@ from typing import Any
 import capstone
 import pytest
 
-from latency.cpython.sites import returns
+from latency.cpython.offsets import load
+from latency.cpython.sites import Role, Site, returns
 
 NEW, OLD = (3, 9, 0), (3, 6, 0)
 # mov rdx, r15; xor esi, esi; mov rdi, rbp; call +0; add rsp, 8; ret
@@ -75,6 +76,41 @@ def test_a_zero_that_was_put_there_before_the_site_counts() -> None:
 def test_the_order_of_arguments_is_that_of_the_version() -> None:
     # xor edi, edi; call; ret: to 3.8 there is no thread state before the NULL
     assert returned("31ff e800000000 c3", version=OLD) == ("register", "rsi")
+
+
+def test_a_call_of_the_function_that_checks_results_needs_no_zero_to_be_known_by() -> None:
+    # manylinux 3.10: the site is the call itself
+    code: Any = Machine("e800000000 c3")
+    assert returns._returned(code, 0, 0, NEW) is None
+    assert returns._returned(code, 0, 0, NEW, checks=5) == ("register", "rdx")
+    assert returns._returned(code, 0, 0, OLD, checks=5) == ("register", "rsi")
+    assert returns._returned(code, 0, 0, NEW, checks=6) is None
+
+
+STORES_UNIT, STORES_TOP = "4c895538", "894540"  # mov [rbp + 0x38], r10; mov [rbp + 0x40], eax
+ASKS = "807d4600 7501 90 c3"  # cmp byte [rbp + 0x46], 0; jne: the site
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "stored"),
+    [
+        (f"{STORES_UNIT} {STORES_TOP} {ASKS}", "RETURN_VALUE", True),
+        (f"{STORES_UNIT} {ASKS}", "RETURN_VALUE", False),
+        (f"{STORES_UNIT} {ASKS}", "INSTRUMENTED_RETURN_CONST", True),
+        (f"{STORES_TOP} {ASKS}", "RETURN_CONST", False),
+        (f"{STORES_UNIT} 7403 {STORES_TOP} {ASKS}", "RETURN_VALUE", False),  # je over the store
+        (f"{STORES_UNIT} 7401 c3 {STORES_TOP} {ASKS}", "RETURN_VALUE", True),  # je over a ret
+        (f"{STORES_UNIT} {STORES_TOP} c3", "RETURN_VALUE", False),  # the site is not reached
+    ],
+    ids=["both", "no top", "a constant", "no unit", "only on one way", "the other way ends", "elsewhere"],
+)
+def test_a_value_in_a_frame_can_be_found_if_all_ways_to_the_site_store_where_it_lies(
+    text: str, name: str, stored: bool
+) -> None:
+    code: Any = Machine(text)
+    address = next((at for at, step in code._steps.items() if step.mnemonic == "jne"), 0x1000)
+    site = Site(Role.RETURN, name, address, address, 0, "jne", emulated=True)
+    assert returns._is_stored(code, site, load((3, 13, 5))) is stored
 
 
 def test_a_build_whose_exit_sites_differ_is_refused() -> None:

@@ -175,6 +175,17 @@ class Code:
             semaphore_offset=semaphore_offset,
         )
 
+    def lands(self, address: int) -> int:
+        """Where a call of this address gets to: through an entry of the linkage table, or there."""
+        for step in self.straight(address, limit=2):
+            slot = memory(step, 0)
+            if is_jump(step) and slot and slot[0] == "rip":
+                bound = self.image.bound_symbol(step.address + step.size + slot[1])
+                return bound.address if bound else address
+            if step.id != x86.X86_INS_ENDBR64:
+                break
+        return address
+
     def sweep(self, ranges: Iterable[tuple[int, int]]) -> Sweep:
         """These stretches of code, in order, without details (fast: half a million instructions a second).
 

@@ -1,17 +1,28 @@
-"""Where the opcode handlers lie, and in which registers each of them finds what it runs (CPython 3.11 and later)."""
+"""Where the opcode handlers lie, and where each of them finds what it runs (CPython 3.11 and later).
+
+Every dispatch can go to every handler, so at each of them what RETURN_VALUE begins with is where RETURN_VALUE looks for
+it: when a handler starts, the frame and the next unit are in one place each, a register or a word of the machine's
+stack.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from latency.cpython.offsets import Offsets
-from latency.cpython.sites.code import Code, Instruction, Line, Sweep, memory, register, text, written
+from latency.cpython.sites.code import Code, Line, Sweep, memory, register, text
+from latency.cpython.sites.holding import origins
 from latency.cpython.sites.opcodes import find_table, opcodes
+from latency.cpython.sites.plan import Place
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 
+_RETURN_LIMIT = 48  # instructions of RETURN_VALUE
+_NEVER_RUN = ("CACHE", "RESERVED")
+_LONGEST_BYTES = 4096  # of a function that never returns
 _GOES_ELSEWHERE = ("jmp", "ret", "ud2", "int3", "hlt")
 
 
@@ -24,10 +35,20 @@ class Handlers:
     numbers: Mapping[str, int]
     by_name: dict[str, int]
     table: int
-    frame: str
-    next_instr: str
-    stack_pointer: str
+    frame: Place
+    next_instr: Place
+    stack_pointer: Place
     instr_offset: int
+
+    def lines_before(self, address: int, number: int) -> list[Line]:
+        """The instructions that lie before one, at most so many, in their order."""
+        place = bisect_left(self.sweep.lines, address, key=lambda line: line.address)
+        return self.sweep.lines[max(0, place - number) : place]
+
+    @cached_property
+    def starts(self) -> frozenset[int]:
+        """Where handlers begin, of all opcodes."""
+        return frozenset(self.by_name.values())
 
 
 def opcode_handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> Handlers:
@@ -36,34 +57,63 @@ def opcode_handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> H
     table, targets = find_table(image, numbers)
     code = Code(image)
     by_name = {name: targets[number] for name, number in numbers.items()}
-    sweep = code.sweep(parts_of(image, targets))
-    frame, next_instr, stack_pointer = _registers(image, code, by_name["RETURN_VALUE"], offsets["frame.instr"])
-    return Handlers(code, sweep, numbers, by_name, table, frame, next_instr, stack_pointer, offsets["frame.instr"])
+    sweep = code.sweep(_parts(image, numbers, targets))
+    frame_pointer = any(line.mnemonic == "mov" and line.operands == "rbp, rsp" for line in sweep.lines)
+    places = _places(code, by_name["RETURN_VALUE"], offsets["frame.instr"], frame_pointer=frame_pointer)
+    return Handlers(code, sweep, numbers, by_name, table, *places, offsets["frame.instr"])
 
 
-def _registers(image: Image, code: Code, start: int, instr_offset: int) -> tuple[str, str, str]:
-    """(frame, next_instr, stack pointer): what RETURN_VALUE uses as such before it changes it."""
-    frame = next_instr = stack_pointer = ""
-    changed: dict[str, Instruction] = {}
-    for step in code.straight(start, limit=40):
+def _places(code: Code, start: int, instr_offset: int, *, frame_pointer: bool) -> tuple[Place, Place, Place]:
+    """(frame, next_instr, stack pointer): what RETURN_VALUE uses as such, and where it had that at its start.
+
+    Args:
+        frame_pointer: the interpreter's function has rbp as such.
+
+    Raises:
+        UnsupportedBuild: they are not what one place held then.
+    """
+    frame: Place | None = None
+    next_instr: Place | None = None
+    stack_pointer: Place | None = None
+    for step, came in origins(code.straight(start, limit=_RETURN_LIMIT), frame_pointer=frame_pointer):
+        if step.mnemonic != "mov":
+            continue
         stored, loaded = memory(step, 0), memory(step, 1)
-        if step.mnemonic == "mov":
-            if not frame and stored and stored[1] == instr_offset and (source := register(step, 1)):
-                frame, next_instr = stored[0], source
-                if frame in changed:
-                    raise refused(image, f"has its frames in no register when a handler starts: {text(changed[frame])}")
-            if not stack_pointer and loaded and loaded[1] == -8 and register(step, 0):
-                stack_pointer = loaded[0]
-        changed |= dict.fromkeys(written(step), step)
-    if not frame or not stack_pointer or frame in ("rsp", "rip"):
-        raise refused(image, "has a RETURN_VALUE handler that shows no frame register")
+        if not frame and stored and stored[1] == instr_offset and (source := register(step, 1)):
+            if stored[0] in ("rsp", "rip"):
+                break
+            frame = came.get(stored[0], Place(stored[0]))
+            next_instr = came.get(source, Place(source))
+            if not frame or not next_instr:
+                lost = "frames" if not frame else "next unit"
+                raise refused(
+                    code.image, f"has its {lost} in no place that pylat knows when a handler starts: {text(step)}"
+                )
+        if not stack_pointer and loaded and loaded[1] == -8 and register(step, 0):
+            stack_pointer = came.get(loaded[0], Place(loaded[0]))
+    if not frame or not next_instr or not stack_pointer:
+        raise refused(code.image, "has a RETURN_VALUE handler that shows no frame")
     return frame, next_instr, stack_pointer
 
 
-def parts_of(image: Image, targets: Iterable[int]) -> list[tuple[int, int]]:
+def interpreter_parts(image: Image, minor: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """The stretches of code (begin and end addresses) that hold the opcode handlers, which fetch the units.
+
+    Raises:
+        UnsupportedBuild: there is no table of handlers, or they lie outside the unwinder's table.
+    """
+    numbers = opcodes(minor)
+    return tuple(_parts(image, numbers, find_table(image, numbers)[1]))
+
+
+def _parts(image: Image, numbers: Mapping[str, int], targets: Sequence[int]) -> list[tuple[int, int]]:
     """All parts of the interpreter's function, wherever the compiler put them: gcc 16 puts every handler into
-    ``.cold``."""
-    parts = {image.code_range(address) for address in set(targets)}
+    ``.cold``.
+
+    An opcode that is never dispatched to need not lead anywhere: clang has CACHE point behind the function's end.
+    """
+    never_run = {numbers[name] for name in _NEVER_RUN if name in numbers}
+    parts = {image.code_range(target) for number, target in enumerate(targets) if number not in never_run}
     if None in parts:
         raise refused(image, "has opcode handlers outside the unwinder's table")
     return sorted(part for part in parts if part)
@@ -75,18 +125,18 @@ def falls_into(found: Handlers, address: int) -> Line | None:
     place = bisect_left(lines, address, key=lambda line: line.address) - 1
     while place >= 0 and (line := lines[place]).address + line.size == address:
         if line.mnemonic != "nop":
-            stays = line.mnemonic.split()[-1] in _GOES_ELSEWHERE or _never_returns(found, line)
+            stays = line.mnemonic.split()[-1] in _GOES_ELSEWHERE or never_returns(found, line)
             return None if stays else line
         address, place = line.address, place - 1
     return None
 
 
-def _never_returns(found: Handlers, line: Line) -> bool:
-    """Whether this is the call of a function that has no way out (_Py_FatalErrorFunc)."""
+def never_returns(found: Handlers, line: Line) -> bool:
+    """Whether this instruction is the call of a function that has no way out (_Py_FatalErrorFunc)."""
     if line.mnemonic != "call" or not line.operands.startswith("0x"):
         return False
     around = found.code.image.code_range(int(line.operands, 16))
-    if around is None:
+    if around is None or around[1] - around[0] > _LONGEST_BYTES:
         return False
     sweep = found.code.sweep([around])
     leaves = any(not around[0] <= goal < around[1] for _, goal in sweep.jumps)

@@ -1,6 +1,7 @@
 """Entry sites in the RESUME family, and where its unit is read from there, whose oparg tells a start from a resumption.
 
-    behind the store   "frame->prev_instr (instr_ptr) = this unit" has run: the unit is read from the frame
+    behind the store   "frame->prev_instr (instr_ptr) = this unit" has run: the unit is read from the frame. clang can
+                       have the address of that member on the machine's stack, beside that of the frame
     next_instr         where that store cannot be passed with the frame still in its register: clang copies the frame to
                        the stack and uses its register for the unit at once. Every handler starts with the unit in
                        next_instr. So the site lies before either register changes, at worst on the first instruction.
@@ -11,22 +12,27 @@ in Python/ceval.c of 3.11.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from latency.cpython.sites.code import (
     CALLEE_SAVED,
     Code,
     Instruction,
-    copies,
     emulated,
     is_branch,
+    is_jump,
     memory,
     register,
     written,
 )
 from latency.cpython.sites.dispatch import Handlers, falls_into, refused
+from latency.cpython.sites.holding import Held, changes, holding, origins
 from latency.cpython.sites.plan import Place, Role, Site
 
 ENTRY_OPCODES = ("RESUME", "RESUME_QUICK", "RESUME_CHECK", "RESUME_CHECK_JIT", "INSTRUMENTED_RESUME")
 
+_DISPATCH_LIMIT = 12  # instructions before the store of a frame
 _STORE_LIMIT = 32  # instructions up to the store, and to the site behind it
 
 
@@ -37,26 +43,72 @@ def entry_sites(found: Handlers) -> tuple[list[Site], dict[str, Place]]:
         UnsupportedBuild: neither way is there for each handler.
     """
     names = [name for name in ENTRY_OPCODES if name in found.by_name]
-    steps = {name: _behind_the_store(found, name) for name in names}
-    places = {"entry.frame": Place(found.frame)}
+    pointers = _pointers_to_the_unit(found)
+    steps = {name: _behind_the_store(found, name, pointers) for name in names}
+    places = {"entry.frame": found.frame}
     if None in steps.values():
         steps = {name: _before_a_change(found, name) for name in names}
-        places["entry.next_instr"] = Place(found.next_instr)
-    return [
-        found.code.site(Role.ENTRY, name, found.by_name[name], step) for name, step in steps.items() if step
-    ], places
+        places["entry.next_instr"] = found.next_instr
+    sites = {
+        step.address: found.code.site(Role.ENTRY, name, found.by_name[name], step)
+        for name, step in reversed(steps.items())
+        if step
+    }  # two opcodes can have one handler, or one place in it
+    return list(reversed(sites.values())), places
 
 
-def _behind_the_store(found: Handlers, name: str) -> Instruction | None:
+def _pointers_to_the_unit(found: Handlers) -> frozenset[Place]:
+    """Words of the machine's stack that hold ``&frame->prev_instr`` (``instr_ptr``) when a handler starts: where a
+    dispatch follows, the frame is stored to its place and the address of its member to these."""
+    if not found.frame.path:
+        return frozenset()
+    pointers = set[Place]()
+    frame, store = found.frame, re.compile(r"qword ptr \[\w+ [+-] \w+\], r\w+|qword ptr \[\w+\], r\w+")
+    for line in found.sweep.lines:
+        if line.mnemonic == "mov" and store.fullmatch(line.operands):
+            step = found.code.at(line.address)
+            holder = register(step, 1)
+            if memory(step, 0) == (frame.register, frame.path[0]) and holder:
+                pointers |= _members_stored(found, line.address, holder)
+    return frozenset(pointers)
+
+
+def _members_stored(found: Handlers, last: int, holder: str) -> set[Place]:
+    """Words of the stack to which the address of this member of the frame in ``holder`` is stored just before."""
+    members, places = set[str](), set[Place]()
+    for line in found.lines_before(last, _DISPATCH_LIMIT):
+        step = found.code.at(line.address)
+        stored, kept, changed = memory(step, 0), register(step, 1), register(step, 0)
+        elsewhere = step.mnemonic in ("call", "ret") or is_jump(step) or is_branch(step)
+        if elsewhere or holder in written(step) or found.sweep.jumps_into(step.address, step.address):
+            members.clear()
+            places.clear()
+        if step.mnemonic == "lea" and changed and memory(step, 1) == (holder, found.instr_offset):
+            members.add(changed)
+        elif step.mnemonic == "mov" and stored and stored[0] == found.frame.register and kept in members:
+            places.add(Place(stored[0], (stored[1],)))
+        else:
+            members -= written(step)
+            places = {place for place in places if not changes(step, place)}
+    return set() if found.sweep.jumps_into(last, last) else places
+
+
+def _behind_the_store(found: Handlers, name: str, pointers: frozenset[Place]) -> Instruction | None:
     """Behind the store of the unit's address into the frame, so that its oparg can be read from there."""
     start = found.by_name[name]
     stored: Instruction | None = None
     fallback: Instruction | None = None
-    for step in found.code.straight(start, limit=_STORE_LIMIT):
+    steps = list(found.code.straight(start, limit=_STORE_LIMIT))
+    came = (each for _, each in origins(steps, frame_pointer=found.frame.register == "rbp"))
+    for (step, frame), before in zip(holding(steps, found.frame), came, strict=True):
+        if not frame.intact:
+            break
         if stored is None:
-            if is_branch(step) or found.frame in written(step):
+            if is_branch(step):
                 break
-            if step.mnemonic == "mov" and memory(step, 0) == (found.frame, found.instr_offset):
+            goal = memory(step, 0)
+            through = step.mnemonic == "mov" and goal and goal[1] == 0 and before.get(goal[0]) in pointers
+            if through or _stores_into(step, frame, found.instr_offset):
                 stored = step
             continue
         if not _only_from_entries(found, start, step.address):
@@ -64,9 +116,12 @@ def _behind_the_store(found: Handlers, name: str) -> Instruction | None:
         fallback = fallback or step
         if emulated(step):
             return step
-        if found.frame in written(step):
-            break
     return fallback
+
+
+def _stores_into(step: Instruction, frame: Held, offset: int) -> bool:
+    place = memory(step, 0)
+    return step.mnemonic == "mov" and place is not None and place[0] in frame.registers and place[1] == offset
 
 
 def _only_from_entries(found: Handlers, start: int, last: int) -> bool:
@@ -101,27 +156,30 @@ def _before_a_change(found: Handlers, name: str) -> Instruction:
         raise refused(image, f"jumps to its {name} handler at {start:#x} from {min(others):#x}")
     before = falls_into(found, start)
     # A call before it does not return if next_instr would not outlive it (_Py_FatalErrorFunc).
-    if before and (before.mnemonic != "call" or {found.frame, found.next_instr} <= CALLEE_SAVED):
+    outlives = all(place.path or place.register in CALLEE_SAVED for place in (found.frame, found.next_instr))
+    if before and (before.mnemonic != "call" or outlives):
         raise refused(image, f"runs into its {name} handler at {start:#x} from {before.address:#x}")
-    for step in found.code.straight(start, limit=_STORE_LIMIT):
-        if found.sweep.jumps_into(start + 1, step.address):
+    for step, frame, unit in _both(found, start):
+        if found.sweep.jumps_into(start + 1, step.address) or not (frame.intact and unit.intact):
             break
         if emulated(step):
             return step
-        if {found.frame, found.next_instr} & written(step):
-            break
     return found.code.at(start)
+
+
+def _both(found: Handlers, start: int) -> Iterator[tuple[Instruction, Held, Held]]:
+    """The straight line from a handler's start, with who has the frame and the unit."""
+    steps = list(found.code.straight(start, limit=_STORE_LIMIT))
+    for (step, frame), (_, unit) in zip(holding(steps, found.frame), holding(steps, found.next_instr), strict=True):
+        yield step, frame, unit
 
 
 def _stores_its_unit(found: Handlers, start: int) -> bool:
     """Whether, on the straight line from the start, what next_instr held there is stored into the frame, if the frame's
     register held that; copies of both are followed."""
-    units = copies(found.code.straight(start, limit=_STORE_LIMIT), found.next_instr)
-    frames = copies(found.code.straight(start, limit=_STORE_LIMIT), found.frame)
-    for (step, holding_unit), (_, holding_frame) in zip(units, frames, strict=True):
+    for step, frame, unit in _both(found, start):
         if is_branch(step):
             return False
-        place = memory(step, 0)
-        if step.mnemonic == "mov" and place and place[1] == found.instr_offset and place[0] in holding_frame:
-            return register(step, 1) in holding_unit
+        if _stores_into(step, frame, found.instr_offset):
+            return register(step, 1) in unit.registers
     return False

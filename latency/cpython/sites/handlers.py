@@ -1,8 +1,7 @@
 """Sites in the opcode handlers, CPython 3.11 and later, where Python calls Python without entering a C function.
 
     entry:  the RESUME family (see entries)
-    exit:   3.11: RETURN_VALUE and exception_unwind, where each asks frame->is_entry
-            3.12 and later: _PyEval_FrameClearAndPop(tstate, frame), once per return and exception (see clears)
+    exit:   where frames end: all the ways out (see endings)
     yield:  the YIELD_VALUE family
 
 Source: Python/ceval.c of 3.11, Python/bytecodes.c and Python/ceval.c from 3.12.
@@ -11,21 +10,12 @@ Source: Python/ceval.c of 3.11, Python/bytecodes.c and Python/ceval.c from 3.12.
 from __future__ import annotations
 
 from latency.cpython.offsets import Offsets
-from latency.cpython.sites.clears import clear_site, inlined_sites
-from latency.cpython.sites.code import (
-    Code,
-    emulated,
-    first_emulated,
-    is_branch,
-    is_jump,
-    memory,
-    target,
-    written,
-)
-from latency.cpython.sites.dispatch import Handlers, opcode_handlers, parts_of, refused
+from latency.cpython.sites.code import emulated, is_branch, is_jump, memory, target
+from latency.cpython.sites.dispatch import Handlers, opcode_handlers, refused
+from latency.cpython.sites.endings import ending_sites, endings
 from latency.cpython.sites.entries import entry_sites
-from latency.cpython.sites.opcodes import find_table, opcodes
-from latency.cpython.sites.plan import Place, Role, Site, SitePlan
+from latency.cpython.sites.holding import holding
+from latency.cpython.sites.plan import Role, Site, SitePlan
 from latency.target.elf import Image
 
 YIELD_OPCODES = ("YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE")
@@ -44,16 +34,9 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SiteP
     found = opcode_handlers(image, minor, offsets)
     entries, places = entry_sites(found)
     yields = [_yield_site(found, name) for name in YIELD_OPCODES if name in found.by_name]
-    places["yield.frame"] = Place(found.frame)
-    if "frame.is_entry" in offsets:  # 3.11
-        exits, tstate = _exits_asking_is_entry(found, offsets)
-        frame = Place(found.frame)
-        places |= {"return.frame": frame, "raise.frame": frame, "raise.tstate": Place(tstate)}
-    else:
-        cleared = clear_site(found, offsets)
-        copies, where = inlined_sites(found, offsets, cleared.start)
-        exits = [cleared, *copies]
-        places |= {"exit.frame": Place("rsi"), "exit.tstate": Place("rdi"), **where}
+    places["yield.frame"] = found.frame
+    exits, where = ending_sites(found, offsets, endings(found, offsets))
+    places |= where
     return SitePlan(
         engine="handlers",
         sites=(*exits, *yields, *entries),
@@ -69,16 +52,6 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SiteP
     )
 
 
-def interpreter_parts(image: Image, minor: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """The stretches of code (begin and end addresses) that hold the opcode handlers, which fetch the units.
-
-    Raises:
-        UnsupportedBuild: there is no table of handlers, or they lie outside the unwinder's table.
-    """
-    _, targets = find_table(image, opcodes(minor))
-    return tuple(parts_of(image, targets))
-
-
 def unwinding_sites(image: Image, minor: tuple[int, int], offsets: Offsets) -> tuple[Site, ...]:
     """3.12: the calls of the function that every frame ends in, but for those of plain returns: exceptions, which leave
     by one of them (exit_unwind), and returns that are instrumented.
@@ -87,17 +60,8 @@ def unwinding_sites(image: Image, minor: tuple[int, int], offsets: Offsets) -> t
         UnsupportedBuild: the handlers are not as this version's are.
     """
     found = opcode_handlers(image, minor, offsets)
-    start = clear_site(found, offsets).start
-    returns = {
-        address
-        for name in ("RETURN_VALUE", "RETURN_CONST")
-        if name in found.by_name
-        for address in _reached(found.code, found.by_name[name])
-    }
-    calls = [line.address for line in found.sweep.lines if line.mnemonic == "call" and line.operands == f"{start:#x}"]
-    others = [address for address in calls if address not in returns]
-    if len(others) == len(calls):
-        return ()  # it is called in another way, which is not known
+    ends = endings(found, offsets)
+    others = sorted({*ends.raises, *ends.returns} - ends.plain)
     return tuple(found.code.site(Role.RAISE, "exit_unwind", address, found.code.at(address)) for address in others)
 
 
@@ -111,6 +75,8 @@ def tracing_fetches(image: Image, minor: tuple[int, int], offsets: Offsets) -> t
         UnsupportedBuild: the handlers are not as this version's are.
     """
     found = opcode_handlers(image, minor, offsets)
+    if found.next_instr.path:
+        raise refused(image, f"keeps its next unit in {found.next_instr}, where its fetches cannot be told apart")
     ways, seen, fetches = [found.by_name["DO_TRACING"]], set[int](), set[int]()
     while ways and len(seen) < _TRACING_LIMIT:
         step = found.code.at(ways.pop())
@@ -118,7 +84,7 @@ def tracing_fetches(image: Image, minor: tuple[int, int], offsets: Offsets) -> t
             continue
         seen.add(step.address)
         after = step.address + step.size
-        if memory(step, 1) == (found.next_instr, 0):
+        if memory(step, 1) == (found.next_instr.register, 0):
             fetches.add(after)
             continue
         goal = target(step)
@@ -133,58 +99,10 @@ def _yield_site(found: Handlers, name: str) -> Site:
     """The first emulated instruction that only this handler reaches; its first instruction where there is none."""
     start = found.by_name[name]
     chosen = found.code.at(start)
-    for step in found.code.straight(start, limit=24):
-        if found.sweep.jumps_into(start + 1, step.address):
+    for step, frame in holding(found.code.straight(start, limit=24), found.frame):
+        if found.sweep.jumps_into(start + 1, step.address) or not frame.intact:
             break
         if emulated(step):
             chosen = step
             break
-        if found.frame in written(step):
-            break
     return found.code.site(Role.YIELD, name, start, chosen)
-
-
-def _exits_asking_is_entry(found: Handlers, offsets: Offsets) -> tuple[list[Site], str]:
-    """3.11: (the sites of RETURN_VALUE and of exception_unwind, the register of the thread state).
-
-    Three places ask ``frame->is_entry``: RETURN_VALUE, RETURN_GENERATOR (which creates, and ends no call), and the end
-    of exception_unwind: the one that neither handler reaches.
-    """
-    image = found.code.image
-    question = f"byte ptr [{found.frame} + {offsets['frame.is_entry']:#x}], 0"
-    asked = {line.address for line in found.sweep.lines if line.mnemonic == "cmp" and line.operands == question}
-    of_return = asked & _reached(found.code, found.by_name["RETURN_VALUE"])
-    of_generator = asked & _reached(found.code, found.by_name["RETURN_GENERATOR"])
-    unwinding = asked - of_return - of_generator
-    if len(of_return) != 1 or len(unwinding) != 1:
-        raise refused(
-            image, f"asks frame->is_entry at {len(of_return)} places on return and {len(unwinding)} on exceptions"
-        )
-    tstate = _thread_state(found, offsets)
-    return [
-        _question_site(found, Role.RETURN, "RETURN_VALUE", found.by_name["RETURN_VALUE"], of_return.pop()),
-        _question_site(found, Role.RAISE, "exception_unwind", min(unwinding), unwinding.pop()),
-    ], tstate
-
-
-def _reached(code: Code, start: int) -> set[int]:
-    return {step.address for step in code.straight(start, limit=48, follow=True)}
-
-
-def _question_site(found: Handlers, role: Role, name: str, start: int, question: int) -> Site:
-    """The jump that answers the comparison (emulated), if nothing else jumps between the two; else the comparison."""
-    steps = found.code.straight(question, limit=8)
-    chosen = first_emulated(
-        ((step, frozenset[str]()) for step in steps),
-        lambda step, _: not found.sweep.jumps_into(question + 1, step.address),
-    )
-    return found.code.site(role, name, start, chosen[0] if chosen else found.code.at(question))
-
-
-def _thread_state(found: Handlers, offsets: Offsets) -> str:
-    """The register of the thread state, from RETURN_VALUE's ``tstate->recursion_remaining++``."""
-    for step in found.code.straight(found.by_name["RETURN_VALUE"], limit=48, follow=True):
-        place = memory(step, 0)
-        if place and place[1] == offsets["tstate.recursion"] and place[0] not in (found.frame, "rsp"):
-            return place[0]
-    raise refused(found.code.image, "has a RETURN_VALUE handler that does not touch the recursion counter")

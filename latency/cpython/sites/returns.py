@@ -19,12 +19,14 @@ from latency.cpython.offsets import Offsets
 from latency.cpython.sites.code import Code, Instruction, is_branch, is_jump, memory, register, written
 from latency.cpython.sites.code import target as goal_of
 from latency.cpython.sites.opcodes import opcodes
-from latency.cpython.sites.plan import REGISTERS, Place, Role, SitePlan
+from latency.cpython.sites.plan import REGISTERS, Place, Role, Site, SitePlan
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 
 _RETURN_OPCODES = ("RETURN_CONST", "INSTRUMENTED_RETURN_CONST", "RETURN_VALUE", "INSTRUMENTED_RETURN_VALUE")
+_CHECK = "_Py_CheckFunctionResult"
 _MOST_STEPS, _MOST_BRANCHES = 64, 6
+_MOST_STORES = 2048  # instructions that are looked at for what a handler stores
 
 # What a register holds, by where it was at the site: ("register", "r15"), ("stack", 32), ("zero", 0); ("result", …) of
 # a call that was given these.
@@ -53,27 +55,70 @@ def return_place(image: Image, version: tuple[int, int, int], offsets: Offsets, 
     if plan.engine == "handlers":
         if "frame.stackpointer" not in offsets and "frame.stacktop" not in offsets:
             raise _refused(image, "keeps no stack pointer in its frames")
+        code = Code(image)
+        for site in plan.of(Role.RETURN):
+            if not _is_stored(code, site, offsets):
+                raise _refused(image, f"ends frames in {site.name} before it has stored where its value lies")
         numbers = opcodes(version[:2])
         if "RETURN_CONST" not in numbers:
             return ReturnPlace(None)
         return ReturnPlace(None, opcodes={name: numbers[name] for name in (*_RETURN_OPCODES, "EXTENDED_ARG")})
     code = Code(image)
-    found = {_returned(code, site.start, site.address, version) for site in plan.of(Role.EXIT)}
+    sites = list(plan.of(Role.EXIT))
+    symbol = image.symbol(_CHECK) if sites else None
+    checks = symbol.address if symbol else None
+    found = {_returned(code, site.start, site.address, version, checks) for site in sites}
     if len(found) != 1 or None in found:
         raise _refused(image, "returns values in a way that pylat does not know")
     where, at = found.pop() or ("", "")
     return ReturnPlace(Place(str(at)) if where == "register" else Place("rsp", (int(str(at)),)))
 
 
-def _returned(code: Code, start: int, site: int, version: tuple[int, int, int]) -> _Origin | None:
-    """What becomes the result on every way from a site to ``ret``; None if that is not one thing."""
+def _is_stored(code: Code, site: Site, offsets: Offsets) -> bool:
+    """Whether each way from a handler's start to its site stores into the frame what the value is found by: the unit,
+    and the top of the frame's stack, from which a constant is not taken."""
+    wanted = {offsets["frame.instr"]}
+    if not site.name.endswith("RETURN_CONST"):
+        wanted.add(offsets["frame.stackpointer" if "frame.stackpointer" in offsets else "frame.stacktop"])
+    ways = [(site.start, frozenset[int]())]
+    seen = set(ways)
+    arrived = False
+    while ways:
+        address, stored = ways.pop()
+        if address == site.address:
+            if not stored >= wanted:
+                return False
+            arrived = True
+            continue
+        step = code.at(address)
+        place = memory(step, 0)
+        if step.mnemonic == "mov" and place and place[0] not in ("rsp", "rip") and place[1] in wanted:
+            stored |= {place[1]}
+        goal = goal_of(step) if is_branch(step) or is_jump(step) else None
+        nexts = [] if is_jump(step) or step.mnemonic == "ret" else [address + step.size]
+        for each in ((way, stored) for way in (*nexts, *filter(None, [goal]))):
+            if each not in seen and len(seen) < _MOST_STORES:
+                seen.add(each)
+                ways.append(each)
+    return arrived
+
+
+def _returned(
+    code: Code, start: int, site: int, version: tuple[int, int, int], checks: int | None = None
+) -> _Origin | None:
+    """What becomes the result on every way from a site to ``ret``; None if that is not one thing.
+
+    Args:
+        checks: address of _Py_CheckFunctionResult. Where it is not known, a call is taken for one of it that is given
+            no callable.
+    """
     result, nothing = ("rdx", "rsi") if version >= (3, 9, 0) else ("rsi", "rdi")
     before = _before(code, start, site)
     origins = set()
     for origin in _ends(code, site, before):
         if origin[0] == "result" and isinstance(origin[1], dict):
             # _Py_CheckFunctionResult(tstate, NULL, result, where); without the thread state to 3.8
-            if origin[1].get(nothing) != ("zero", 0):
+            if origin[1].get(nothing) != ("zero", 0) and (checks is None or origin[1].get("call") != ("goal", checks)):
                 continue
             origin = origin[1].get(result, ("unknown", 0))
         if origin[0] in ("register", "stack"):
@@ -123,7 +168,7 @@ def _apply(step: Instruction, held: dict[str, _Origin], *, fixed: bool) -> bool:
     source, destination, place = register(step, 1), register(step, 0), memory(step, 1)
     new: _Origin = ("unknown", 0)
     if step.mnemonic == "call":
-        new = ("result", dict(held))
+        new = ("result", {**held, "call": ("goal", goal_of(step))})
     elif step.mnemonic == "mov" and destination and source:
         new = held.get(source, new)
     elif step.mnemonic == "mov" and destination and place and place[0] == "rsp" and fixed:

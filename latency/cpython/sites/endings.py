@@ -1,0 +1,255 @@
+"""Where frames end by a return or an exception, 3.11 and later: all the ways out, proven on the code.
+
+    3.11            RETURN_VALUE and exit_unwind ask ``frame->is_entry``, each of them once or several times
+    3.12 and later  _PyEval_FrameClearAndPop(tstate, frame) is called, once for each return and each exception; where a
+                    compiler inlined it, each copy begins by asking ``frame->owner``
+
+An end is such a call or question. Every way from the handlers that return leads to one, and so does every way by which
+an exception leaves the function (RAISE_VARARGS goes nowhere else but to exit_unwind, or on in its frame). Each question
+belongs to returns or to exceptions, and has a site on the jump by its answer. What cannot be shown so is refused.
+
+Source: Python/ceval.c (_PyEval_FrameClearAndPop, clear_thread_frame, exit_unwind), Python/bytecodes.c.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from latency.cpython.offsets import Offsets
+from latency.cpython.sites.code import (
+    Instruction,
+    Line,
+    copies,
+    first_emulated,
+    memory,
+    register,
+    target,
+    written,
+)
+from latency.cpython.sites.dispatch import Handlers, refused
+from latency.cpython.sites.flow import Flow
+from latency.cpython.sites.plan import Place, Role, Site
+
+CLEAR = ("_PyEval_FrameClearAndPop", "_PyEvalFrameClearAndPop")  # exported from 3.13; local in 3.12
+
+RETURNS = ("RETURN_VALUE", "RETURN_CONST")
+_INSTRUMENTED = tuple(map("INSTRUMENTED_{}".format, RETURNS))
+_RAISES = ("RAISE_VARARGS", "RERAISE")
+_CALLS = ("CALL", "CALL_PY_EXACT_ARGS", "BINARY_SUBSCR_GETITEM", "CALL_FUNCTION_EX")  # refused at the recursion limit
+_ANSWER_LIMIT, _COUNT_LIMIT = 5, 8  # instructions from a question to its jump, and back to the recursion counter
+
+
+@dataclass(frozen=True)
+class Endings:
+    """The ends of frames.
+
+    Attributes:
+        lines: all of them, by address: calls of ``clear``, and questions.
+        plain: of RETURN_VALUE and RETURN_CONST; ``returns`` of all that return; ``raises`` of exceptions.
+        clear: address of the function that every frame, or those that have no copy of it, ends in; 0 for none.
+        name: its name.
+    """
+
+    lines: Mapping[int, Line]
+    plain: frozenset[int]
+    returns: Mapping[int, str]
+    raises: frozenset[int]
+    clear: int
+    name: str
+
+    @property
+    def questions(self) -> list[int]:
+        """Those that are no calls."""
+        return sorted(at for at, line in self.lines.items() if line.mnemonic == "cmp")
+
+
+def endings(found: Handlers, offsets: Offsets) -> Endings:
+    """Find them all. Raises UnsupportedBuild where a way out has none, or an end is of neither."""
+    clear, name = (0, "") if "frame.is_entry" in offsets else _clear_function(found, offsets)
+    calls = _calls_of(found, clear)
+    member = offsets["frame.is_entry" if "frame.is_entry" in offsets else "frame.owner"]
+    question = re.compile(rf"byte ptr \[r(?!sp|ip)\w+ \+ {member:#x}\], 0")
+
+    def ends(line: Line) -> bool:
+        return line.operands in calls or (line.mnemonic == "cmp" and question.fullmatch(line.operands) is not None)
+
+    flow = Flow(found, ends)
+    raises = frozenset(at for name in _RAISES for at in _of_exceptions(found, flow, name))
+    returns: dict[int, str] = {}
+    plain: frozenset[int] = frozenset()
+    for name_of_opcode in (*RETURNS, *_INSTRUMENTED):
+        if name_of_opcode in found.by_name:
+            own = _of_returns(found, flow, name_of_opcode, raises)
+            returns = {**dict.fromkeys(own, name_of_opcode), **returns}
+            plain |= own if name_of_opcode in RETURNS else frozenset()
+    generators = flow.ways(found.by_name["RETURN_GENERATOR"]).ends - raises - returns.keys()
+    result = Endings(flow.at_ends, plain, returns, raises, clear, name)
+    left = {at for at in result.questions if at not in returns} - raises - generators
+    if left:
+        refusals = {at for each in _CALLS if each in found.by_name for at in flow.ways(found.by_name[each]).ends}
+        if refusals & returns.keys() or left - refusals:
+            raise _unseen(found, min(left - refusals or left))
+        raises |= left
+    return Endings(flow.at_ends, plain, returns, raises, clear, name)
+
+
+def ending_sites(found: Handlers, offsets: Offsets, ends: Endings) -> tuple[list[Site], dict[str, Place]]:
+    """(a site for each end, or one in the function that is called at some of them; the places to read there).
+
+    Raises:
+        UnsupportedBuild: at two questions of one role the frame is in different registers.
+    """
+    sites: list[Site] = []
+    places: dict[str, Place] = {}
+    if ends.clear:
+        sites.append(_clear_site(found, ends))
+        places |= {"exit.frame": Place("rsi"), "exit.tstate": Place("rdi")}  # its arguments
+    for question in sorted(ends.questions, key=lambda at: (at not in ends.returns, at)):
+        if question in ends.returns:
+            name = ends.returns[question]
+            site, frame = _at_answer(found, Role.RETURN, name, question)
+            _add(found, places, "return.frame", frame)
+        elif question in ends.raises:
+            site, frame = _at_answer(found, Role.RAISE, "exit_unwind", question)
+            _add(found, places, "raise.frame", frame)
+            _add(found, places, "raise.tstate", _thread_state(found, offsets, question, site.address))
+        else:  # a generator is created: no call ends
+            continue
+        sites.append(site)
+    return sites, places
+
+
+def _add(found: Handlers, places: dict[str, Place], name: str, where: str) -> None:
+    known = places.setdefault(name, Place(where))
+    if known != Place(where):
+        raise refused(found.code.image, f"has its {name} in {known} at one site and in {where} at another one")
+
+
+# -- the ways out ------------------------------------------------------------------------------------
+
+
+def _of_exceptions(found: Handlers, flow: Flow, name: str) -> frozenset[int]:
+    """The ends that an exception can come to."""
+    ways = flow.ways(found.by_name[name])
+    if ways.returns or not ways.ends:
+        raise _unseen(found, min(ways.returns or {found.by_name[name]}), f" by an exception ({name})")
+    return ways.ends
+
+
+def _of_returns(found: Handlers, flow: Flow, name: str, raises: frozenset[int]) -> frozenset[int]:
+    """The ends that an opcode comes to which returns. A callback of an instrumented one can fail: then there is an
+    exception, which may be caught in the same frame."""
+    ways = flow.ways(found.by_name[name])
+    own = ways.ends - raises
+    others = {found.by_name[each] for each in (*RETURNS, *_INSTRUMENTED) if each in found.by_name}
+    lost = set(ways.returns)
+    if name in RETURNS:
+        lost |= ways.dispatches | (ways.handlers - others)
+    if lost or not (own or ways.handlers & others):
+        raise _unseen(found, min(lost or {found.by_name[name]}), f" in {name}")
+    return own
+
+
+def _unseen(found: Handlers, address: int, where: str = "") -> Exception:
+    return refused(found.code.image, f"leaves frames{where} in a way that pylat does not know, at {address:#x}")
+
+
+# -- the function --------------------------------------------------------------------------------------
+
+
+def _clear_function(found: Handlers, offsets: Offsets) -> tuple[int, str]:
+    """(address, name) of the function that every frame ends in; 0 where the interpreter holds nothing but copies."""
+    image = found.code.image
+    symbols = image.symbols(CLEAR)
+    name = next((name for name in CLEAR if name in symbols), "")
+    start = symbols[name].address if name else _called_on_return(found, offsets)
+    if start and not any(
+        _asks_owner(step, held, offsets) for step, held in copies(found.code.straight(start, limit=40), "rsi")
+    ):
+        if name:
+            raise refused(image, f"has a {name} that does not look at frame->owner at {start:#x}")
+        return 0, ""
+    return start, name or CLEAR[1]
+
+
+def _called_on_return(found: Handlers, offsets: Offsets) -> int:
+    """3.12, stripped: the first call behind ``tstate->py_recursion_remaining++`` on RETURN_VALUE's path; 0: none."""
+    counted = False
+    for step in found.code.straight(found.by_name["RETURN_VALUE"], limit=64, follow=True):
+        place = memory(step, 0)
+        counted = counted or bool(
+            step.mnemonic in ("add", "inc", "mov") and place and place[1] == offsets["tstate.recursion"]
+        )
+        if counted and step.mnemonic == "call":
+            return target(step) or 0
+    return 0
+
+
+def _asks_owner(step: Instruction, holders: Iterable[str], offsets: Offsets) -> bool:
+    place = memory(step, 0)
+    return step.mnemonic == "cmp" and place is not None and place[0] in holders and place[1] == offsets["frame.owner"]
+
+
+def _calls_of(found: Handlers, clear: int) -> frozenset[str]:
+    """The operands of its calls in the interpreter: its address, or that of what goes on there (the linkage table)."""
+    if not clear:
+        return frozenset()
+    operands = {line.operands for line in found.sweep.lines if line.mnemonic in ("call", "jmp")}
+    if f"{clear:#x}" in operands:
+        return frozenset({f"{clear:#x}"})
+    stubs = {each for each in operands if each.startswith("0x") and found.code.lands(int(each, 16)) == clear}
+    return frozenset({*stubs, f"{clear:#x}"})
+
+
+def _clear_site(found: Handlers, ends: Endings) -> Site:
+    """The function's first emulated instruction with both arguments where they were given."""
+    steps = list(found.code.straight(ends.clear, limit=24))
+    states = (held for _, held in copies(steps, "rdi"))
+    chosen = first_emulated(
+        copies(steps, "rsi"),
+        lambda step, held: (
+            "rsi" in held and "rdi" in next(states) and not found.sweep.jumps_into(ends.clear + 1, step.address)
+        ),
+    )
+    return found.code.site(Role.EXIT, ends.name, ends.clear, chosen[0] if chosen else steps[0])
+
+
+# -- the questions -------------------------------------------------------------------------------------
+
+
+def _at_answer(found: Handlers, role: Role, name: str, question: int) -> tuple[Site, str]:
+    """(the site on the jump by a question's answer, the register of the frame there)."""
+    asked = memory(found.code.at(question), 0)
+    frame = asked[0] if asked else ""
+    for step in found.code.straight(question, limit=_ANSWER_LIMIT):
+        if found.sweep.jumps_into(question + 1, step.address) or step.mnemonic == "call":
+            break
+        if step.mnemonic.startswith("j"):
+            start = found.by_name.get(name, question)
+            return found.code.site(role, name, min(start, question), step), frame
+        if frame in written(step):
+            break
+    raise refused(
+        found.code.image, f"asks whose frame it is at {question:#x}, and does not answer where pylat can follow"
+    )
+
+
+def _thread_state(found: Handlers, offsets: Offsets, question: int, answer: int) -> str:
+    """The register of the thread state at the jump by a question's answer: the recursion was counted in it just before
+    (``_Py_LeaveRecursiveCall``)."""
+    lines = found.lines_before(answer, _COUNT_LIMIT + _ANSWER_LIMIT)
+    for line in reversed(lines):
+        step = found.code.at(line.address)
+        counted = memory(step, 0)
+        stores = step.mnemonic in ("inc", "add") or (step.mnemonic == "mov" and register(step, 1) is None)
+        if stores and counted and counted[1] == offsets["tstate.recursion"] and counted[0] not in ("rsp", "rip"):
+            between = found.code.straight(line.address, limit=_COUNT_LIMIT + _ANSWER_LIMIT + 1)
+            lost = any(counted[0] in written(each) for each in between if each.address < answer)
+            if not lost and not found.sweep.jumps_into(line.address + 1, answer):
+                return counted[0]
+            break
+        if line.address < question and (line.mnemonic[0] == "j" or line.mnemonic in ("call", "ret")):
+            break
+    raise refused(found.code.image, f"ends a frame at {question:#x} and does not show the thread state there")

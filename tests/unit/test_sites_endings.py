@@ -1,0 +1,198 @@
+"""Where frames end, and that every way out has its end: on handlers made up here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from latency.cpython.offsets import Offsets, load
+from latency.cpython.sites import Place, Role, Site
+from latency.cpython.sites.dispatch import Handlers
+from latency.cpython.sites.endings import Endings, ending_sites, endings
+from latency.errors import UnsupportedBuild
+from tests.unit.made_handlers import address_of, made_handlers
+
+GOES_ON = "ffe0"  # jmp rax: the dispatch of another unit
+ASKS, ASKS_R12 = "807d4600", "41807c244600"  # cmp byte [rbp + 0x46], 0: owner; of the frame in r12
+COUNTS = "41ff422c"  # inc dword [r10 + 0x2c]: the recursion
+FUNCTION = "807e4600 c3"  # cmp byte [rsi + 0x46], 0; ret
+COPY = f"{ASKS} 7501 90 {GOES_ON}"  # jne over a nop
+UNWINDING = f"{COUNTS} {ASKS_R12} 7501 c3 c3"
+# call; test eax, eax; jne to where exceptions go
+CALLBACK = "call:callback 85c0 jne:unwinding"
+GENERATOR = {"RETURN_GENERATOR": GOES_ON, "callback": "c3"}
+RAISES = {"RAISE_VARARGS": "7402 ffe0 jmp:unwinding", "RERAISE": "jmp:unwinding"}
+
+# As gcc makes it: all call the function
+CALLING = {
+    "function": FUNCTION,
+    "RETURN_VALUE": f"{COUNTS} call:function {GOES_ON}",
+    "INSTRUMENTED_RETURN_VALUE": f"{CALLBACK} {COUNTS} call:function {GOES_ON}",
+    **RAISES,
+    **GENERATOR,
+    "unwinding": f"{COUNTS} call:function c3",
+}
+# As it does where the function is called from nowhere else: all ask by themselves
+COPIED = {
+    "RETURN_VALUE": COPY,
+    "RETURN_CONST": "jmp:RETURN_VALUE",
+    "INSTRUMENTED_RETURN_VALUE": f"{CALLBACK} {COPY}",
+    **RAISES,
+    **GENERATOR,
+    "unwinding": UNWINDING,
+}
+# 3.11: cmp byte [rbp + 0x44], 0: is_entry; inc dword [r13 + 0x20]
+ENTRY_QUESTION = "807d4400 7501 c3"
+OLD = {
+    "RETURN_VALUE": f"7402 eb00 {ENTRY_QUESTION} {GOES_ON}",
+    **RAISES,
+    "RETURN_GENERATOR": f"{ENTRY_QUESTION} {GOES_ON}",
+    "CALL": "call:callback 85c0 jne:refused ffe0",
+    "callback": "c3",
+    "refused": f"41ff4520 {ENTRY_QUESTION} c3",
+    "unwinding": f"41ff4520 {ENTRY_QUESTION} c3",
+}
+
+
+@pytest.fixture(scope="module")
+def offsets() -> Offsets:
+    return load((3, 13, 5))
+
+
+@pytest.fixture(scope="module")
+def old() -> Offsets:
+    return load((3, 11, 2))
+
+
+def found_in(directory: Path, offsets: Offsets, code: dict[str, str]) -> tuple[Handlers, Endings]:
+    found = made_handlers(directory, code)
+    return found, endings(found, offsets)
+
+
+def sites(directory: Path, offsets: Offsets, code: dict[str, str]) -> tuple[list[Site], dict[str, Place]]:
+    found, ends = found_in(directory, offsets, code)
+    return ending_sites(found, offsets, ends)
+
+
+def test_a_function_that_all_call_has_the_only_site(tmp_path: Path, offsets: Offsets) -> None:
+    found, ends = found_in(tmp_path, offsets, CALLING)
+    ((site,), places) = ending_sites(found, offsets, ends)
+    assert (site.role, site.start) == (Role.EXIT, address_of(found, CALLING, "function"))
+    assert places == {"exit.frame": Place("rsi"), "exit.tstate": Place("rdi")}
+    assert len(ends.lines) == 3
+    assert (len(ends.plain), len(ends.returns), len(ends.raises)) == (1, 2, 1)
+
+
+def test_each_copy_has_its_site_at_the_answer_whose_frame_it_is(tmp_path: Path, offsets: Offsets) -> None:
+    made, places = sites(tmp_path, offsets, COPIED)
+    assert [(site.role, site.name) for site in made] == [
+        (Role.RETURN, "RETURN_VALUE"),
+        (Role.RETURN, "INSTRUMENTED_RETURN_VALUE"),
+        (Role.RAISE, "exit_unwind"),
+    ]
+    assert all(site.emulated and site.instruction.startswith("jne") for site in made)
+    assert places == {"return.frame": Place("rbp"), "raise.frame": Place("r12"), "raise.tstate": Place("r10")}
+
+
+def test_copies_and_calls_can_stand_side_by_side(tmp_path: Path, offsets: Offsets) -> None:
+    code = {**CALLING, "INSTRUMENTED_RETURN_VALUE": COPIED["INSTRUMENTED_RETURN_VALUE"], "unwinding": UNWINDING}
+    made, _ = sites(tmp_path, offsets, code)
+    assert [site.role for site in made] == [Role.EXIT, Role.RETURN, Role.RAISE]
+
+
+@pytest.mark.parametrize(
+    ("changed", "where"),
+    [
+        ({"RETURN_VALUE": f"{COUNTS} call:function {GOES_ON}", "RETURN_CONST": GOES_ON}, "RETURN_CONST"),
+        ({"RETURN_VALUE": f"{COUNTS} 7405 call:function {GOES_ON}"}, "RETURN_VALUE"),
+        ({"INSTRUMENTED_RETURN_VALUE": f"{CALLBACK} {GOES_ON}"}, "INSTRUMENTED_RETURN_VALUE"),
+        ({"INSTRUMENTED_RETURN_VALUE": "jmp:unwinding"}, "INSTRUMENTED_RETURN_VALUE"),
+        ({"INSTRUMENTED_RETURN_VALUE": f"{CALLBACK} c3"}, "INSTRUMENTED_RETURN_VALUE"),
+        ({"unwinding": "c3"}, "by an exception"),
+        ({"unwinding": "ffe0"}, "by an exception"),
+        ({"RERAISE": "7401 c3 jmp:unwinding"}, "by an exception"),
+    ],
+    ids=[
+        *("nothing is called", "one way goes past it", "an instrumented return goes on", "it only fails"),
+        *("it leaves the function", "exceptions leave unseen", "they never leave", "one exception leaves unseen"),
+    ],
+)
+def test_a_way_out_without_an_end_is_refused(
+    tmp_path: Path, offsets: Offsets, changed: dict[str, str], where: str
+) -> None:
+    with pytest.raises(UnsupportedBuild, match=rf"leaves frames (in )?{where}.* pylat does not know, at 0x"):
+        found_in(tmp_path, offsets, {**CALLING, **changed})
+
+
+def test_a_copy_that_no_way_leads_to_is_refused(tmp_path: Path, offsets: Offsets) -> None:
+    with pytest.raises(UnsupportedBuild, match="leaves frames in a way"):
+        found_in(tmp_path, offsets, {**COPIED, "elsewhere": COPY})
+
+
+def test_a_frame_in_two_registers_is_refused(tmp_path: Path, offsets: Offsets) -> None:
+    code = {**COPIED, "INSTRUMENTED_RETURN_VALUE": f"{CALLBACK} {ASKS_R12} 7501 90 {GOES_ON}"}
+    with pytest.raises(UnsupportedBuild, match=r"its return\.frame in rbp at one site and in r12 at another"):
+        sites(tmp_path, offsets, code)
+
+
+@pytest.mark.parametrize(
+    "unwinding",
+    [
+        f"{ASKS_R12} 7501 c3 c3",
+        f"{COUNTS} 4d89c2 {ASKS_R12} 7501 c3 c3",  # mov r10, r8
+        f"{COUNTS} call:callback {ASKS_R12} 7501 c3 c3",
+        f"{COUNTS} {ASKS_R12} 7501 c3 ebf4",  # back to the question
+    ],
+    ids=["not counted", "lost", "counted elsewhere", "jumped into"],
+)
+def test_an_exception_whose_thread_state_does_not_show_is_refused(
+    tmp_path: Path, offsets: Offsets, unwinding: str
+) -> None:
+    with pytest.raises(UnsupportedBuild, match=r"does not show the thread state"):
+        sites(tmp_path, offsets, {**COPIED, "unwinding": unwinding})
+
+
+def test_the_count_may_be_stored_behind_the_question(tmp_path: Path, offsets: Offsets) -> None:
+    # mov eax, [r13 + 0x2c]; add eax, 1; cmp …; mov [r13 + 0x2c], eax; jne
+    unwinding = f"418b452c 83c001 {ASKS_R12} 4189452c 7501 c3 c3"
+    _, places = sites(tmp_path, offsets, {**COPIED, "unwinding": unwinding})
+    assert places["raise.tstate"] == Place("r13")
+
+
+def test_a_question_that_is_not_answered_at_once_is_refused(tmp_path: Path, offsets: Offsets) -> None:
+    code = {**COPIED, "RETURN_VALUE": f"{ASKS} 4889c5 7501 90 {GOES_ON}"}  # mov rbp, rax
+    with pytest.raises(UnsupportedBuild, match="does not answer"):
+        sites(tmp_path, offsets, code)
+
+
+def test_3_11_has_a_site_for_each_question_of_an_exit(tmp_path: Path, old: Offsets) -> None:
+    made, places = sites(tmp_path, old, OLD)
+    assert [(site.role, site.name) for site in made] == [
+        (Role.RETURN, "RETURN_VALUE"),
+        (Role.RAISE, "exit_unwind"),
+        (Role.RAISE, "exit_unwind"),
+    ]
+    frame = Place("rbp")
+    assert places == {"return.frame": frame, "raise.frame": frame, "raise.tstate": Place("r13")}
+
+
+def test_3_11_is_refused_where_a_traced_return_asks_nothing(tmp_path: Path, old: Offsets) -> None:
+    with pytest.raises(UnsupportedBuild, match="leaves frames in RETURN_VALUE"):
+        found_in(tmp_path, old, {**OLD, "RETURN_VALUE": f"7402 ffe0 {ENTRY_QUESTION} {GOES_ON}"})
+    code = {**OLD, "RETURN_VALUE": f"7402 {ENTRY_QUESTION[-2:]} 90 {ENTRY_QUESTION} {GOES_ON}"}  # je over ret, nop
+    with pytest.raises(UnsupportedBuild, match="leaves frames in RETURN_VALUE"):
+        found_in(tmp_path, old, code)
+
+
+def test_the_function_is_found_through_the_linkage_table(
+    tmp_path: Path, offsets: Offsets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = {**{name: text.replace("call:function", "call:stub") for name, text in CALLING.items()}, "stub": GOES_ON}
+    found = made_handlers(tmp_path, code)
+    stub, function = address_of(found, code, "stub"), address_of(found, code, "function")
+    monkeypatch.setattr("latency.cpython.sites.endings._clear_function", lambda *_: (function, "clear"))
+    with pytest.raises(UnsupportedBuild, match="leaves frames"):
+        endings(found, offsets)
+    monkeypatch.setattr(type(found.code), "lands", lambda _, address: function if address == stub else address)
+    assert len(endings(found, offsets).lines) == 3
