@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from latency.target.notes import Marker
 from latency.target.process import Process
 
 _INT3, _CALL, _NOP5 = b"\xcc", b"\xe8", b"\x0f\x1f\x44\x00\x00"
+_LIBRARIES = ("lib", "lib64", f"lib/{platform.machine()}-linux-gnu")  # below a prefix
 _SEMAPHORE_BYTES = 2  # sys/sdt.h: unsigned short
 
 
@@ -90,7 +93,7 @@ def survey_process(process: Process, *, cache: Cache | None = None) -> Survey:
 
 
 def build_of_file(path: Path) -> Build:
-    """The build in an interpreter's executable or a libpython that no process need run.
+    """The build in an interpreter's executable, in the libpython that it needs, or in a libpython; no process need run.
 
     Raises:
         NotCPython: the file holds no CPython.
@@ -99,10 +102,13 @@ def build_of_file(path: Path) -> Build:
     """
     image = Image.open(path)
     if image.symbol("PyCode_Type") is None:
-        raise NotCPython(
-            f"{path} holds no CPython",
-            "an executable may have it in a libpython: give that file, or a running process with -p",
-        )
+        library = _libpython(image, path)
+        if library is None:
+            raise NotCPython(
+                f"{path} holds no CPython",
+                "an executable may have it in a libpython: give that file, or a running process with -p",
+            )
+        path, image = library
     version, version_text = python_version(image)
     about = os.fstat(image.fd)
     markers = tuple(image.markers())
@@ -119,6 +125,22 @@ def build_of_file(path: Path) -> Build:
         executable="",
         markers=markers,
     )
+
+
+def _libpython(image: Image, path: Path) -> tuple[Path, Image] | None:
+    """The libpython that an executable needs: where it says, or among the libraries of its own prefix. What a system's
+    linker would find elsewhere may be another one."""
+    names, folders = image.needed()
+    real = path.resolve()
+    said = [Path(re.sub(r"\$(ORIGIN\b|\{ORIGIN\})", lambda _: str(real.parent), folder)) for folder in folders]
+    own = [real.parents[1] / folder for folder in _LIBRARIES] if len(real.parents) > 1 else []
+    for name in (name for name in names if name.startswith("libpython") and "/" not in name):
+        for folder in (*(each for each in said if each.is_absolute()), *own):
+            with suppress(TargetError):
+                found = Image.open(folder / name)
+                if found.symbol("PyCode_Type"):
+                    return folder / name, found
+    return None
 
 
 def _survey(build: Build, process: Process | None, cache: Cache) -> Survey:

@@ -27,6 +27,9 @@ _PACKED_LIMIT_BYTES = 8 << 20
 _PACKED_LIMIT_WORDS = 2 << 20
 _CODE_RANGES_LIMIT_BYTES = 16 << 20
 _SYMBOLS_LIMIT_BYTES = 64 << 20
+_DYNAMIC_LIMIT_BYTES = 1 << 16
+_NAME_LIMIT_BYTES = 4096
+_DT_NEEDED, _DT_RPATH, _DT_RUNPATH = 1, 15, 29  # System V ABI, dynamic section
 
 
 class Image(ElfFile):
@@ -108,6 +111,22 @@ class Image(ElfFile):
             place = self.offset_of(marker.semaphore) if marker.semaphore else 0
             found.append(replace(marker, semaphore_offset=place))
         return tuple(found)
+
+    def needed(self) -> tuple[list[str], list[str]]:
+        """(the libraries that it needs, the folders in which it says that they lie, ``$ORIGIN`` as it is)."""
+        section = self.section(".dynamic")
+        if section is None or section.type != "SHT_DYNAMIC" or section.link >= len(self.sections):
+            return [], []
+        names = self._table(self.sections[section.link])
+        entries = np.frombuffer(self.read_file(section.offset, section.size, limit=_DYNAMIC_LIMIT_BYTES), "<u8")
+        entries = entries[: len(entries) // 2 * 2].reshape(-1, 2)
+        found: dict[int, list[str]] = {tag: [] for tag in (_DT_NEEDED, _DT_RPATH, _DT_RUNPATH)}
+        for tag, offset in entries.tolist():
+            if tag in found:
+                text = names[offset : offset + _NAME_LIMIT_BYTES].partition(b"\0")[0]
+                found[tag].append(text.decode("utf-8", "surrogateescape"))
+        paths = found[_DT_RUNPATH] or found[_DT_RPATH]
+        return found[_DT_NEEDED], [folder for path in paths for folder in path.split(":") if folder]
 
     # -- pointers and code -------------------------------------------------------------------
 

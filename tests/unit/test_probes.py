@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,8 @@ from latency.cache import Cache
 from latency.cli import main
 from latency.cli.arguments import parse
 from latency.cpython.survey import Spot, Survey, survey_file
-from latency.errors import NotCPython
-from tests.unit.elf_builder import Elf, Section
+from latency.errors import NotCPython, UnsupportedBuild
+from tests.unit.elf_builder import DYNAMIC, STRTAB, Elf, Section, symbol_table
 from tests.unit.own_interpreter import own_interpreter
 
 NOP5 = bytes.fromhex("0f1f440000")
@@ -90,6 +92,68 @@ def test_a_file_without_cpython_is_refused(tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(Elf([Section(".rodata", bytes(64))]).build())
     with pytest.raises(NotCPython, match="holds no CPython"):
         survey_file(tmp_path / "image")
+
+
+def needing(path: Path, *entries: tuple[int, str]) -> Path:
+    """An executable of these entries of its dynamic section: 1 needs a library, 15 and 29 say where."""
+    strings, numbers = b"\0", []
+    for tag, text in entries:
+        numbers += [tag, len(strings)]
+        strings += text.encode() + b"\0"
+    dynamic = struct.pack(f"<{len(numbers) + 2}Q", *numbers, 0, 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sections = [Section(".dynamic", dynamic, DYNAMIC, link=".dynstr"), Section(".dynstr", strings, STRTAB)]
+    path.write_bytes(Elf(sections).build())
+    return path
+
+
+def libpython(path: Path) -> Path:
+    """A file that holds a CPython, as far as anybody asks; its version is in no place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(Elf(symbol_table([("PyCode_Type", 0x1000, 8, "object")])).build())
+    return path
+
+
+NAME = "libpython3.99.so.1.0"
+
+
+@pytest.mark.parametrize(
+    ("entries", "place"),
+    [
+        ([(1, "libc.so.6"), (1, NAME), (29, "$ORIGIN/../beside")], "beside"),
+        ([(1, NAME), (15, "/nowhere:${ORIGIN}/../beside")], "beside"),
+        ([(1, NAME), (15, "$ORIGIN/../no"), (29, "$ORIGIN/../beside")], "beside"),
+        ([(1, NAME)], "lib"),
+        ([(1, NAME), (29, "/nowhere")], "lib64"),
+    ],
+    ids=["RUNPATH", "RPATH", "both", "the prefix", "lib64"],
+)
+def test_an_executable_is_looked_at_in_the_libpython_that_it_needs(
+    tmp_path: Path, entries: list[tuple[int, str]], place: str
+) -> None:
+    library = libpython(tmp_path / place / NAME)
+    with pytest.raises(UnsupportedBuild, match=re.escape(NAME)):  # which shows that it was opened
+        survey_file(needing(tmp_path / "bin" / "python3", *entries))
+    library.unlink()
+    with pytest.raises(NotCPython, match="python3 holds no CPython"):
+        survey_file(tmp_path / "bin" / "python3")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [(1, "libc.so.6"), (29, "$ORIGIN")],
+        [(1, f"../bin/{NAME}"), (29, "$ORIGIN")],
+        [(1, NAME), (29, "bin")],
+        [(1, NAME), (29, "")],
+    ],
+    ids=["no libpython", "a path", "a folder that depends on where one is", "no folder"],
+)
+def test_no_other_library_is_taken_for_it(tmp_path: Path, entries: list[tuple[int, str]]) -> None:
+    libpython(tmp_path / "bin" / NAME)
+    libpython(tmp_path / "bin" / "libc.so.6")
+    with pytest.raises(NotCPython, match="holds no CPython"):
+        survey_file(needing(tmp_path / "bin" / "python3", *entries))
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
