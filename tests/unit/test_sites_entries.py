@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from latency.cpython.offsets import load
-from latency.cpython.sites import Place, Role, SitePlan
+from latency.cpython.sites import Place, Role, Site, SitePlan
+from latency.cpython.sites.choose import _is_cheap
 from latency.cpython.sites.dispatch import Handlers, _places, falls_into
 from latency.cpython.sites.entries import entry_sites
 from latency.errors import UnsupportedBuild
@@ -247,3 +248,17 @@ def test_a_resume_that_turns_itself_into_another_does_not_make_a_hit_dear(handle
     assert _instruction(SitePlan("handlers", tuple(sites), registers, "oparg"), Role.ENTRY) == NOP
     sites, registers = entry_sites(handled(RESUME=COPIES + THEN_STORES))
     assert _instruction(SitePlan("handlers", tuple(sites), registers, "oparg"), Role.ENTRY) != NOP
+
+
+@pytest.mark.parametrize(
+    ("stepped", "cheap"),
+    [
+        (["RESUME"], False),
+        (["RESUME", "RESUME_CHECK emulated"], True),
+        (["RESUME", "RESUME_QUICK emulated", "INSTRUMENTED_RESUME"], True),
+        (["RESUME emulated", "RESUME_CHECK"], False),
+    ],
+)
+def test_an_engine_is_dear_by_what_runs_usually(stepped: list[str], cheap: bool) -> None:
+    sites = [Site(Role.ENTRY, each.split()[0], 0, 0, 0, "nop", emulated="emulated" in each) for each in stepped]
+    assert _is_cheap(SitePlan("handlers", tuple(sites), {}, "oparg")) is cheap

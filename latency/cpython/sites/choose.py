@@ -76,12 +76,17 @@ def plan_for(
         except UnsupportedBuild as error:
             refusals.append(error)
             continue
-        if all(site.emulated for site in plans[-1].sites if site.role in _COMMON):
+        if _is_cheap(plans[-1]):
             break
     if not plans:
         raise refusals[0]
-    cheap = [plan for plan in plans if all(site.emulated for site in plan.sites if site.role in _COMMON)]
+    cheap = [plan for plan in plans if _is_cheap(plan)]
     return _with_deallocs(image, offsets, (cheap or plans)[0])
+
+
+def _is_cheap(plan: SitePlan) -> bool:
+    """Whether no single-stepped probe is on the way of calls that have run before."""
+    return all(site.emulated for role in _COMMON for site in plan.usual(role))
 
 
 def _with_deallocs(image: Image, offsets: Offsets, plan: SitePlan) -> SitePlan:

@@ -118,9 +118,11 @@ class SitePlan:
         return (site for site in self.sites if site.role is role)
 
     def usual(self, role: Role) -> Iterator[Site]:
-        """Those that calls run again and again: RESUME turns itself into RESUME_CHECK, where there is one (3.13)."""
+        """Those that calls run again and again: RESUME turns itself into RESUME_QUICK (3.11) or RESUME_CHECK (3.13);
+        instrumented opcodes run for tools alone."""
         names = {site.name for site in self.sites}
-        return (site for site in self.of(role) if site.name != "RESUME" or "RESUME_CHECK" not in names)
+        once = {"RESUME"} if names & {"RESUME_QUICK", "RESUME_CHECK"} else set()
+        return (site for site in self.of(role) if site.name not in once and not site.name.startswith("INSTRUMENTED_"))
 
     @property
     def single_stepped(self) -> list[Site]:

@@ -3,8 +3,8 @@
     3.6-3.10:  in the register, or on the machine's stack, from which _PyEval_EvalFrameDefault returns it: what becomes
                rax on the way from the exit site to ``ret``, directly or as the result that _Py_CheckFunctionResult
                looks at and hands back
-    3.11-3.15: in the frame, at the top of its stack, from which RETURN_VALUE has just taken it; RETURN_CONST (3.12,
-               3.13) takes it from the constants instead
+    3.11-3.15: in the frame, at the top of its stack, from which RETURN_VALUE has just taken it, at the markers of 3.15
+               too; RETURN_CONST (3.12, 3.13) takes it from the constants instead
 
 Source: Python/ceval.c (exit_eval_frame, RETURN_VALUE), Objects/call.c (_Py_CheckFunctionResult).
 """
@@ -18,6 +18,8 @@ from typing import TypeAlias
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites.code import Code, Instruction, is_branch, is_jump, memory, register, written
 from latency.cpython.sites.code import target as goal_of
+from latency.cpython.sites.dispatch import opcode_handlers
+from latency.cpython.sites.flow import Flow
 from latency.cpython.sites.opcodes import opcodes
 from latency.cpython.sites.plan import REGISTERS, Place, Role, Site, SitePlan
 from latency.errors import UnsupportedBuild
@@ -52,18 +54,18 @@ def return_place(image: Image, version: tuple[int, int, int], offsets: Offsets, 
     Raises:
         UnsupportedBuild: it was not found, or the sites differ.
     """
-    if plan.engine == "handlers":
+    code = Code(image)
+    if version >= (3, 11, 0):
         if "frame.stackpointer" not in offsets and "frame.stacktop" not in offsets:
             raise _refused(image, "keeps no stack pointer in its frames")
-        code = Code(image)
-        for site in plan.of(Role.RETURN):
+        told = plan.of(Role.RETURN) if plan.engine == "handlers" else _told_by_markers(image, version, offsets, plan)
+        for site in told:
             if not _is_stored(code, site, offsets):
                 raise _refused(image, f"ends frames in {site.name} before it has stored where its value lies")
         numbers = opcodes(version[:2])
         if "RETURN_CONST" not in numbers:
             return ReturnPlace(None)
         return ReturnPlace(None, opcodes={name: numbers[name] for name in (*_RETURN_OPCODES, "EXTENDED_ARG")})
-    code = Code(image)
     sites = list(plan.of(Role.EXIT))
     symbol = image.symbol(_CHECK) if sites else None
     checks = symbol.address if symbol else None
@@ -72,6 +74,25 @@ def return_place(image: Image, version: tuple[int, int, int], offsets: Offsets, 
         raise _refused(image, "returns values in a way that pylat does not know")
     where, at = found.pop() or ("", "")
     return ReturnPlace(Place(str(at)) if where == "register" else Place("rsp", (int(str(at)),)))
+
+
+def _told_by_markers(image: Image, version: tuple[int, int, int], offsets: Offsets, plan: SitePlan) -> Iterator[Site]:
+    """3.15: where the handlers that return call the functions of the exit markers.
+
+    Raises:
+        UnsupportedBuild: one does not come to such a call.
+    """
+    found = opcode_handlers(image, version[:2], offsets)
+    functions = {around[0] for site in plan.of(Role.EXIT) if (around := image.code_range(site.address))}
+    flow = Flow(found, lambda line: line.mnemonic == "call" and line.operands in {f"{each:#x}" for each in functions})
+    raises = flow.ways(found.by_name["RAISE_VARARGS"]).ends
+    for name in ("RETURN_VALUE", "INSTRUMENTED_RETURN_VALUE"):
+        start = found.by_name[name]
+        calls = flow.ways(start).ends - raises
+        if not calls:
+            raise _refused(image, f"does not come to its marker from {name}")
+        for address in calls:
+            yield found.code.site(Role.EXIT, name, start, found.code.at(address))
 
 
 def _is_stored(code: Code, site: Site, offsets: Offsets) -> bool:
