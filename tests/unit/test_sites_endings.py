@@ -177,6 +177,11 @@ def test_3_11_has_a_site_for_each_question_of_an_exit(tmp_path: Path, old: Offse
     assert places == {"return.frame": frame, "raise.frame": frame, "raise.tstate": Place("r13")}
 
 
+def test_3_11_may_ask_the_other_way_round(tmp_path: Path, old: Offsets) -> None:
+    code = {**OLD, "unwinding": "41ff4520 807d4401 7401 90 c3"}  # cmp byte [rbp + 0x44], 1; je
+    assert len(sites(tmp_path, old, code)[0]) == 3
+
+
 def test_3_11_is_refused_where_a_traced_return_asks_nothing(tmp_path: Path, old: Offsets) -> None:
     with pytest.raises(UnsupportedBuild, match="leaves frames in RETURN_VALUE"):
         found_in(tmp_path, old, {**OLD, "RETURN_VALUE": f"7402 ffe0 {ENTRY_QUESTION} {GOES_ON}"})

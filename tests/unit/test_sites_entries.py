@@ -212,14 +212,25 @@ def test_a_unit_can_be_stored_through_a_pointer_to_it(handled: Handled) -> None:
     assert site.emulated
 
 
+def test_such_a_pointer_is_known_of_a_frame_in_a_register_too(handled: Handled) -> None:
+    # clang 19: lea rsi, [r12 + 0x38]; mov [rsp + 0x28], rsi; jmp to the dispatch
+    code = {"start": "498d7424384889742428 eb01 90 ffe0", "RESUME_QUICK": THROUGH_A_POINTER}
+    (site,), places = entry_sites(handled("r12", "rbp", **code))
+    assert places == {"entry.frame": Place("r12")}
+    assert site.emulated
+
+
 @pytest.mark.parametrize(
     "start",
     [
         "498d7748 4889742428 4c897c2418 ffe0",  # of another member
         "498d7638 4889742428 4c897c2418 ffe0",  # of another frame
-        "498d7738 4889f6 4831f6 4889742428 4c897c2418 ffe0",  # xor rsi, rsi
-        "498d7738 4889742428 7400 4c897c2418 ffe0".replace("7400", "eb00"),  # jumps in between
+        "498d7738 4831f6 4889742428 4c897c2418 ffe0",  # xor rsi, rsi
+        "498d7738 4889742428 4c897c2418 7400 ffe0",  # not on each way
+        "498d7738 4889742428 4c897c2418 4c89742418 ffe0",  # mov [rsp + 0x18], r14: another frame gets there
+        "498d7738 4889742428 4c897c2418 488944242c ffe0",  # mov [rsp + 0x2c], rax: half of it changes
         "498d7738 4889742430 4c897c2418 ffe0",  # to another word
+        "498d7738 4889742428 ffe0",  # the frame does not get to its place
     ],
 )
 def test_a_pointer_to_something_else_is_not_taken_for_it(handled: Handled, start: str) -> None:

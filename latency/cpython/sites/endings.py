@@ -69,8 +69,9 @@ def endings(found: Handlers, offsets: Offsets) -> Endings:
     """Find them all. Raises UnsupportedBuild where a way out has none, or an end is of neither."""
     clear, name = (0, "") if "frame.is_entry" in offsets else _clear_function(found, offsets)
     calls = _calls_of(found, clear)
-    member = offsets["frame.is_entry" if "frame.is_entry" in offsets else "frame.owner"]
-    question = re.compile(rf"byte ptr \[r(?!sp|ip)\w+ \+ {member:#x}\], 0")
+    # is_entry is a bool, which can be compared with either; owner is asked for FRAME_OWNED_BY_THREAD
+    member, answer = ("frame.is_entry", "[01]") if "frame.is_entry" in offsets else ("frame.owner", "0")
+    question = re.compile(rf"byte ptr \[r(?!sp|ip)\w+ \+ {offsets[member]:#x}\], {answer}")
 
     def ends(line: Line) -> bool:
         return line.operands in calls or (line.mnemonic == "cmp" and question.fullmatch(line.operands) is not None)

@@ -24,6 +24,7 @@ from latency.cpython.sites.code import (
     is_jump,
     memory,
     register,
+    target,
     written,
 )
 from latency.cpython.sites.dispatch import Handlers, falls_into, refused
@@ -32,7 +33,7 @@ from latency.cpython.sites.plan import Place, Role, Site
 
 ENTRY_OPCODES = ("RESUME", "RESUME_QUICK", "RESUME_CHECK", "RESUME_CHECK_JIT", "INSTRUMENTED_RESUME")
 
-_DISPATCH_LIMIT = 12  # instructions before the store of a frame
+_DISPATCH_LIMIT = 24  # instructions up to a dispatch
 _STORE_LIMIT = 32  # instructions up to the store, and to the site behind it
 
 
@@ -58,39 +59,40 @@ def entry_sites(found: Handlers) -> tuple[list[Site], dict[str, Place]]:
 
 
 def _pointers_to_the_unit(found: Handlers) -> frozenset[Place]:
-    """Words of the machine's stack that hold ``&frame->prev_instr`` (``instr_ptr``) when a handler starts: where a
-    dispatch follows, the frame is stored to its place and the address of its member to these."""
-    if not found.frame.path:
-        return frozenset()
+    """Words of the machine's stack that hold ``&frame->prev_instr`` (``instr_ptr``) when a handler starts: on a
+    straight line to a dispatch the frame gets to its place, and the address of its member to these words."""
+    member = re.compile(rf"r\w+, \[r\w+ \+ {found.instr_offset:#x}\]")
     pointers = set[Place]()
-    frame, store = found.frame, re.compile(r"qword ptr \[\w+ [+-] \w+\], r\w+|qword ptr \[\w+\], r\w+")
     for line in found.sweep.lines:
-        if line.mnemonic == "mov" and store.fullmatch(line.operands):
-            step = found.code.at(line.address)
-            holder = register(step, 1)
-            if memory(step, 0) == (frame.register, frame.path[0]) and holder:
-                pointers |= _members_stored(found, line.address, holder)
+        if line.mnemonic == "lea" and member.fullmatch(line.operands):
+            pointers |= _stored_up_to_a_dispatch(found, line.address)
     return frozenset(pointers)
 
 
-def _members_stored(found: Handlers, last: int, holder: str) -> set[Place]:
-    """Words of the stack to which the address of this member of the frame in ``holder`` is stored just before."""
-    members, places = set[str](), set[Place]()
-    for line in found.lines_before(last, _DISPATCH_LIMIT):
-        step = found.code.at(line.address)
-        stored, kept, changed = memory(step, 0), register(step, 1), register(step, 0)
-        elsewhere = step.mnemonic in ("call", "ret") or is_jump(step) or is_branch(step)
-        if elsewhere or holder in written(step) or found.sweep.jumps_into(step.address, step.address):
-            members.clear()
-            places.clear()
-        if step.mnemonic == "lea" and changed and memory(step, 1) == (holder, found.instr_offset):
-            members.add(changed)
-        elif step.mnemonic == "mov" and stored and stored[0] == found.frame.register and kept in members:
+def _stored_up_to_a_dispatch(found: Handlers, start: int) -> set[Place]:
+    """The words to which an address is stored that the first instruction makes from the frame; none where it was made
+    from something else."""
+    steps = found.code.straight(start, limit=_DISPATCH_LIMIT, follow=True)
+    first = next(steps)
+    pointer, made_from = register(first, 0), memory(first, 1)
+    frame = made_from[0] if made_from else ""
+    there = not found.frame.path and found.frame.register == frame
+    places = set[Place]()
+    for step in steps:
+        if is_jump(step) and target(step) is None:
+            return places if there else set()
+        stored, kept = memory(step, 0), register(step, 1)
+        if is_branch(step) or step.mnemonic in ("call", "ret") or frame in written(step):
+            break
+        places = {place for place in places if not changes(step, place)}
+        there = there and not (found.frame.path and changes(step, found.frame))
+        if step.mnemonic == "mov" and stored and stored[0] in ("rsp", "rbp") and kept == pointer:
             places.add(Place(stored[0], (stored[1],)))
-        else:
-            members -= written(step)
-            places = {place for place in places if not changes(step, place)}
-    return set() if found.sweep.jumps_into(last, last) else places
+        elif step.mnemonic == "mov" and stored and kept == frame and Place(stored[0], (stored[1],)) == found.frame:
+            there = True
+        elif pointer in written(step):
+            pointer = None
+    return set()
 
 
 def _behind_the_store(found: Handlers, name: str, pointers: frozenset[Place]) -> Instruction | None:
