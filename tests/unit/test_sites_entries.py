@@ -206,8 +206,9 @@ STARTS = "498d7738 4889742428 4c897c2418 ffe0"
 THROUGH_A_POINTER = "488b442428 48896d00 4883c502 7400 c3".replace("48896d00", "488928")
 
 
-def test_a_unit_can_be_stored_through_a_pointer_to_it(handled: Handled) -> None:
-    (site,), places = entry_sites(handled("rsp+24", "rbp", start=STARTS, RESUME_QUICK=THROUGH_A_POINTER))
+@pytest.mark.parametrize("start", [STARTS, STARTS.replace("ffe0", "4983c748 ffe0")], ids=["at once", "goes on with it"])
+def test_a_unit_can_be_stored_through_a_pointer_to_it(handled: Handled, start: str) -> None:
+    (site,), places = entry_sites(handled("rsp+24", "rbp", start=start, RESUME_QUICK=THROUGH_A_POINTER))
     assert places == {"entry.frame": Place("rsp", (24,))}
     assert site.emulated
 
@@ -231,6 +232,7 @@ def test_such_a_pointer_is_known_of_a_frame_in_a_register_too(handled: Handled) 
         "498d7738 4889742428 4c897c2418 488944242c ffe0",  # mov [rsp + 0x2c], rax: half of it changes
         "498d7738 4889742430 4c897c2418 ffe0",  # to another word
         "498d7738 4889742428 ffe0",  # the frame does not get to its place
+        "498d7738 4889742428 4983c748 4c897c2418 ffe0",  # add r15, 0x48: something else gets there
     ],
 )
 def test_a_pointer_to_something_else_is_not_taken_for_it(handled: Handled, start: str) -> None:

@@ -82,16 +82,19 @@ def _stored_up_to_a_dispatch(found: Handlers, start: int) -> set[Place]:
         if is_jump(step) and target(step) is None:
             return places if there else set()
         stored, kept = memory(step, 0), register(step, 1)
-        if is_branch(step) or step.mnemonic in ("call", "ret") or frame in written(step):
+        if is_branch(step) or step.mnemonic in ("call", "ret"):
             break
         places = {place for place in places if not changes(step, place)}
         there = there and not (found.frame.path and changes(step, found.frame))
-        if step.mnemonic == "mov" and stored and stored[0] in ("rsp", "rbp") and kept == pointer:
-            places.add(Place(stored[0], (stored[1],)))
-        elif step.mnemonic == "mov" and stored and kept == frame and Place(stored[0], (stored[1],)) == found.frame:
-            there = True
-        elif pointer in written(step):
-            pointer = None
+        if step.mnemonic == "mov" and stored and kept and stored[0] in ("rsp", "rbp"):
+            word = Place(stored[0], (stored[1],))
+            if kept == pointer:
+                places.add(word)
+            there = there or (kept == frame and word == found.frame)
+        changed = written(step)
+        pointer = None if pointer in changed else pointer
+        if frame in changed:
+            frame, there = "", there and bool(found.frame.path)
     return set()
 
 
