@@ -77,6 +77,7 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
             duration_s=None if options.duration_s is None else max(options.duration_s - looked_s, 0.0),
             interval_s=options.interval_s,
             on_interval=lambda recording: output.show_interval(recording, arguments),
+            on_doubt=lambda pid, line: say(f"pid {pid}: {line}"),
         )
         say("Detaching...")
     return outcome

@@ -185,6 +185,10 @@ class Auto:
         """As ``Measurement`` says, and so are those below."""
         return self.session.poll()
 
+    def doubt(self) -> str:
+        """As ``Measurement`` says."""
+        return self.session.doubt()
+
     def end_slice(self) -> None:
         """As ``Measurement`` says."""
         self.session.end_slice()

@@ -70,12 +70,16 @@ def measure(
     duration_s: float | None = None,
     interval_s: float | None = None,
     on_interval: Callable[[Recording], None] | None = None,
+    on_doubt: Callable[[int, str], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
     """Measure with sessions that have been started, and stop them.
 
     A session whose process ends is stopped then, and its recording kept; the loop ends with the last of them.
     Children that turn into a CPython of another build get sessions of their own.
+
+    Args:
+        on_doubt: is given a PID, and why its build may not be as pylat takes it to be.
     """
     begin = clock()
     slice_s = max(duration_s / _SLICES, _POLL_S) if duration_s else _SLICE_S
@@ -93,6 +97,9 @@ def measure(
         for session in list(running):
             why = session.poll()
             strangers.watch(session)
+            doubt = session.doubt()
+            if doubt and on_doubt:
+                on_doubt(session.target.process.pid, doubt)
             if why:
                 ended[session.target.process.pid] = why
                 finished[id(session)] = session.stop()

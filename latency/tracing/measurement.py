@@ -63,6 +63,9 @@ class Measurement(Protocol):
         That is ``"exited"`` or ``"exec"``: it runs another program.
         """
 
+    def doubt(self) -> str:
+        """Once, after the first calls: why the build may not be as pylat takes it to be, a line; ``""`` for nothing."""
+
     def end_slice(self) -> None:
         """One more of the equal parts of the measurement is over: the error bars are made of these."""
 

@@ -15,6 +15,7 @@ from latency.recording import FunctionLatency, Losses, Options, Overhead, Proces
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CountingMaps
 from latency.tracing.counted.opencalls import OpenCalls
+from latency.tracing.counted.proof import Proof
 from latency.tracing.counted.reading import Reading, Slices, Span
 from latency.tracing.counted.results import latencies
 from latency.tracing.limit.watched import SlicesWatched, WatchedUntil
@@ -45,6 +46,7 @@ class CountingSession(ABC):
         self.vanished = self.not_run = 0
         self._info = target.info()  # now: at the end the process may be gone
         self._slices = Slices()
+        self._proof = Proof()
         self._first: Reading | None = None
         self._last: Reading | None = None
         self._last_watched: WatchedUntil | None = None
@@ -97,6 +99,17 @@ class CountingSession(ABC):
         return self._info.engine
 
     # -- what is the same --------------------------------------------------------------------------
+
+    def doubt(self) -> str:
+        """Once, after the first calls: why the build may not be as pylat takes it to be, a line; ``""`` for nothing."""
+        first, now_ns = self._first, time.monotonic_ns()
+        seconds = (now_ns - first.at_ns) / 1e9 if first else 0.0
+        if first is None or not self._proof.is_due(seconds):
+            return ""
+        counters = {name: count - first.counters[name] for name, count in self.maps.counters().items()}
+        line = self._proof.look(counters, seconds)
+        self.unseen += [line] if line else []
+        return line
 
     def end_slice(self) -> None:
         """One more of the equal parts of the measurement is over: the error bars are made of these."""

@@ -93,6 +93,10 @@ class MarkerSession(CountingSession):
                     self._names.function(key[0])
         return self.target.process.ending(self._image)
 
+    def doubt(self) -> str:
+        """None: whether a marker has its partner is the program's own matter."""
+        return ""
+
     def stop(self) -> Recording:
         """End the measurement: disable, detach, read."""
         self.maps.config["enabled"] = 0
