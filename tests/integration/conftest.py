@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from latency.cpython.interpreter import Target
+from latency.errors import UnsupportedBuild
 from tests import lab
 from tests.lab import Interpreter
 from tests.requirements import require
@@ -23,7 +25,14 @@ _found = cache(lab.interpreters)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test with the argument ``interpreter`` runs on each one that its mark ``cpython`` lets in."""
+    """A test with the argument ``interpreter`` runs on each one that its mark ``cpython`` lets in.
+
+    One with the argument ``refused`` runs on each that pylat refuses; the others on these only if their mark says so:
+    they measure nothing.
+    """
+    if "refused" in metafunc.fixturenames:
+        refused = [it for it in _found() if it.id in lab.REFUSED]
+        metafunc.parametrize("refused", refused, ids=[it.id for it in refused])
     if "interpreter" not in metafunc.fixturenames:
         return
     mark = metafunc.definition.get_closest_marker("cpython")
@@ -31,6 +40,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = [it for it in _found() if bounds.get("min", lab.KNOWN[0]) <= it.minor <= bounds.get("max", lab.KNOWN[-1])]
     if bounds.get("markers"):  # Debian builds with them; from source nobody does without being told
         wanted = [it for it in wanted if it.origin.startswith("debian")]
+    if not bounds.get("refused"):
+        wanted = [it for it in wanted if it.id not in lab.REFUSED]
     metafunc.parametrize("interpreter", wanted, ids=[it.id for it in wanted])
 
 
@@ -42,10 +53,30 @@ def _machine() -> None:
     require(Path("/sys/bus/event_source/devices/uprobe").is_dir(), "the kernel has no uprobes here (/sys not mounted?)")
 
 
+@cache
+def _refusal(interpreter: Interpreter) -> str:
+    """pylat's words about a build that it refuses; ``""`` for another one."""
+    with TargetProgram(interpreter, "recursion.py") as program:
+        try:
+            Target(program.pid)
+        except UnsupportedBuild as error:
+            return str(error)
+    return ""
+
+
+@pytest.fixture(autouse=True)
+def _brought_by_others(request: pytest.FixtureRequest) -> None:
+    """What other tools have brought may be a build that is refused: which one it is, is not known before."""
+    callspec = getattr(request.node, "callspec", None)
+    interpreter = callspec.params.get("interpreter") if callspec else None
+    if interpreter is not None and interpreter.origin in lab.BROUGHT and (words := _refusal(interpreter)):
+        pytest.skip(f"refused: {words}")
+
+
 @pytest.fixture(scope="session")
 def interpreters() -> list[Interpreter]:
-    """Every CPython of the lab."""
-    return _found()
+    """Every CPython of the lab that pylat measures."""
+    return [it for it in _found() if it.id not in lab.REFUSED and not (it.origin in lab.BROUGHT and _refusal(it))]
 
 
 @pytest.fixture(scope="session")
