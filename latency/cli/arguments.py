@@ -111,6 +111,9 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     )
     checking.add_argument("--func", action="append", default=[], metavar="PATTERN", help="the cost of measuring these")
     checking.add_argument("-r", "--regex", action="store_true", help="--func is a regular expression on the qualname")
+    checking.add_argument(
+        "--report", metavar="FILE", help="write what pylat's developers need to know of a build that is refused"
+    )
     checking.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help=argparse.SUPPRESS)
     _probing(command("probes", "the places in an interpreter that can be probed, and what is there now"))
     showing = command("demo", "start a small server workload and measure its handle_request")

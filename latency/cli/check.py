@@ -1,19 +1,27 @@
-"""``pylat check``: can pylat work here, on this process? Nothing is attached to it, but for ``--cost``."""
+"""``pylat check``: can pylat work here, on this process? Nothing is attached to it, but for ``--cost``.
+
+``--report FILE`` writes what pylat's developers need to know of its build.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 
 from latency.cli.arguments import DEFAULT_LIMIT_PCT
 from latency.cli.options import options_of
 from latency.cli.output import DONE
 from latency.cpython import jit
+from latency.cpython.build_report import build_report
 from latency.cpython.functions import live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.sites.choose import offered
 from latency.errors import PylatError, UsageError
 from latency.report.names import escape
 from latency.report.units import number, percent
+from latency.target.build import identify
+from latency.target.process import Process
 from latency.tracing.auto import foreseen
 from latency.tracing.kernel.host import checks
 from latency.tracing.kernel.trials import trials
@@ -37,20 +45,27 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.pid is None:
         if arguments.cost or arguments.func:
             raise UsageError("the cost is that of a process", "give -p PID, too")
+        if arguments.report:
+            raise UsageError("the report is on the build of a process", "give -p PID, too")
     else:
-        met = _target(arguments.pid, arguments.engine) and met
+        refusal = _target(arguments.pid, arguments.engine)
+        met = met and not refusal
         if arguments.cost or arguments.func:
             met = met and _cost(arguments)
+        if arguments.report:
+            met = _report(arguments.pid, Path(arguments.report), refusal) and met
     return DONE if met else _FAILED
 
 
-def _target(pid: int, engine: str) -> bool:
+def _target(pid: int, engine: str) -> str:
+    """Why the process cannot be measured; ``""`` if it can."""
     try:
         target = Target(pid, engine=engine)
         jit.require_off(target.process, target.build)
         functions = len(live_functions(target.process, target.build, target.offsets))
     except PylatError as error:
-        return _failed("target", error)
+        _failed("target", error)
+        return str(error)
     build, plan = target.build, target.plan
     _line("target", escape(f"pid {pid}, CPython {build.version_text} in {build.file}"))
     _line("build", f"{build.build_id or 'no build id'}  {' '.join(sorted(build.flags))}".rstrip())
@@ -63,6 +78,22 @@ def _target(pid: int, engine: str) -> bool:
     _line("probe sites", f"{len(plan.sites)}: {cost}")
     for spot in plan.blind_spots or ("none known",):
         _line("blind spots", spot)
+    return ""
+
+
+def _report(pid: int, path: Path, refusal: str) -> bool:
+    """Write what there is to say about the build."""
+    try:
+        text = json.dumps(build_report(identify(Process(pid)), refusal=refusal), indent=1)
+    except PylatError as error:
+        return _failed("report", error)
+    try:
+        path.write_text(text + "\n")
+    except OSError as error:
+        return _failed("report", PylatError(f"cannot write {path}: {error.strerror}", "give --report another path"))
+    _line(
+        "report", escape(f"{path}, {len(text) // 1000:,} kB: numbers and machine code of the interpreter's file alone")
+    )
     return True
 
 

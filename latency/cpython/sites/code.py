@@ -202,7 +202,8 @@ class Code:
         for instruction in self._disassembler.disasm(self.image.read(address, size), address, 1):
             return instruction
         raise UnsupportedBuild(
-            f"{self.image.name} has no instruction at {address:#x} that capstone knows", "report this build to pylat"
+            f"{self.image.name} has no instruction at {address:#x} that capstone knows",
+            "send pylat what pylat check -p PID --report FILE writes of this build",
         )
 
 

@@ -145,4 +145,6 @@ def never_returns(found: Handlers, line: Line) -> bool:
 
 
 def refused(image: Image, what: str) -> UnsupportedBuild:
-    return UnsupportedBuild(f"{image.name} {what}", "report this build to pylat, with its origin and build id")
+    return UnsupportedBuild(
+        f"{image.name} {what}", "send pylat what pylat check -p PID --report FILE writes of this build"
+    )

@@ -167,4 +167,6 @@ def _exit_site(code: Code, steps: list[Instruction], frame: str, tstate: str, sw
 
 
 def _refused(image: Image, what: str) -> UnsupportedBuild:
-    return UnsupportedBuild(f"{image.name} {what}", "try another --engine, or report this build to pylat")
+    return UnsupportedBuild(
+        f"{image.name} {what}", "try another --engine, or send pylat what pylat check -p PID --report FILE writes"
+    )
