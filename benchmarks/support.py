@@ -1,7 +1,8 @@
 """Measures every CPython of the lab by each engine that it offers, and writes the tables of ``docs/support.md``.
 
 Each measurement is ``pylat -p PID`` against programs that know their own numbers (``tests/targets``): what each call
-did (returned, raised, was abandoned, suspended) is compared by function. Exit status 1 when a row is not exact.
+did (returned, raised, was abandoned, suspended) is compared by function. Exit status 1 when a row is not exact. With
+``PYLAT_LAB_ALL=1`` the builds that are not part of every run of the tests have their rows, too.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from latency.cpython.interpreter import Target
 from latency.cpython.sites.choose import offered
+from latency.errors import UnsupportedBuild
 from latency.recording import Recording, loads
+from latency.target.build import identify
+from latency.target.process import Process
 from tests.lab import KNOWN, Interpreter, interpreters
 from tests.pylat_command import Tracing
 from tests.target_program import TargetProgram
@@ -44,10 +49,12 @@ class Build:
     """One row of the table of builds, as text."""
 
     name: str
+    compiler: str
     file: str
     symbols: str
     markers: str
     engines: str
+    sites: str
     offsets: str
     registers: str
 
@@ -84,6 +91,12 @@ def kind_of(qualname: str, kind: str, raised: int) -> str:
     return "method" if "." in qualname and "<locals>" not in qualname else "plain"
 
 
+def compiler_of(interpreter: Interpreter) -> str:
+    """``"GCC 12.2.0"``, as ``sys.version`` says it."""
+    command = interpreter.command("-c", "import platform; print(platform.python_compiler())")
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def build_of(interpreter: Interpreter, target: Target, engines: Iterable[str]) -> Build:
     """What pylat finds out about a build before it measures."""
     build = target.build
@@ -91,15 +104,25 @@ def build_of(interpreter: Interpreter, target: Target, engines: Iterable[str]) -
     found = {marker.name for marker in build.markers}
     calls = {"function__entry", "function__return"}
     registers = {name: where for name, where in target.plan.places.items() if name.endswith((".frame", ".tstate"))}
+    stepped = [site.name for site in target.plan.single_stepped]
     return Build(
         name=interpreter.id,
+        compiler=compiler_of(interpreter),
         file=places[build.where],
         symbols="yes" if build.image.section(".symtab") is not None else "stripped",
         markers="calls" if calls <= found else "others only" if found else "–",
-        engines=", ".join(engines),
+        engines=", ".join([*engines, *_watch(target)]),
+        sites=f"{len(target.plan.sites)}" + (f", single-stepped: {', '.join(stepped)}" if stepped else ""),
         offsets=target.offsets.source,
         registers=", ".join(f"{name} {where}" for name, where in registers.items()) or "–",
     )
+
+
+def _watch(target: Target) -> list[str]:
+    try:
+        return [target.watch_plan().engine]
+    except UnsupportedBuild:
+        return []
 
 
 def measure(program: TargetProgram, engine: str) -> tuple[Truth, Recording]:
@@ -132,9 +155,10 @@ def counts_of(interpreter: Interpreter, engine: str) -> Counts:
 
 def builds_table(builds: Iterable[Build]) -> str:
     """Markdown: one row for each build."""
-    lines = ["| build | file | symbols | USDT | engines | offsets | registers |", "|---|---|---|---|---|---|---|"]
+    heads = ("build", "compiler", "file", "symbols", "USDT", "engines", "sites", "offsets", "registers")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for it in builds:
-        cells = (it.name, it.file, it.symbols, it.markers, it.engines, it.offsets, it.registers)
+        cells = (it.name, it.compiler, it.file, it.symbols, it.markers, it.engines, it.sites, it.offsets, it.registers)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -151,6 +175,13 @@ def counts_table(rows: Iterable[Counts]) -> str:
         cells += [f"{sum(row.known.values()):,}", f"{sum(row.seen.values()):,}", f"{row.lost:,}"]
         cells.append("yes" if row.exact else "**no**")
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def refused_table(refused: Iterable[tuple[Interpreter, str]]) -> str:
+    """Markdown: one row for each build that pylat refuses, with its words."""
+    lines = ["| refused | compiler | what is said |", "|---|---|---|"]
+    lines += [f"| {it.id} | {compiler_of(it)} | {words} |" for it, words in refused]
     return "\n".join(lines) + "\n"
 
 
@@ -179,17 +210,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", metavar="TEXT", help="print the rows of builds with this in the name; write no page")
     arguments = parser.parse_args()
-    found = [it for it in interpreters() if (arguments.only or "") in it.id]
-    builds, rows = [], []
+    found = [it for it in interpreters(refused=True) if (arguments.only or "") in it.id]
+    builds, rows, refused = [], [], []
     for interpreter in found:
         with TargetProgram(interpreter, "recursion.py") as program:
-            target = Target(program.pid)
+            try:
+                target = Target(program.pid)
+            except UnsupportedBuild as error:
+                refused.append((interpreter, str(error).replace(identify(Process(program.pid)).file, "…")))
+                continue
             engines = offered(target.build.image, target.build.version, target.offsets, target.build.markers)
             builds.append(build_of(interpreter, target, engines))
         for engine in engines:
             rows.append(counts_of(interpreter, engine))
             print(f"{interpreter.id} {engine}: {rows[-1].differences or 'exact'}", file=sys.stderr)
     text = f"{head(found)}\n{builds_table(builds)}\n{counts_table(rows)}"
+    if refused:
+        text += f"\n{refused_table(refused)}"
     if arguments.only:
         print(text)
     else:

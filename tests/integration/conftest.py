@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from tests.requirements import require
 from tests.target_program import TargetProgram
 from tests.watch import Watch
 
-_found = cache(lab.interpreters)
+_found = cache(partial(lab.interpreters, refused=True))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

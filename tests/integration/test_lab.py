@@ -25,7 +25,7 @@ def test_a_build_of_every_required_version_is_here(minor: tuple[int, int], inter
 
 @pytest.mark.parametrize("origin", ["manylinux2014", "musllinux_1_2", "trixie-shared"])
 def test_three_builds_of_others_are_part_of_every_run(origin: str) -> None:
-    found = [it.origin for it in lab.interpreters({**os.environ, "PYLAT_LAB_ALL": ""})]
+    found = [it.origin for it in lab.interpreters({**os.environ, "PYLAT_LAB_ALL": ""}, refused=True)]
     require(origin in found, f"the lab has no {origin}: script/lab says why")
 
 

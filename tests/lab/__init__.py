@@ -63,8 +63,12 @@ def all_wanted(environ: Mapping[str, str] = os.environ) -> bool:
     return environ.get("PYLAT_LAB_ALL", "") not in ("", "0")
 
 
-def interpreters(environ: Mapping[str, str] = os.environ) -> list[Interpreter]:
-    """Every CPython from 3.6 on that is there, wanted and starts, by version; nothing is made."""
+def interpreters(environ: Mapping[str, str] = os.environ, *, refused: bool = False) -> list[Interpreter]:
+    """Every CPython from 3.6 on that is there, wanted and starts, by version; nothing is made.
+
+    Args:
+        refused: with the builds that pylat is known to refuse.
+    """
     found: dict[Path, Interpreter] = {}
     for it in candidates(environ):
         path = it.path.resolve()
@@ -74,7 +78,7 @@ def interpreters(environ: Mapping[str, str] = os.environ) -> list[Interpreter]:
         version = _cpython_version(it.path, root)
         if version is not None:
             found[path] = Interpreter(version, str(it.path), root, it.origin)
-    known = [interpreter for interpreter in found.values() if interpreter.minor >= KNOWN[0]]
+    known = [it for it in found.values() if it.minor >= KNOWN[0] and (refused or it.id not in REFUSED)]
     return sorted(known, key=lambda it: (it.minor, it.id))
 
 
