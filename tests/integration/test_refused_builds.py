@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,9 @@ from latency.cpython.build_report import SCHEMA
 from latency.cpython.interpreter import Target
 from latency.cpython.offsets import load
 from latency.cpython.sites.choose import plan_for
+from latency.cpython.sites.opcodes import find_table, opcodes
 from latency.errors import UnsupportedBuild
+from latency.target.elf import Image
 from tests import lab
 from tests.lab import Interpreter
 from tests.pylat_command import pylat
@@ -44,6 +48,30 @@ def test_a_report_on_a_refused_build_is_enough_to_refuse_it_elsewhere(
     assert report["schema"] == SCHEMA
     assert report["python"] == refused.version
     assert report["refusal"].endswith(lab.REFUSED[refused.id])
+    image = ReportedImage(report)
+    with pytest.raises(UnsupportedBuild) as raised:
+        plan_for(image, image.version, load(image.version), image.markers)  # type: ignore[arg-type]
+    assert str(raised.value) == report["refusal"]
+
+
+def test_a_report_says_what_was_missing(own_interpreter: Interpreter, start_target: Start, tmp_path: Path) -> None:
+    copy = tmp_path / Path(own_interpreter.path).name
+    shutil.copy(own_interpreter.path, copy)
+    with Image.open(copy) as image:
+        if image.is_pie:
+            pytest.skip("the machine's own interpreter is position-independent: its table is in its relocations")
+        table, handlers = find_table(image, opcodes(own_interpreter.minor))
+        unassigned = max(set(range(256)) - set(opcodes(own_interpreter.minor).values()))
+        place = image.offset_of(table) + 8 * unassigned
+    with copy.open("r+b") as file:  # never run, and so it runs as before; but the table is no longer known by it
+        file.seek(place)
+        file.write(handlers[opcodes(own_interpreter.minor)["NOP"]].to_bytes(8, "little"))
+    target = start_target(replace(own_interpreter, path=str(copy)), "recursion.py")
+    assert pylat("check", "-p", target.pid, "--report", tmp_path / "report.json").status == 2
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["refusal"] == f"{copy} holds 0 tables of opcode handlers, not one"
+    assert report["opcode_table"] is None
+    assert report["symbols"]["_PyEval_EvalFrameDefault"][0] in [it["address"] for it in report["code"]]
     image = ReportedImage(report)
     with pytest.raises(UnsupportedBuild) as raised:
         plan_for(image, image.version, load(image.version), image.markers)  # type: ignore[arg-type]
