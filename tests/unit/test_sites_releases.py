@@ -56,8 +56,10 @@ def found_in(
         f"{KEEPS} {LOADS} {COUNTS_UNLESS_IMMORTAL} 5b c3",
         f"{KEEPS} {ASKS} 7402 5b c3 {LOADS} {COUNTS} 5b c3",  # clang: the end of one way lies before the other
         f"{KEEPS} {LOADS} 4883e7fc {COUNTS} 5b c3",  # and rdi, -4
+        # mov [rsp + 8], rsi; call; mov rsi, [rsp + 8]; mov rdi, [rsi]
+        f"4883ec18 4889742408 call:other 488b742408 488b3e {COUNTS} 4883c418 c3",
     ],
-    ids=["at once", "unless immortal", "behind a return", "tagged"],
+    ids=["at once", "unless immortal", "behind a return", "tagged", "of a frame on the stack"],
 )
 def test_a_function_that_releases_frames_is_watched_itself(
     tmp_path: Path, offsets: Offsets, monkeypatch: pytest.MonkeyPatch, clear: str
@@ -94,6 +96,7 @@ def test_where_there_are_only_copies_what_all_of_them_call_is_watched(
         ({"clear": f"{KEEPS} {LOADS} 5b c3"}, {Role.EXIT: "clear"}, "does not show"),
         ({"clear": f"{KEEPS} 488b7b08 {COUNTS} 5b c3"}, {Role.EXIT: "clear"}, "does not show"),
         ({"clear": f"{KEEPS} {LOADS} 4889c7 {COUNTS} 5b c3"}, {Role.EXIT: "clear"}, "does not show"),
+        ({"clear": f"4889742408 50 488b742408 488b3e {COUNTS} c3"}, {Role.EXIT: "clear"}, "does not show"),
         (
             {"clear": "jne:other jmp:thread", "other": RELEASES, "thread": RELEASES},
             {Role.EXIT: "clear"},
@@ -112,6 +115,7 @@ def test_where_there_are_only_copies_what_all_of_them_call_is_watched(
     ],
     ids=[
         *("nothing is released", "the count does not change", "another member's count", "another object's count"),
+        "the stack has moved",
         *("in two functions", "copies that differ", "copies beside the function"),
     ],
 )

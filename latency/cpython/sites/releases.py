@@ -9,6 +9,8 @@ Source: Python/ceval.c (clear_thread_frame: ``Py_DECREF(frame->f_executable)``).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import capstone
 import capstone.x86_const as x86
 
@@ -71,30 +73,47 @@ def _goals(code: Code, start: int, offsets: Offsets) -> set[int]:
 def _releases(code: Code, start: int, offsets: Offsets) -> bool:
     """Whether a function loads the code object of the frame that is its second argument, and then changes its count."""
     around = code.image.code_range(start)
-    waiting = [(start, frozenset({"rsi"}), "")]
-    seen: set[tuple[int, frozenset[str], str]] = set()
-    while waiting and around and len(seen) < _FUNCTION_LIMIT:
-        state = waiting.pop()
-        address, frame, loaded = state
-        if state in seen or not around[0] <= address < around[1]:
-            continue
-        seen.add(state)
+    waiting = [(start, _Frame(frozenset({"rsi"}), frozenset(), ""))]
+    seen = set(waiting)
+    while waiting and around:
+        address, before = waiting.pop()
         step = code.at(address)
-        if loaded and memory(step, 0) == (loaded, offsets["object.refcnt"]) and writes(step):
+        if before.code and memory(step, 0) == (before.code, offsets["object.refcnt"]) and writes(step):
             return True
-        source, destination = memory(step, 1), register(step, 0)
-        moves = destination if step.id == x86.X86_INS_MOV else None
-        if loaded in written(step) and step.id != x86.X86_INS_AND:  # the flags of a tagged pointer are taken off
-            loaded = ""
-        if moves and source and source[0] in frame and source[1] == offsets["frame.code"]:
-            loaded = moves
-        frame = (frame - written(step)) | (frozenset({moves}) if moves and register(step, 1) in frame else frozenset())
+        after = _behind_step(step, before, offsets)
         goal = target(step) if is_branch(step) or is_jump(step) else None
-        if goal is not None:
-            waiting.append((goal, frame, loaded))
-        if not (is_jump(step) or step.group(capstone.CS_GRP_RET)):
-            waiting.append((address + step.size, frame, loaded))
+        ends = is_jump(step) or step.group(capstone.CS_GRP_RET)
+        for each in ([] if ends else [address + step.size]) + ([] if goal is None else [goal]):
+            if around[0] <= each < around[1] and (each, after) not in seen and len(seen) < _FUNCTION_LIMIT:
+                seen.add((each, after))
+                waiting.append((each, after))
     return False
+
+
+class _Frame(NamedTuple):
+    """What holds the frame: registers, and words above the stack pointer; and the register of its code object."""
+
+    registers: frozenset[str]
+    words: frozenset[int]
+    code: str
+
+
+def _behind_step(step: Instruction, before: _Frame, offsets: Offsets) -> _Frame:
+    changed = written(step)
+    stored, loaded, source, destination = memory(step, 0), memory(step, 1), register(step, 1), register(step, 0)
+    moves = step.id == x86.X86_INS_MOV
+    words = frozenset[int]() if "rsp" in changed else before.words
+    if moves and stored and stored[0] == "rsp":
+        words = words | {stored[1]} if source in before.registers else words - {stored[1]}
+    # the flags of a tagged pointer are taken off
+    code = "" if before.code in changed and step.id != x86.X86_INS_AND else before.code
+    registers = before.registers - changed
+    if moves and destination:
+        if source in before.registers or (loaded and loaded[0] == "rsp" and loaded[1] in before.words):
+            registers |= {destination}
+        if loaded and loaded[0] in before.registers and loaded[1] == offsets["frame.code"]:
+            code = destination
+    return _Frame(registers, words, code)
 
 
 def _function(code: Code, start: int) -> list[Instruction]:

@@ -12,7 +12,7 @@ Source: Python/ceval.c (exit_eval_frame, RETURN_VALUE), Objects/call.c (_Py_Chec
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from latency.cpython.offsets import Offsets
@@ -58,8 +58,8 @@ def return_place(image: Image, version: tuple[int, int, int], offsets: Offsets, 
     if version >= (3, 11, 0):
         if "frame.stackpointer" not in offsets and "frame.stacktop" not in offsets:
             raise _refused(image, "keeps no stack pointer in its frames")
-        told = plan.of(Role.RETURN) if plan.engine == "handlers" else _told_by_markers(image, version, offsets, plan)
-        for site in told:
+        tell = _in_handlers if plan.engine == "handlers" else _told_by_markers
+        for site in tell(image, version, offsets, plan):
             if not _is_stored(code, site, offsets):
                 raise _refused(image, f"ends frames in {site.name} before it has stored where its value lies")
         numbers = opcodes(version[:2])
@@ -74,6 +74,13 @@ def return_place(image: Image, version: tuple[int, int, int], offsets: Offsets, 
         raise _refused(image, "returns values in a way that pylat does not know")
     where, at = found.pop() or ("", "")
     return ReturnPlace(Place(str(at)) if where == "register" else Place("rsp", (int(str(at)),)))
+
+
+def _in_handlers(image: Image, version: tuple[int, int, int], offsets: Offsets, plan: SitePlan) -> Iterator[Site]:
+    """The sites at which only returns are seen, each from where its handler starts: which may lie behind it."""
+    if sites := list(plan.of(Role.RETURN)):
+        found = opcode_handlers(image, version[:2], offsets)
+        yield from (replace(site, start=found.by_name[site.name]) for site in sites)
 
 
 def _told_by_markers(image: Image, version: tuple[int, int, int], offsets: Offsets, plan: SitePlan) -> Iterator[Site]:
