@@ -63,8 +63,11 @@ int pylat_watch(struct watch_context *ctx)
     u64 address = ctx->address;
     hit.registers[0] = PYLAT_PLACE(ctx, ENTRY_FRAME);
 #pragma unroll
-    for (u32 i = 1; i < REGISTERS; i++)
+    for (u32 i = 1; i <= PYLAT_WATCH_REGISTERS; i++)
         hit.registers[i] = PYLAT_REGISTER(ctx, sizeof(u64) * (i - 1));
+#ifdef PYLAT_ENTRY_HOME
+    hit.registers[REGISTERS - 1] = PYLAT_PLACE(ctx, ENTRY_HOME);
+#endif
     hit.place = PYLAT_REGISTER(ctx, PYLAT_WATCH_PLACE);
     hit.thread = this_thread(&hit);
     if (!hit.thread)
@@ -91,6 +94,10 @@ int pylat_watch(struct watch_context *ctx)
         u64 frame = fresh_frame(&hit, begun); /* 0 if somebody else read it: dis, the specialiser, a debugger */
         if (frame)
             entered(&hit, begun, begun->slot, frame);
+#if PYLAT_START == PYLAT_START_BY_OPARG
+        else
+            count_unheld(&hit, begun);
+#endif
     }
 #if PYLAT_START == PYLAT_START_BY_OPARG
     else if (ending)

@@ -150,15 +150,6 @@ static __always_inline void count_written(struct hit *hit, const struct pylat_wa
 }
 
 #if PYLAT_START == PYLAT_START_BY_OPARG
-/* Whether the interpreter itself fetched a unit: others read them too (co_code, the specialiser). */
-static __always_inline int is_fetch(const struct hit *hit)
-{
-    for (u32 i = 0; i < PYLAT_WATCH_PARTS; i++)
-        if (hit->place > hit->config->parts[2 * i] && hit->place <= hit->config->parts[2 * i + 1])
-            return 1;
-    return 0;
-}
-
 /* How an exception leaves a frame that has just put it on its value stack. */
 static __always_inline int raised_by(u64 frame, u32 place, u64 generator_exit_type)
 {
@@ -188,8 +179,12 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
     struct pylat_watch_call *call = found ? open_call(hit, found) : NULL;
     if (!call) {
         u64 frame = hit->registers[0], code = 0, at = 0;
-        if (frame == hit->thread->ended || pylat_frame_code(frame, &code) || code != of->code)
+        if (frame == hit->thread->ended)
             return; /* under a tracer 3.11 fetches it twice */
+        if (pylat_frame_code(frame, &code) || code != of->code) {
+            count_unheld(hit, of);
+            return;
+        }
         if (!pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) && at != unit && at + 1 >= of->entry)
             PYLAT_COUNT(hit->count->began_before); /* it was started: nobody closes or throws into one that was not */
         return;

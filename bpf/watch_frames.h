@@ -5,6 +5,7 @@
 
 #include <uapi/linux/ptrace.h>
 
+#include "count.h"
 #include "cpython.h"
 #include "watch_maps.h"
 
@@ -13,8 +14,13 @@
 #define PYLAT_WATCH_LEAVE_BY_OPCODE 2 /* 3.11: the frame stands at a return */
 #define PYLAT_WATCH_LEAVE_BY_PLACE 3  /* 3.12 and later: one function of the interpreter releases frames */
 
-/* The general registers, which struct pt_regs begins with, and before them the one that usually holds the frame. */
+/* The general registers, which struct pt_regs begins with, and before them the one that usually holds the frame; behind
+ * them where the interpreter keeps it on the stack while it uses its register for something else, if it does. */
+#ifdef PYLAT_ENTRY_HOME
+#define REGISTERS (2 + PYLAT_WATCH_REGISTERS)
+#else
 #define REGISTERS (1 + PYLAT_WATCH_REGISTERS)
+#endif
 
 struct hit {
     u64 now_ns;
@@ -78,6 +84,31 @@ static __always_inline u64 fresh_frame(const struct hit *hit, const struct pylat
     }
     return 0;
 }
+
+#if PYLAT_START == PYLAT_START_BY_OPARG
+/* Whether the interpreter itself fetched a unit: others read them too (co_code, the specialiser). */
+static __always_inline int is_fetch(const struct hit *hit)
+{
+    for (u32 i = 0; i < PYLAT_WATCH_PARTS; i++)
+        if (hit->place > hit->config->parts[2 * i] && hit->place <= hit->config->parts[2 * i + 1])
+            return 1;
+    return 0;
+}
+
+/* The interpreter fetched a unit that tells of a call, and nothing held its frame: there is one, and it is not told
+ * which. */
+static __always_inline void count_unheld(const struct hit *hit, const struct pylat_watched *of)
+{
+    if (!is_fetch(hit))
+        return;
+    for (u32 i = 0; i < REGISTERS; i++) {
+        u64 frame = hit->registers[i], code = 0;
+        if (may_be_address(frame) && !pylat_frame_code(frame, &code) && code == of->code)
+            return;
+    }
+    PYLAT_COUNT(hit->count->bad_frame);
+}
+#endif
 
 /* Whether a frame is still being run (to 3.10, where frames can outlive their calls). */
 static __always_inline int is_running(u64 frame)

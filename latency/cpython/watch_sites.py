@@ -7,7 +7,7 @@ from latency.cpython.sites import Place, Role, Site
 from latency.cpython.sites.choose import plan_for
 from latency.cpython.sites.code import Code, copies, first_emulated
 from latency.cpython.sites.dispatch import interpreter_parts
-from latency.cpython.sites.handlers import tracing_fetches, unwinding_sites
+from latency.cpython.sites.handlers import home_of_frames, tracing_fetches, unwinding_sites
 from latency.cpython.sites.opcodes import opcodes
 from latency.cpython.sites.releases import releasing
 from latency.cpython.watch_points import ENGINE, WatchPlan
@@ -31,6 +31,8 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
     """
     base = plan_for(image, version, offsets, (), engine="handlers" if version >= (3, 11, 0) else "eval")
     places = {"entry.frame": base.places["entry.frame"]}
+    if version >= (3, 11, 0) and (home := home_of_frames(image, version[:2], offsets)):
+        places["entry.home"] = home
     blind_spots: tuple[str, ...] = _BLIND_SPOTS
     sites: tuple[Site, ...] = ()
     leave = (0, 0)

@@ -40,6 +40,11 @@ class Handlers:
     stack_pointer: Place
     instr_offset: int
 
+    @cached_property
+    def frame_pointer(self) -> bool:
+        """Whether the interpreter's function has rbp as such."""
+        return has_frame_pointer(self.sweep)
+
     def lines_before(self, address: int, number: int) -> list[Line]:
         """The instructions that lie before one, at most so many, in their order."""
         place = bisect_left(self.sweep.lines, address, key=lambda line: line.address)
@@ -58,9 +63,14 @@ def opcode_handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> H
     code = Code(image)
     by_name = {name: targets[number] for name, number in numbers.items()}
     sweep = code.sweep(_parts(image, numbers, targets))
-    frame_pointer = any(line.mnemonic == "mov" and line.operands == "rbp, rsp" for line in sweep.lines)
+    frame_pointer = has_frame_pointer(sweep)
     places = _places(code, by_name["RETURN_VALUE"], offsets["frame.instr"], frame_pointer=frame_pointer)
     return Handlers(code, sweep, numbers, by_name, table, *places, offsets["frame.instr"])
+
+
+def has_frame_pointer(sweep: Sweep) -> bool:
+    """Whether rbp is made one in this code."""
+    return any(line.mnemonic == "mov" and line.operands == "rbp, rsp" for line in sweep.lines)
 
 
 def _places(code: Code, start: int, instr_offset: int, *, frame_pointer: bool) -> tuple[Place, Place, Place]:

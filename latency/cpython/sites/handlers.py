@@ -9,17 +9,21 @@ Source: Python/ceval.c of 3.11, Python/bytecodes.c and Python/ceval.c from 3.12.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites.code import emulated, is_branch, is_jump, memory, target
 from latency.cpython.sites.dispatch import Handlers, opcode_handlers, refused
 from latency.cpython.sites.endings import ending_sites, endings
 from latency.cpython.sites.entries import entry_sites
 from latency.cpython.sites.holding import holding
-from latency.cpython.sites.plan import Role, Site, SitePlan
+from latency.cpython.sites.plan import Place, Role, Site, SitePlan
 from latency.target.elf import Image
 
 YIELD_OPCODES = ("YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE")
 
+_MANY_LOADS = 16
 _TRACING_LIMIT = 400  # instructions of DO_TRACING
 
 # Bits of RESUME's oparg that say where it stands: all to 3.12, RESUME_OPARG_LOCATION_MASK after (3.13: 3, 3.15: 7).
@@ -63,6 +67,28 @@ def unwinding_sites(image: Image, minor: tuple[int, int], offsets: Offsets) -> t
     ends = endings(found, offsets)
     others = sorted({*ends.raises, *ends.returns} - ends.plain)
     return tuple(found.code.site(Role.RAISE, "exit_unwind", address, found.code.at(address)) for address in others)
+
+
+def home_of_frames(image: Image, minor: tuple[int, int], offsets: Offsets) -> Place | None:
+    """Where the interpreter keeps the frame on the stack while it uses its register for something else, as clang does
+    again and again: the word from which that register is loaded in many places. None: in no such place.
+
+    Raises:
+        UnsupportedBuild: the handlers are not as this version's are.
+    """
+    return home_in(opcode_handlers(image, minor, offsets))
+
+
+def home_in(found: Handlers) -> Place | None:
+    """The same of these handlers."""
+    if found.frame.path:
+        return None
+    load = re.compile(rf"{found.frame.register}, qword ptr \[r[sb]p(?: [+-] (?:0x)?[0-9a-f]+)?\]")
+    lines = (line for line in found.sweep.lines if line.mnemonic == "mov" and load.fullmatch(line.operands))
+    words = Counter(memory(found.code.at(line.address), 1) for line in lines)
+    ((word, number),) = words.most_common(1) or [(None, 0)]
+    frame_pointer = word is not None and (word[0] == "rsp" or found.frame_pointer)
+    return Place(word[0], (word[1],)) if word and frame_pointer and number >= _MANY_LOADS else None
 
 
 def tracing_fetches(image: Image, minor: tuple[int, int], offsets: Offsets) -> tuple[int, ...]:
