@@ -24,6 +24,7 @@ from latency.target.elf import Image
 YIELD_OPCODES = ("YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE")
 
 _MANY_LOADS = 16
+_YIELD_LIMIT = 64  # instructions of a handler that yields
 _TRACING_LIMIT = 400  # instructions of DO_TRACING
 
 # Bits of RESUME's oparg that say where it stands: all to 3.12, RESUME_OPARG_LOCATION_MASK after (3.13: 3, 3.15: 7).
@@ -125,7 +126,7 @@ def _yield_site(found: Handlers, name: str) -> Site:
     """The first emulated instruction that only this handler reaches; its first instruction where there is none."""
     start = found.by_name[name]
     chosen = found.code.at(start)
-    for step, frame in holding(found.code.straight(start, limit=24), found.frame):
+    for step, frame in holding(found.code.straight(start, limit=_YIELD_LIMIT), found.frame):
         if found.sweep.jumps_into(start + 1, step.address) or not frame.intact:
             break
         if emulated(step):
