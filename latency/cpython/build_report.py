@@ -34,7 +34,7 @@ MOST_CODE_BYTES = 4 << 20
 """Of all code in a report, before it is compressed. The whole interpreter of a usual build has a hundredth of that."""
 
 _MOST_OF_ONE_BYTES = 1 << 20
-_MOST_OF_CALLED_BYTES = 16 << 10
+_MOST_OF_CALLED_BYTES = 64 << 10
 _MOST_COMMENT_BYTES, _MOST_MARKERS, _MOST_SEGMENTS = 4 << 10, 200, 64
 _MOST_TEXT_BYTES = 128
 _IN_BRACKETS = re.compile(rb"^\n?\[[^\0]*\](?=\0)")
@@ -223,13 +223,16 @@ class _Stretches:
             self._starts.setdefault(name, address)
 
     def add_called(self) -> None:
-        """What is called or jumped to from there, and from that again."""
+        """What is called or jumped to from there, and from that again; and the parts that were put elsewhere."""
         starts = list(self._starts.items())
         for _ in range(2):
             goals = {goal: name for name, start in starts for goal in self._leaves(start)}
             starts = [(f"called by {name.removeprefix('called by ')}", goal) for goal, name in goals.items()]
             for name, goal in starts:
                 self._add(name, goal, most=_MOST_OF_CALLED_BYTES)
+        for (start, end), name in list(self._found.items()):
+            for _, goal in self._code.sweep([(start, end)]).jumps:
+                self._add(f"part of {name}", goal, most=_MOST_OF_CALLED_BYTES)
 
     def encoded(self) -> list[dict[str, Any]]:
         """By address; the bytes as base64 of what zlib makes of them; whether it is all of a function."""
@@ -274,16 +277,18 @@ class _Stretches:
         """Where calls and jumps go from the first instructions of a function, on each side of its branches."""
         if not self._known(start):
             return
-        ways = [start]
-        with suppress(UnsupportedBuild, MalformedImage):
-            for step in self._code.straight(start, limit=_WALK_LIMIT, follow=True):
-                if is_branch(step) and (goal := target(step)) is not None:
-                    ways.append(goal)
+        ways = [start, *(goal for step in self._straight(start) if is_branch(step) and (goal := target(step)))]
         for way in ways:
-            with suppress(UnsupportedBuild, MalformedImage):
-                for step in self._code.straight(way, limit=_WALK_LIMIT, follow=True):
-                    goal = target(step)
-                    if goal is not None and not is_branch(step) and not self._known(goal):
-                        yield goal
-                    if goal is not None and is_jump(step) and not self._known(goal):
+            if not self._known(way):  # a part that the compiler put elsewhere
+                yield way
+            for step in self._straight(way):
+                goal = target(step)
+                if goal is not None and not is_branch(step) and not self._known(goal):
+                    yield goal
+                    if is_jump(step):
                         break
+
+    def _straight(self, start: int) -> Iterator[Instruction]:
+        """The instructions from there on, while they can be read."""
+        with suppress(UnsupportedBuild, MalformedImage):
+            yield from self._code.straight(start, limit=_WALK_LIMIT, follow=True)
