@@ -38,8 +38,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     mark = metafunc.definition.get_closest_marker("cpython")
     bounds = mark.kwargs if mark else {}
     wanted = [it for it in _found() if bounds.get("min", lab.KNOWN[0]) <= it.minor <= bounds.get("max", lab.KNOWN[-1])]
-    if bounds.get("markers"):  # Debian builds with them; from source nobody does without being told
-        wanted = [it for it in wanted if it.origin.startswith("debian")]
+    if bounds.get("markers"):
+        wanted = [it for it in wanted if it.has_markers]
     if not bounds.get("refused"):
         wanted = [it for it in wanted if it.id not in lab.REFUSED]
     metafunc.parametrize("interpreter", wanted, ids=[it.id for it in wanted])

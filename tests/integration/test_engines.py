@@ -47,7 +47,7 @@ def test_every_engine_counts_the_same_calls_by_link_and_by_perf_events(
         assert recorded["engine"] == engine
 
 
-@pytest.mark.cpython(min=(3, 15))
+@pytest.mark.cpython(min=(3, 15), markers=True)
 @pytest.mark.parametrize("attachment", ["multi", "perf"])
 @pytest.mark.parametrize("engine", ["handlers", "usdt"])
 def test_the_markers_of_3_15_count_what_the_handlers_count(

@@ -56,6 +56,11 @@ class Interpreter:
         return f"{self.version}-{self.origin}"
 
     @property
+    def has_markers(self) -> bool:
+        """Whether it was built with USDT markers: Debian builds so; from source nobody does without being told."""
+        return self.origin.startswith(("debian-", "trixie-", "sid-"))
+
+    @property
     def embeddable(self) -> tuple[Path, Path] | None:
         """(the folder of its headers, its shared libpython), where a C program can be built around it."""
         name, prefix = f"python{self.minor[0]}.{self.minor[1]}", Path(self.path).parents[1]
