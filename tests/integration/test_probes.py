@@ -86,14 +86,19 @@ def test_what_was_found_out_of_a_build_is_kept(interpreter: Interpreter, start_t
     assert again == first
 
 
+def needs_jit(target: TargetProgram, directory: Path) -> None:
+    """Skips where the build of a program has none."""
+    if "jit-capable" not in Target(target.pid, cache=Cache(directory / "cache")).build.flags:
+        pytest.skip("this build has no JIT")
+
+
 @pytest.mark.cpython(min=(3, 14), max=(3, 15))
 @pytest.mark.parametrize(("setting", "on"), [(None, False), ("0", False), ("1", True)])
 def test_a_process_whose_jit_is_on_is_refused(
     interpreter: Interpreter, start_target: Start, tmp_path: Path, setting: str | None, on: bool
 ) -> None:
     target = start_target(interpreter, "recursion.py", environ={} if setting is None else {"PYTHON_JIT": setting})
-    if "jit-capable" not in Target(target.pid, cache=Cache(tmp_path / "cache")).build.flags:
-        pytest.skip("this build has no JIT")
+    needs_jit(target, tmp_path)
     checked = pylat("check", "-p", target.pid)
     measured = pylat("-p", target.pid, "-d", "0.1", "--func", "descend", "-j")
     refused = [result.status == 2 and "the JIT is on" in f"{result.out}{result.err}" for result in (checked, measured)]
@@ -102,7 +107,10 @@ def test_a_process_whose_jit_is_on_is_refused(
 
 
 @pytest.mark.cpython(min=(3, 15), max=(3, 15))
-def test_a_program_whose_jit_is_on_is_not_run(interpreter: Interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_whose_jit_is_on_is_not_run(
+    interpreter: Interpreter, start_target: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_jit(start_target(interpreter, "recursion.py"), tmp_path)
     monkeypatch.setenv("PYTHON_JIT", "1")
     result = pylat("run", "--", *interpreter.command("-S", "-c", "print('ran')"))
     assert result.status == 2
