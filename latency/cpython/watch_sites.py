@@ -6,7 +6,7 @@ from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Place, Role, Site
 from latency.cpython.sites.choose import plan_for
 from latency.cpython.sites.code import Code, copies, first_emulated
-from latency.cpython.sites.dispatch import interpreter_parts
+from latency.cpython.sites.dispatch import Handlers, opcode_handlers
 from latency.cpython.sites.handlers import home_of_frames, tracing_fetches, unwinding_sites
 from latency.cpython.sites.opcodes import opcodes
 from latency.cpython.sites.releases import releasing
@@ -31,7 +31,8 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
     """
     base = plan_for(image, version, offsets, (), engine="handlers" if version >= (3, 11, 0) else "eval")
     places = {"entry.frame": base.places["entry.frame"]}
-    if version >= (3, 11, 0) and (home := home_of_frames(image, version[:2], offsets)):
+    found = opcode_handlers(image, version[:2], offsets) if version >= (3, 11, 0) else None
+    if found and (home := home_of_frames(found)):
         places["entry.home"] = home
     blind_spots: tuple[str, ...] = _BLIND_SPOTS
     sites: tuple[Site, ...] = ()
@@ -42,8 +43,8 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
         if version < (3, 13, 0):  # the code objects of the interpreter's own modules are immortal
             sites = tuple(base.of(Role.RAISE))
             places |= {name: base.places[name] for name in ("raise.frame", "raise.tstate") if sites}
-            if not sites:
-                sites = unwinding_sites(image, version[:2], offsets)
+            if found and not sites:
+                sites = unwinding_sites(found, offsets)
                 # of _PyEval_FrameClearAndPop(tstate, frame)
                 places |= {"raise.frame": Place("rsi"), "raise.tstate": Place("rdi")}
     elif version >= (3, 11, 0):
@@ -68,8 +69,8 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
         returns=returns,
         lasti_bytes=UNIT_BYTES if version >= (3, 10, 0) else 1,
         fresh=_fresh(version),
-        parts=_parts(image, version),
-        again=_fetched_again(image, version, offsets),
+        parts=_parts(found) if found else (),
+        again=_fetched_again(found) if found and version < (3, 12, 0) else (),
     )
 
 
@@ -82,22 +83,19 @@ def _returns(version: tuple[int, int, int]) -> tuple[int, ...]:
     return tuple(numbers[name] for name in _RETURN if name in numbers)
 
 
-def _parts(image: Image, version: tuple[int, int, int]) -> tuple[tuple[int, int], ...]:
-    if version < (3, 11, 0):
-        return ()
-    found = interpreter_parts(image, version[:2])
-    if len(found) > _MOST_PARTS:
-        raise UnsupportedBuild(f"{image.name} has opcode handlers in {len(found)} functions", "try another --engine")
-    return found
+def _parts(found: Handlers) -> tuple[tuple[int, int], ...]:
+    if len(found.parts) > _MOST_PARTS:
+        name = found.code.image.name
+        raise UnsupportedBuild(f"{name} has opcode handlers in {len(found.parts)} functions", "try another --engine")
+    return found.parts
 
 
-def _fetched_again(image: Image, version: tuple[int, int, int], offsets: Offsets) -> tuple[int, ...]:
-    if version[:2] != (3, 11):
-        return ()
-    found = tracing_fetches(image, version[:2], offsets)
-    if not 0 < len(found) <= _MOST_AGAIN:
-        raise UnsupportedBuild(f"{image.name} fetches units for tracers in {len(found)} places", "try another --engine")
-    return found
+def _fetched_again(found: Handlers) -> tuple[int, ...]:
+    again = tracing_fetches(found)
+    if not 0 < len(again) <= _MOST_AGAIN:
+        name = found.code.image.name
+        raise UnsupportedBuild(f"{name} fetches units for tracers in {len(again)} places", "try another --engine")
+    return again
 
 
 def _fresh(version: tuple[int, int, int]) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from latency.cpython.offsets import load
 from latency.cpython.sites import Place, SitePlan
-from latency.cpython.sites.handlers import home_in
+from latency.cpython.sites.handlers import home_of_frames
 from latency.tracing.counted.parameters import cflags
 from tests.unit.made_handlers import made_handlers
 
@@ -16,7 +16,7 @@ LOADS, LOADS_ANOTHER = "488b6c2410", "488b6c2418"  # mov rbp, [rsp + 0x10]; mov 
 
 
 def home(directory: Path, code: str, frame: str = "rbp") -> Place | None:
-    return home_in(made_handlers(directory, {"NOP": f"{code} c3"}, frame=frame))
+    return home_of_frames(made_handlers(directory, {"NOP": f"{code} c3"}, frame=frame))
 
 
 def test_a_word_from_which_the_register_is_loaded_again_and_again_is_the_frames_home(tmp_path: Path) -> None:

@@ -28,7 +28,10 @@ _GOES_ELSEWHERE = ("jmp", "ret", "ud2", "int3", "hlt")
 
 @dataclass(frozen=True)
 class Handlers:
-    """The opcode handlers of an image and what follows from RETURN_VALUE's: where every handler finds the frame."""
+    """The opcode handlers of an image and what follows from RETURN_VALUE's: where every handler finds the frame.
+
+    ``parts`` are the stretches of code (begin and end addresses) that hold them, which fetch the units.
+    """
 
     code: Code
     sweep: Sweep
@@ -39,6 +42,7 @@ class Handlers:
     next_instr: Place
     stack_pointer: Place
     instr_offset: int
+    parts: tuple[tuple[int, int], ...] = ()
 
     @cached_property
     def frame_pointer(self) -> bool:
@@ -57,15 +61,21 @@ class Handlers:
 
 
 def opcode_handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> Handlers:
-    """What other engines need too. Raises UnsupportedBuild, saying what was not found."""
+    """What other engines need too.
+
+    Raises:
+        UnsupportedBuild: there is no table of handlers, or they lie outside the unwinder's table, or what RETURN_VALUE
+            begins with is in no place.
+    """
     numbers = opcodes(minor)
     table, targets = find_table(image, numbers)
     code = Code(image)
     by_name = {name: targets[number] for name, number in numbers.items()}
-    sweep = code.sweep(_parts(image, numbers, targets))
+    parts = _parts(image, numbers, targets)
+    sweep = code.sweep(parts)
     frame_pointer = has_frame_pointer(sweep)
     places = _places(code, by_name["RETURN_VALUE"], offsets["frame.instr"], frame_pointer=frame_pointer)
-    return Handlers(code, sweep, numbers, by_name, table, *places, offsets["frame.instr"])
+    return Handlers(code, sweep, numbers, by_name, table, *places, offsets["frame.instr"], tuple(parts))
 
 
 def has_frame_pointer(sweep: Sweep) -> bool:
@@ -104,16 +114,6 @@ def _places(code: Code, start: int, instr_offset: int, *, frame_pointer: bool) -
     if not frame or not next_instr or not stack_pointer:
         raise refused(code.image, "has a RETURN_VALUE handler that shows no frame")
     return frame, next_instr, stack_pointer
-
-
-def interpreter_parts(image: Image, minor: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """The stretches of code (begin and end addresses) that hold the opcode handlers, which fetch the units.
-
-    Raises:
-        UnsupportedBuild: there is no table of handlers, or they lie outside the unwinder's table.
-    """
-    numbers = opcodes(minor)
-    return tuple(_parts(image, numbers, find_table(image, numbers)[1]))
 
 
 def _parts(image: Image, numbers: Mapping[str, int], targets: Sequence[int]) -> list[tuple[int, int]]:

@@ -57,31 +57,21 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SiteP
     )
 
 
-def unwinding_sites(image: Image, minor: tuple[int, int], offsets: Offsets) -> tuple[Site, ...]:
+def unwinding_sites(found: Handlers, offsets: Offsets) -> tuple[Site, ...]:
     """3.12: the calls of the function that every frame ends in, but for those of plain returns: exceptions, which leave
     by one of them (exit_unwind), and returns that are instrumented.
 
     Raises:
         UnsupportedBuild: the handlers are not as this version's are.
     """
-    found = opcode_handlers(image, minor, offsets)
     ends = endings(found, offsets)
     others = sorted({*ends.raises, *ends.returns} - ends.plain)
     return tuple(found.code.site(Role.RAISE, "exit_unwind", address, found.code.at(address)) for address in others)
 
 
-def home_of_frames(image: Image, minor: tuple[int, int], offsets: Offsets) -> Place | None:
+def home_of_frames(found: Handlers) -> Place | None:
     """Where the interpreter keeps the frame on the stack while it uses its register for something else, as clang does
-    again and again: the word from which that register is loaded in many places. None: in no such place.
-
-    Raises:
-        UnsupportedBuild: the handlers are not as this version's are.
-    """
-    return home_in(opcode_handlers(image, minor, offsets))
-
-
-def home_in(found: Handlers) -> Place | None:
-    """The same of these handlers."""
+    again and again: the word from which that register is loaded in many places. None: in no such place."""
     if found.frame.path:
         return None
     load = re.compile(rf"{found.frame.register}, qword ptr \[r[sb]p(?: [+-] (?:0x)?[0-9a-f]+)?\]")
@@ -92,7 +82,7 @@ def home_in(found: Handlers) -> Place | None:
     return Place(word[0], (word[1],)) if word and frame_pointer and number >= _MANY_LOADS else None
 
 
-def tracing_fetches(image: Image, minor: tuple[int, int], offsets: Offsets) -> tuple[int, ...]:
+def tracing_fetches(found: Handlers) -> tuple[int, ...]:
     """3.11: the addresses behind the instructions by which DO_TRACING fetches a unit that was fetched already.
 
     Every unit is dispatched to that handler while a tracer is on. On each way through it the first load from
@@ -101,7 +91,7 @@ def tracing_fetches(image: Image, minor: tuple[int, int], offsets: Offsets) -> t
     Raises:
         UnsupportedBuild: the handlers are not as this version's are.
     """
-    found = opcode_handlers(image, minor, offsets)
+    image = found.code.image
     if found.next_instr.path:
         raise refused(image, f"keeps its next unit in {found.next_instr}, where its fetches cannot be told apart")
     ways, seen, fetches = [found.by_name["DO_TRACING"]], set[int](), set[int]()
