@@ -32,6 +32,7 @@ class ReportedImage:
         self.markers = tuple(Marker(*fields) for fields in report["markers"])
         self._places = report["segments"]
         pieces = {it["address"]: zlib.decompress(base64.b64decode(it["zlib"])) for it in report["code"]}
+        pieces |= {address: bytes.fromhex(beginning) for address, beginning in report["called"]}
         self._executable = set(pieces)
         self._functions = sorted(
             (it["address"], it["address"] + it["bytes"]) for it in report["code"] if it["function"]
@@ -42,6 +43,7 @@ class ReportedImage:
             pieces[place] = value.to_bytes(_POINTERS_BYTES, "little")
         self._pieces = dict(sorted(pieces.items()))
         self._symbols = report["symbols"]
+        self._bound = {slot: Symbol(name, address, 0, kind="func") for slot, name, address in report["bound"]}
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -51,7 +53,7 @@ class ReportedImage:
         return MalformedImage(f"{self.name}: {what}", "")
 
     def segment_at(self, address: int) -> Segment:
-        for start, data in self._pieces.items():
+        for start, data in reversed(self._pieces.items()):  # where two overlap, the end of the first is not wanted
             if start <= address < start + len(data):
                 return self._segment(start, data)
         raise self.malformed(f"{address:#x} is not in the report")
@@ -75,6 +77,9 @@ class ReportedImage:
             if start <= address < start + size:
                 return int(address - start + offset)
         raise self.malformed(f"{address:#x} is in no segment")
+
+    def bound_symbol(self, address: int) -> Symbol | None:
+        return self._bound.get(address)
 
     def symbol(self, name: str) -> Symbol | None:
         return self.symbols([name]).get(name)

@@ -38,6 +38,9 @@ _MOST_OF_CALLED_BYTES = 64 << 10
 _MOST_COMMENT_BYTES, _MOST_MARKERS, _MOST_SEGMENTS = 4 << 10, 200, 64
 _MOST_TEXT_BYTES = 128
 _IN_BRACKETS = re.compile(rb"^\n?\[[^\0]*\](?=\0)")
+_MOST_CALLED, _BEGINNING_BYTES = 4096, 16
+_HANDLERS = "opcode handlers"
+_BY_SLOT = re.compile(r"qword ptr \[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
 _COMPILER_WALK = 4  # instructions of Py_GetCompiler
 _WALK_LIMIT = 64  # instructions on each way from a handler's start
 _NO_RANGE_BYTES = 256  # of a handler that the unwinder's table does not know
@@ -101,6 +104,8 @@ def build_report(build: Build, *, refusal: str = "") -> dict[str, Any]:
         "symbols": {name: [it.address, it.size] if it else None for name, it in symbols.items()},
         "deallocs": {name: list(place) for name, place in types.items()},
         "opcode_table": {"address": table[0], "handlers": table[1]} if table else None,
+        "bound": code.bound(),
+        "called": code.called(),
         "code": code.encoded(),
         "left_out": code.left_out,
     }
@@ -211,7 +216,7 @@ class _Stretches:
         """The functions that hold the opcode handlers."""
         handlers = list(table)
         for address in sorted(set(handlers)):
-            self._add("opcode handlers", address, most=_MOST_OF_ONE_BYTES)
+            self._add(_HANDLERS, address, most=_MOST_OF_ONE_BYTES)
         for name, number in numbers.items():
             if any(word in name for word in _CONCERNED):
                 self._starts[name] = handlers[number]
@@ -247,8 +252,32 @@ class _Stretches:
             for (start, end), name in sorted(self._found.items())
         ]
 
+    def bound(self) -> list[list[Any]]:
+        """(slot, name, address) of each slot of the global offset table by which one of these functions is called."""
+        slots: set[int] = set()
+        for stretch in self._found:
+            for line in self._code.sweep([stretch]).lines:
+                if (match := _BY_SLOT.fullmatch(line.operands)) and line.mnemonic.split()[-1] in ("call", "jmp"):
+                    slots.add(line.address + line.size + int(match[1] + match[2], 16))
+        symbols = [(slot, self._image.bound_symbol(slot)) for slot in sorted(slots)]
+        return [[slot, it.name, it.address] for slot, it in symbols if it and self._known(it.address)]
+
+    def called(self) -> list[list[Any]]:
+        """(address, its first bytes) of everything else that the opcode handlers call."""
+        stretches = [stretch for stretch, name in self._found.items() if name == _HANDLERS]
+        lines = (line for line in self._code.sweep(stretches).lines if line.mnemonic == "call")
+        goals = {int(line.operands, 16) for line in lines if line.operands.startswith("0x")}
+        return [[goal, self._beginning(goal)] for goal in sorted(goals) if not self._known(goal)][:_MOST_CALLED]
+
+    def _beginning(self, address: int) -> str:
+        with suppress(MalformedImage):
+            return self._image.read(address, _BEGINNING_BYTES).hex()
+        return ""
+
     def _known(self, address: int) -> bool:
-        return any(start <= address < end for start, end in self._found)
+        return any(
+            start <= address < (start + 1 if start in self._without_range else end) for start, end in self._found
+        )
 
     def _add(self, name: str, address: int, *, most: int) -> None:
         if self._known(address):
