@@ -65,18 +65,35 @@ def _refusal(interpreter: Interpreter) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _brought_by_others(request: pytest.FixtureRequest) -> None:
-    """What other tools have brought may be a build that is refused: which one it is, is not known before."""
-    callspec = getattr(request.node, "callspec", None)
-    interpreter = callspec.params.get("interpreter") if callspec else None
-    if interpreter is not None and interpreter.origin in lab.BROUGHT and (words := _refusal(interpreter)):
+def _refused_where_all_are_tried(request: pytest.FixtureRequest) -> None:
+    """Of builds that are not part of every run, what pylat refuses is not known before."""
+    interpreter = _tried(request.node)
+    if interpreter is not None and not interpreter.in_every_run and (words := _refusal(interpreter)):
         pytest.skip(f"refused: {words}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """The same of an engine that refuses such a build, where another one measures it."""
+    try:
+        return (yield)
+    except UnsupportedBuild as error:
+        interpreter = _tried(pyfuncitem)
+        if interpreter is None or interpreter.in_every_run:
+            raise
+        pytest.skip(f"refused: {error}")
+
+
+def _tried(item: pytest.Item) -> Interpreter | None:
+    """The interpreter that a test runs on."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("interpreter") if callspec is not None else None
 
 
 @pytest.fixture(scope="session")
 def interpreters() -> list[Interpreter]:
     """Every CPython of the lab that pylat measures."""
-    return [it for it in _found() if it.id not in lab.REFUSED and not (it.origin in lab.BROUGHT and _refusal(it))]
+    return [it for it in _found() if it.id not in lab.REFUSED and (it.in_every_run or not _refusal(it))]
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +125,5 @@ def watch() -> Iterator[Callable[..., Watch]]:
 
 def pytest_runtest_call(item: pytest.Item) -> None:
     """Notes that an interpreter is really tried, for the summary of ``tests/conftest.py``."""
-    callspec = getattr(item, "callspec", None)
-    if callspec is not None and "interpreter" in callspec.params:
-        item.user_properties.append(("interpreter", callspec.params["interpreter"].id))
+    if interpreter := _tried(item):
+        item.user_properties.append(("interpreter", interpreter.id))

@@ -21,7 +21,6 @@ from tests.lab.refused import REFUSED
 from tests.lab.suites import SUITES, debian_mirror, foreign_suites, unpack, write_bytecode
 
 __all__ = [
-    "BROUGHT",
     "KNOWN",
     "REFUSED",
     "REQUIRED",
@@ -38,9 +37,6 @@ __all__ = [
     "make",
     "unpack",
 ]
-
-BROUGHT = ("uv", "conda", "google-cloud", "opt")
-"""Origins of what other tools have brought to the machine: which builds those are is not known before."""
 
 _EXECUTABLE = re.compile(r"python3\.\d+t?d?")
 _CONDAS = ("~/miniconda3", "~/miniforge3", "~/anaconda3", "/opt/conda")
@@ -77,7 +73,7 @@ def interpreters(environ: Mapping[str, str] = os.environ, *, refused: bool = Fal
         root = str(it.root) if it.root else None
         version = _cpython_version(it.path, root)
         if version is not None:
-            found[path] = Interpreter(version, str(it.path), root, it.origin)
+            found[path] = Interpreter(version, str(it.path), root, it.origin, it.in_every_run)
     known = [it for it in found.values() if it.minor >= KNOWN[0] and (refused or it.id not in REFUSED)]
     return sorted(known, key=lambda it: (it.minor, it.id))
 

@@ -37,12 +37,14 @@ class Interpreter:
 
     ``version`` is as the interpreter says it (``"3.15.0rc1"``, ``"3.13.0t"``); ``path`` is the executable as the host
     sees it, below ``root`` when it needs one; ``origin`` says who built it (``"debian-sid"``, ``"source"``).
+    ``in_every_run`` of the tests, or else only where all are asked for.
     """
 
     version: str
     path: str
     root: str | None
     origin: str
+    in_every_run: bool = True
 
     @property
     def minor(self) -> tuple[int, int]:

@@ -2,5 +2,7 @@
 
 from __future__ import annotations
 
-REFUSED: dict[str, str] = {}
+from collections.abc import Mapping
+
+REFUSED: Mapping[str, str] = {}
 """Interpreter's id to the end of the refusal. Of builds that are pinned alone: their code does not change."""
