@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from latency.target.maps import Mapping
+from latency.target.pages import stretches
 from latency.target.process import Process
 
 Addresses = np.ndarray[Any, np.dtype[np.uint64]]
@@ -15,9 +16,14 @@ Addresses = np.ndarray[Any, np.dtype[np.uint64]]
 CHUNK_BYTES = 4 << 20
 _WORD_BYTES = 8
 _TRIES = 10
-# struct _object, ordinary builds for x86-64, 3.6 to 3.15: ob_refcnt (or, from 3.12, a union with
-# it), then ob_type. Free-threaded and Py_TRACE_REFS builds have another head.
+# struct _object for x86-64, 3.6 to 3.15: ob_refcnt (or, from 3.12, a union with it), then ob_type. In free-threaded
+# builds: ob_tid; flags, a lock and ob_ref_local; ob_ref_shared; ob_type. Py_TRACE_REFS builds have another head.
 _TYPE_OFFSET_BYTES = 8
+_TYPE_OFFSET_FREE_THREADED_BYTES = 24
+_HEAD_WORDS = 2  # before the type, that count references, at most
+_SHARED_FLAGS = 2  # the lowest bits of ob_ref_shared
+_LARGE_MAPPING_BYTES = 8 << 20  # smaller ones are read whole
+_NOTHING = np.zeros(_HEAD_WORDS, np.uint64)
 _KERNELS = frozenset({"[stack]", "[vvar]", "[vdso]", "[vsyscall]"})
 
 
@@ -25,6 +31,7 @@ def objects_of(
     process: Process,
     type_addresses: Collection[int],
     *,
+    free_threaded: bool = False,
     wanted: Callable[[Mapping], bool] | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> dict[int, Addresses]:
@@ -33,6 +40,7 @@ def objects_of(
     Args:
         process: where to look.
         type_addresses: the run-time addresses of the types: ``PyCode_Type``, say.
+        free_threaded: it is a build without a GIL: its objects have another head.
         wanted: which mappings to scan; ``holds_objects`` by default.
         chunk_bytes: how much is read at once: a multiple of 8.
 
@@ -44,29 +52,28 @@ def objects_of(
         TargetGone, NoPrivilege
     """
     wanted = wanted or holds_objects
+    may_live = _may_live_free_threaded if free_threaded else _may_live
+    type_offset = np.uint64(_TYPE_OFFSET_FREE_THREADED_BYTES if free_threaded else _TYPE_OFFSET_BYTES)
     buffer = bytearray(chunk_bytes)
     mappings = process.maps()
+    mapped = _Mapped(mappings)
     found = {type_: [np.empty(0, np.uint64)] for type_ in type_addresses}
-    for mapping in mappings:
-        if not wanted(mapping):
-            continue
-        end = before = 0  # the word before the chunk: an object's head may lie across the border
+    for mapping in filter(wanted, mappings):
+        end, before = 0, _NOTHING  # the words before the chunk: an object's head may lie across the border
         for start, words in _chunks(process, mapping, buffer):
             if start != end:
-                before = 0
+                before = _NOTHING
             for type_, chunks in found.items():
                 places = np.flatnonzero(words == type_)
-                counts = words[places - 1]
-                counts[places == 0] = before
-                places = places[_may_be_a_count(counts, mappings)].astype(np.uint64)
-                chunks.append(np.uint64(start) + places * np.uint64(_WORD_BYTES) - np.uint64(_TYPE_OFFSET_BYTES))
-            end, before = start + words.nbytes, int(words[-1])
+                places = places[may_live(_preceding(words, places, before), mapped)].astype(np.uint64)
+                chunks.append(np.uint64(start) + places * np.uint64(_WORD_BYTES) - type_offset)
+            end, before = start + words.nbytes, np.concatenate((before, words[-_HEAD_WORDS:]))[-_HEAD_WORDS:]
     return {type_: np.concatenate(chunks) for type_, chunks in found.items()}
 
 
-def code_objects(process: Process, code_type_address: int) -> Addresses:
+def code_objects(process: Process, code_type_address: int, *, free_threaded: bool = False) -> Addresses:
     """The addresses at which a code object may live; ``objects_of`` for the type ``PyCode_Type``."""
-    return objects_of(process, (code_type_address,))[code_type_address]
+    return objects_of(process, (code_type_address,), free_threaded=free_threaded)[code_type_address]
 
 
 def holds_objects(mapping: Mapping) -> bool:
@@ -79,14 +86,21 @@ def holds_objects(mapping: Mapping) -> bool:
 
 
 def _chunks(process: Process, mapping: Mapping, buffer: bytearray) -> Iterator[tuple[int, Addresses]]:
-    """(address, words) of all that can be read of a mapping, in pieces of the buffer's size, which holds the words.
+    """(address, words) of all that can be read of a mapping, in pieces of the buffer's size, which holds the words."""
+    large = mapping.size >= _LARGE_MAPPING_BYTES
+    for start, end in stretches(process, mapping) if large else [(mapping.start, mapping.end)]:
+        yield from _pieces(process, start, end, buffer)
+
+
+def _pieces(process: Process, start: int, end: int, buffer: bytearray) -> Iterator[tuple[int, Addresses]]:
+    """The same of a stretch.
 
     Parts of it may be away by now, and come back: the kernel makes one mapping of the stack of a thread and the memory
     beside it.
     """
-    at, tries = mapping.start, 0
-    while at < mapping.end:
-        size = min(len(buffer), mapping.end - at)
+    at, tries = start, 0
+    while at < end:
+        size = min(len(buffer), end - at)
         count = process.read_into(at, memoryview(buffer)[:size]) // _WORD_BYTES
         if count:
             yield at, np.frombuffer(buffer, "<u8", count)
@@ -94,19 +108,52 @@ def _chunks(process: Process, mapping: Mapping, buffer: bytearray) -> Iterator[t
         if count * _WORD_BYTES < size:
             tries = 0 if count else tries + 1
             there = (it for it in process.maps() if it.end > at and (it.start > at or tries < _TRIES))
-            at = next((max(at, it.start) for it in there), mapping.end)
+            at = next((max(at, it.start) for it in there), end)
 
 
-def _may_be_a_count(words: np.ndarray[Any, Any], mappings: list[Mapping]) -> np.ndarray[Any, Any]:
+def _preceding(words: Addresses, places: np.ndarray[Any, Any], before: Addresses) -> tuple[Addresses, Addresses]:
+    """Of each place the word before it, and the one before that."""
+    found = []
+    for distance in range(1, _HEAD_WORDS + 1):
+        early = places < distance
+        each = words[np.maximum(places - distance, 0)]
+        each[early] = before[places[early] - distance]
+        found.append(each)
+    return found[0], found[1]
+
+
+class _Mapped:
+    """Which words are addresses."""
+
+    def __init__(self, mappings: list[Mapping]) -> None:
+        self._starts = np.array([mapping.start for mapping in mappings], np.uint64)
+        self._ends = np.array([0, *(mapping.end for mapping in mappings)], np.uint64)
+
+    def large(self, words: Addresses) -> np.ndarray[Any, Any]:
+        """Those that cannot be a number as well.
+
+        Below 2^32 a number may well be both, where a non-PIE executable is mapped.
+        """
+        mapped: np.ndarray[Any, Any] = words < self._ends[np.searchsorted(self._starts, words, side="right")]
+        result: np.ndarray[Any, Any] = mapped & (words >= np.uint64(1 << 32))
+        return result
+
+
+def _may_live(head: tuple[Addresses, Addresses], mapped: _Mapped) -> np.ndarray[Any, Any]:
     """Whether each word can be the reference count of a live object: not 0, and no address.
 
     The count is the lower half from 3.12 on, with flags in the upper quarter from 3.14 on; so a
-    count with flags is no mapped address either. Below 2^32 a number may well be both, where a
-    non-PIE executable is mapped: it is let through.
+    count with flags is no mapped address either.
     """
-    starts = np.array([mapping.start for mapping in mappings], np.uint64)
-    ends = np.array([0, *(mapping.end for mapping in mappings)], np.uint64)
-    mapped = words < ends[np.searchsorted(starts, words, side="right")]
-    large = words >= np.uint64(1 << 32)
-    result: np.ndarray[Any, Any] = (words & np.uint64(0xFFFFFFFF) != 0) & ~(mapped & large)
+    counts, _ = head
+    result: np.ndarray[Any, Any] = (counts & np.uint64(0xFFFFFFFF) != 0) & ~mapped.large(counts)
+    return result
+
+
+def _may_live_free_threaded(head: tuple[Addresses, Addresses], mapped: _Mapped) -> np.ndarray[Any, Any]:
+    """The same of the two counts of a free-threaded build, of which one is enough: that of the thread that owns the
+    object (ob_ref_local, the upper half of its word), and the one that all others share, with two flags."""
+    shared, local = head
+    counted = (local >> np.uint64(32) != 0) | (shared >> np.uint64(_SHARED_FLAGS) != 0)
+    result: np.ndarray[Any, Any] = counted & ~mapped.large(shared)
     return result

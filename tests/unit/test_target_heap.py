@@ -144,3 +144,68 @@ def test_private_writable_memory_is_scanned_but_no_stack(change: dict[str, objec
         "path": "",
     }
     assert holds_objects(Mapping(**(usual | change))) == scanned  # type: ignore[arg-type]
+
+
+def put_free_threaded(memory: mmap.mmap, offset: int, local: int, shared: int) -> None:
+    memory[offset : offset + 32] = struct.pack("<QIIQQ", address_of(memory), 0, local, shared, TYPE)
+
+
+def found_free_threaded(memory: mmap.mmap, *, chunk_bytes: int = 1 << 20) -> list[int]:
+    start = address_of(memory)
+    objects = objects_of(
+        Process(os.getpid()), [TYPE], free_threaded=True, wanted=lambda it: start in it, chunk_bytes=chunk_bytes
+    )[TYPE]
+    return [address - start for address in objects.tolist() if 0 <= address - start < len(memory)]
+
+
+@pytest.mark.parametrize(
+    ("local", "shared", "live"),
+    [
+        (1, 0, True),
+        (0xFFFF_FFFF, 0, True),  # immortal
+        (0, 1 << 2, True),  # of other threads alone
+        (0, 1 << 2 | 3, True),  # merged
+        (3, (1 << 64) - (1 << 2), True),  # another thread gave one back that it had from the owner
+        (0, (1 << 63) // 4, True),  # its count is put off
+        (0, 0, False),
+        (0, 3, False),  # merged, and freed
+    ],
+)
+def test_one_of_two_counts_is_enough_in_a_free_threaded_build(
+    page: mmap.mmap, local: int, shared: int, live: bool
+) -> None:
+    put_free_threaded(page, 64, local, shared)
+    assert found_free_threaded(page) == ([64] if live else [])
+
+
+@pytest.mark.parametrize("before", [8, 16, 24])
+def test_a_free_threaded_head_across_the_border_of_two_chunks_is_found(page: mmap.mmap, before: int) -> None:
+    put_free_threaded(page, PAGE_BYTES - before, 1, 0)
+    put_free_threaded(page, 3 * PAGE_BYTES - before, 0, 1 << 2)
+    put_free_threaded(page, 5 * PAGE_BYTES - before, 0, 3)
+    found = found_free_threaded(page, chunk_bytes=PAGE_BYTES)
+    assert found == [PAGE_BYTES - before, 3 * PAGE_BYTES - before]
+
+
+def test_an_address_is_no_shared_count(page: mmap.mmap) -> None:
+    put_free_threaded(page, 64, 1, address_of(page))
+    assert found_free_threaded(page) == []
+
+
+def test_of_large_reserved_memory_only_what_was_touched_is_read() -> None:
+    """As mimalloc reserves a gigabyte: to read the rest would add page tables to the target."""
+    size = 1 << 28
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        start = address_of(memory)
+        assert ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), 15) == 0  # MADV_NOHUGEPAGE
+        for offset in (64, 5 * PAGE_BYTES - 8, 6 * PAGE_BYTES + 64, size - PAGE_BYTES):
+            put(memory, offset, 1)
+        before = page_table_bytes()
+        assert found(memory) == [64, 5 * PAGE_BYTES - 8, 6 * PAGE_BYTES + 64, size - PAGE_BYTES]
+        assert page_table_bytes() - before < size // PAGE_BYTES * 8 // 2
+        del start
+
+
+def page_table_bytes() -> int:
+    with open("/proc/self/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmPTE"))
