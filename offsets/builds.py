@@ -43,7 +43,7 @@ class Build:
 
 
 def find(pyenv: Path, roots: list[Path]) -> dict[str, list[Build]]:
-    """All builds by minor version (``{"3.12": [...]}``), oldest version first.
+    """All builds by minor version (``{"3.12": [...]}``; ``"3.13t"``: free-threaded ones), oldest version first.
 
     Args:
         pyenv: a folder of installations (``…/bin/python3``).
@@ -51,10 +51,10 @@ def find(pyenv: Path, roots: list[Path]) -> dict[str, list[Build]]:
     """
     found: dict[str, list[Build]] = {}
     for prefix in sorted(pyenv.glob("3.*")):
-        ordinary = re.fullmatch(r"(3\.\d+)\.\d+", prefix.name)  # not "3.13.0t"
-        if not ordinary:
+        named = re.fullmatch(r"(3\.\d+)\.\d+(t?)", prefix.name)  # not "3.13.0d"
+        if not named:
             continue
-        minor = ordinary[1]
+        minor = named[1] + named[2]
         library = next(iter(sorted(prefix.glob(f"lib/libpython{minor}*.so.1.0"))), prefix / "bin" / f"python{minor}")
         _add(found, minor, prefix, library, (str(prefix / "bin" / f"python{minor}"),), "source build")
     for root in roots:
@@ -64,13 +64,14 @@ def find(pyenv: Path, roots: list[Path]) -> dict[str, list[Build]]:
             binary = root / "usr/bin" / f"python{minor}"
             chroot = () if root == Path("/") else ("chroot", str(root))
             _add(found, minor, root / "usr", binary, (*chroot, f"/usr/bin/python{minor}"), "distribution build")
-    return dict(sorted(found.items(), key=lambda item: int(item[0].split(".")[1])))
+    return dict(sorted(found.items(), key=lambda item: (int(item[0].rstrip("t").split(".")[1]), item[0])))
 
 
 def _add(
     found: dict[str, list[Build]], minor: str, prefix: Path, binary: Path, command: tuple[str, ...], kind: str
 ) -> None:
-    include = next((path.parent for path in sorted(prefix.glob(f"include/python{minor}*/Python.h"))), None)
+    include = next((path.parent for path in sorted(prefix.glob(f"include/python{minor}/Python.h"))), None)
+    include = include or next((it.parent for it in sorted(prefix.glob(f"include/python{minor}[mu]/Python.h"))), None)
     runs = binary.exists()
     version = _version(include) if include else ""
     if runs and not version:
@@ -118,8 +119,10 @@ def confirm(build: Build, table: dict[str, Any]) -> list[tuple[dict[str, str], l
 
 def _loaded(table: dict[str, Any]) -> offsets.Offsets:
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, f"cpython-{table['version']}-{table['machine']}.json").write_text(json.dumps(table))
-        return offsets.load(tuple(int(part) for part in table["version"].split(".")), directory=Path(folder))
+        letters = "t" if table["flags"] else ""
+        Path(folder, f"cpython-{table['version']}{letters}-{table['machine']}.json").write_text(json.dumps(table))
+        version = tuple(int(part) for part in table["version"].split("."))
+        return offsets.load(version, flags=frozenset(table["flags"]), directory=Path(folder))
 
 
 def _debug_offsets(binary: Path, layout: dict[str, Any] | None) -> tuple[str, debug_offsets.DebugOffsets | None]:

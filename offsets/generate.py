@@ -60,7 +60,7 @@ class Merge:
             self.told.setdefault(member, []).append(source["build"])
 
     def table(self, version: str) -> Table:
-        """The table of what is agreed so far."""
+        """The table of what is agreed so far; ``version``: ``"3.13"``, ``"3.13t"``."""
         order = [name for name in STRUCTS if name in self.structs]
         lonely = {
             struct: alone
@@ -68,9 +68,9 @@ class Merge:
             if (alone := [name for name in self.structs[struct] if len(self.told.get(f"{struct}.{name}", [])) < 2])
         }
         return {
-            "version": version,
+            "version": version.rstrip("t"),
             "machine": "x86_64",
-            "flags": [],
+            "flags": ["free-threaded"] if version.endswith("t") else [],
             "sources": self.sources,
             "single_source": lonely,
             "constants": dict(sorted(self.constants.items())),
@@ -143,7 +143,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a table would change")
     parser.add_argument("--lab", type=Path, action="append", default=[], metavar="DIR", help="unpacked roots")
     parser.add_argument("--pyenv", type=Path, default=Path.home() / ".pyenv/versions", metavar="DIR")
-    parser.add_argument("versions", nargs="*", metavar="VERSION", help="3.12, say; all that are found by default")
+    parser.add_argument(
+        "versions", nargs="*", metavar="VERSION", help="3.12 or 3.13t, say; all that are found by default"
+    )
     options = parser.parse_args(arguments)
     found = builds.find(options.pyenv, [Path("/"), *(root for lab in options.lab for root in sorted(lab.iterdir()))])
     failed = [version for version in options.versions if version not in found]

@@ -86,6 +86,9 @@ def code_objects():
     else:
         same(code, "PyCodeObject", co_code=code.co_code, co_varnames=code.co_varnames)
         same(code, "PyCodeObject", co_cellvars=code.co_cellvars, co_freevars=code.co_freevars)
+    if has("PyCodeObject", "co_tlbc"):  # free-threaded, 3.14+: a size, and the address of each copy of the units
+        copies = get(id(code), "PyCodeObject", "co_tlbc")
+        claim("PyCodeObject", "co_tlbc", peek(copies + 8) == id(code) + STRUCTS["PyCodeObject"]["co_code_adaptive"][0])
     same(function, "PyFunctionObject", func_code=code, func_name=function.__name__, func_globals=globals())
     same(function, "PyFunctionObject", func_qualname=function.__qualname__, func_module=function.__module__)
     same(function, "PyFunctionObject", func_kwdefaults=function.__kwdefaults__, func_dict=function.__dict__)
@@ -112,6 +115,8 @@ def frames(argument):
         instr = get(address, struct, member)
         units = id(frame.f_code) + STRUCTS["PyCodeObject"]["co_code_adaptive"][0]
         claim(struct, member, units <= instr < units + len(frame.f_code.co_code))
+        if has(struct, "tlbc_index"):
+            claim(struct, "tlbc_index", get(address, struct, "tlbc_index") == 0)  # of the first thread
         claim(struct, "f_globals", get(address, struct, "f_globals") == id(frame.f_globals))
     else:
         struct, address, code, previous = "PyFrameObject", id(frame), "f_code", "f_back"
@@ -196,8 +201,8 @@ def generators():
 def text_and_numbers():
     for text, kind in (("latency\x7f" * 3, 1), ("latenc\xff", 1), ("latenc\u0119", 2), ("\U0001f40d", 4)):
         is_ascii = max(text) < "\x80"
-        state = get(id(text), "PyASCIIObject", "state")
-        claim("PyASCIIObject", "state", (state >> 2 & 7, state >> 5 & 1, state >> 6 & 1) == (kind, 1, is_ascii))
+        state = get(id(text), "PyASCIIObject", "state") >> (8 if has("PyASCIIObject", "state.interned") else 2)
+        claim("PyASCIIObject", "state", (state & 7, state >> 3 & 1, state >> 4 & 1) == (kind, 1, is_ascii))
         claim("PyASCIIObject", "length", get(id(text), "PyASCIIObject", "length") == len(text))
         struct = "PyASCIIObject" if is_ascii else "PyCompactUnicodeObject"
         data = ctypes.string_at(id(text) + STRUCTS[struct]["sizeof"], len(text) * kind)
@@ -369,7 +374,11 @@ def others():
             same(when, struct, hastzinfo=1, tzinfo=datetime.timezone.utc)
     same(datetime.timedelta(3, 4, 5), "PyDateTime_Delta", days=3, seconds=4, microseconds=5)
     counted = object()
-    claim("PyObject", "ob_refcnt", get(id(counted), "PyObject", "ob_refcnt") == sys.getrefcount(counted) - 1)
+    if has("PyObject", "ob_refcnt"):
+        claim("PyObject", "ob_refcnt", get(id(counted), "PyObject", "ob_refcnt") == sys.getrefcount(counted) - 1)
+    else:  # free-threaded
+        claim("PyObject", "ob_ref_local", get(id(counted), "PyObject", "ob_ref_local") == sys.getrefcount(counted) - 1)
+        claim("PyObject", "ob_ref_shared", get(id(counted), "PyObject", "ob_ref_shared") == 0)
     claim("PyObject", "ob_type", get(id(counted), "PyObject", "ob_type") == id(object))
     for kind, struct in (
         *((object, "PyObject"), (list, "PyListObject"), (dict, "PyDictObject"), (set, "PySetObject")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # None: every member. Otherwise these only (a name also takes in what is nested in it: "threads.head").
 STRUCTS: dict[str, tuple[str, ...] | None] = {
-    "PyObject": ("ob_refcnt", "ob_type"),
+    "PyObject": ("ob_refcnt", "ob_ref_local", "ob_ref_shared", "ob_type"),
     "PyVarObject": None,
     # Calls
     "PyFrameObject": None,

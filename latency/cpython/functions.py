@@ -10,13 +10,13 @@ So a function object is believed only where its qualname agrees with the code ob
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from latency.cpython.offsets import Offsets
+from latency.cpython.offsets import Offsets, counts_references
 from latency.cpython.strings import CUT, LIMIT, TUPLE_SUBCLASS, decode, read_strings, types_with
 from latency.errors import TargetError
 from latency.recording import Function
@@ -82,7 +82,7 @@ def live_functions(process: Process, build: Build, offsets: Offsets) -> list[Liv
         TargetError: the process seems to hold millions of functions.
     """
     code_type, function_type = build.address("PyCode_Type"), build.address("PyFunction_Type")
-    found = objects_of(process, (code_type, function_type))
+    found = objects_of(process, (code_type, function_type), free_threaded=offsets.free_threaded)
     if max(map(len, found.values())) > _MOST_OBJECTS:
         raise TargetError(f"process {process.pid} seems to hold more than {_MOST_OBJECTS:,} functions")
     codes = _read_codes(process, found[code_type].tolist(), code_type, offsets)
@@ -128,17 +128,29 @@ def _read_codes(process: Process, addresses: list[int], code_type: int, offsets:
     """The addresses at which a code object lives, with what it says."""
     qualname = "code.qualname" if "code.qualname" in offsets else "code.name"
     members = ("code.name", qualname, "code.filename", "code.firstlineno", "code.flags", "code.consts", "code.names")
-    rows = _read_members(process, addresses, ("object.refcnt", "object.type", *members), offsets)
-    # Since the scan an object may have been freed. Where ob_refcnt is 8 bytes long, its upper half may hold flags.
-    rows = [row for row in rows if row[1] & 0xFFFF_FFFF and row[2] == code_type and row[6] < 1 << 31]
-    tuples = _tuples(process, {consts_or_names for row in rows for consts_or_names in row[8:]}, offsets)
-    rows = [row for row in rows if row[8] in tuples and row[9] in tuples]
-    texts = read_strings(process, (text for row in rows for text in row[3:6]), offsets)
+    counts = ("object.ref_local", "object.ref_shared") if offsets.free_threaded else ("object.refcnt",)
+    # Since the scan an object may have been freed.
+    alive = {
+        row[0]
+        for row in _read_members(process, addresses, ("object.type", *counts), offsets)
+        if row[1] == code_type and _is_counted(row[2:])
+    }
+    rows = [row for row in _read_members(process, sorted(alive), members, offsets) if row[4] < 1 << 31]
+    tuples = _tuples(process, {consts_or_names for row in rows for consts_or_names in row[6:]}, offsets)
+    rows = [row for row in rows if row[6] in tuples and row[7] in tuples]
+    texts = read_strings(process, (text for row in rows for text in row[1:4]), offsets)
     codes = {}
-    for address, _, _, name, qualname_, filename, line, flags, consts, _ in rows:
+    for address, name, qualname_, filename, line, flags, consts, _ in rows:
         if name in texts and qualname_ in texts and filename in texts:
             codes[address] = _Code(texts[name], texts[qualname_], texts[filename], line, flags, consts)
     return codes
+
+
+def _is_counted(counts: Sequence[int]) -> bool:
+    """Whether the reference counts of an object can be those of one that lives."""
+    if len(counts) > 1:
+        return counts_references(*counts)
+    return counts[0] & 0xFFFF_FFFF != 0  # where ob_refcnt is 8 bytes long, its upper half may hold flags
 
 
 def _read_functions(

@@ -20,6 +20,7 @@ MEANINGS: dict[str, tuple[str, ...]] = {
     "frame.instr": (f"{_IFRAME}.instr_ptr", f"{_IFRAME}.prev_instr", "PyFrameObject.f_lasti"),
     "frame.instr_ptr": (f"{_IFRAME}.instr_ptr",),  # 3.13+: address of the current or next unit
     "frame.prev_instr": (f"{_IFRAME}.prev_instr",),  # 3.11, 3.12: address of the last unit executed
+    "frame.tlbc_index": (f"{_IFRAME}.tlbc_index",),  # 3.14+, free-threaded: which copy of the units it runs
     "frame.lasti": ("PyFrameObject.f_lasti",),  # to 3.10: int; in bytes to 3.9, in units in 3.10
     "frame.owner": (f"{_IFRAME}.owner",),
     "frame.frame_obj": (f"{_IFRAME}.frame_obj",),
@@ -45,10 +46,13 @@ MEANINGS: dict[str, tuple[str, ...]] = {
     "code.code_bytes": ("PyCodeObject.co_code_adaptive", "PyCodeObject.co_code"),
     "code.code_adaptive": ("PyCodeObject.co_code_adaptive",),  # 3.11+: the units begin here
     "code.code_object": ("PyCodeObject.co_code",),  # to 3.10: pointer to a bytes object
+    "code.tlbc": ("PyCodeObject.co_tlbc",),  # 3.14+, free-threaded: the copies of the units, one for each thread
     "code.first_traceable": ("PyCodeObject._co_firsttraceable",),  # 3.11+: index of the first RESUME unit
     "code.sizeof": ("PyCodeObject.sizeof",),
     # Every object
     "object.refcnt": ("PyObject.ob_refcnt",),
+    "object.ref_local": ("PyObject.ob_ref_local",),  # free-threaded: those of the thread that owns the object
+    "object.ref_shared": ("PyObject.ob_ref_shared",),  # those of all others, above two flags
     "object.type": ("PyObject.ob_type",),
     "object.sizeof": ("PyObject.sizeof",),
     "var.size": ("PyVarObject.ob_size",),

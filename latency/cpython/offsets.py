@@ -83,6 +83,19 @@ class Offsets:
         tagged = "f_executable.bits" in self.structs.get("_PyInterpreterFrame", {})  # 3.14+: _PyStackRef
         return 0xFFFF_FFFF_FFFF_FFFC if tagged else 0xFFFF_FFFF_FFFF_FFFF
 
+    @property
+    def free_threaded(self) -> bool:
+        """Whether it is of a build without a GIL."""
+        return "free-threaded" in self.flags
+
+    @property
+    def string_kind(self) -> int:
+        """The bit of ``unicode.state`` at which the kind of a string begins; behind its three bits: compact, ascii.
+
+        Before them lies ``interned``: two bits, or a byte of its own (free-threaded, from 3.14 on).
+        """
+        return 8 if "state.interned" in self.structs.get("PyASCIIObject", {}) else 2
+
     def _field(self, meaning: str) -> Field:
         try:
             return self.fields[meaning]
@@ -111,7 +124,7 @@ def load(
     folder = _folder(directory)
     layout_flags = frozenset(flags) & LAYOUT_FLAGS.keys()
     minor = f"{version[0]}.{version[1]}"
-    name = f"{minor}{''.join(sorted(LAYOUT_FLAGS[flag] for flag in layout_flags))}-{machine}"
+    name = f"{minor}{_letters(layout_flags)}-{machine}"
     path = folder / f"cpython-{name}.json"
     try:
         with path.open("rb") as file:
@@ -193,6 +206,12 @@ def cross_check(offsets: Offsets, debug: DebugOffsets) -> Offsets:
     return replace(offsets, source=f"debug offsets + {offsets.source}")
 
 
+def counts_references(local: int, shared: int) -> bool:
+    """Whether the two reference counts of an object of a free-threaded build say that it lives: ``object.ref_local``
+    and ``object.ref_shared``, of which the lowest two bits are flags."""
+    return local != 0 or shared >> 2 != 0
+
+
 def _folder(directory: Path | None) -> Path:
     try:
         return resources.directory("offsets") if directory is None else directory
@@ -227,7 +246,12 @@ def _offsets(table: Any, minor: str, machine: str, flags: frozenset[str]) -> Off
     fields.update({meaning: Field(places[name], 8) for meaning, name in PLACES.items() if name in places})
     if missing := {"frame.code", "code.name", "object.type"} - fields.keys():
         raise _Bad(f"it has no {', '.join(sorted(missing))}")
-    return Offsets(minor, machine, flags, f"table {minor}", structs, constants, fields)
+    source = f"table {minor}{_letters(flags)}"
+    return Offsets(minor, machine, flags, source, structs, constants, fields)
+
+
+def _letters(flags: frozenset[str]) -> str:
+    return "".join(sorted(LAYOUT_FLAGS[flag] for flag in flags))
 
 
 def _mapping(value: Any, what: str) -> dict[str, Any]:

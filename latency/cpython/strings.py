@@ -43,19 +43,21 @@ class _Layout:
     ascii_data: int
     compact_data: int
     data_any: int
+    kind: int
 
     @classmethod
     def of(cls, offsets: Offsets) -> _Layout:
         names = ("length", "state", "ascii_data", "compact_data", "data_any")
-        return cls(*(offsets[f"unicode.{name}"] for name in names))
+        places = {name: offsets[f"unicode.{name}"] for name in names}
+        return cls(**places, kind=offsets.string_kind)
 
     def text(self, raw: bytes) -> _Text | None:
         if len(raw) < self.ascii_data:
             return None
         length = int.from_bytes(raw[self.length : self.length + 8], "little", signed=True)
-        # PyASCIIObject.state, from the lowest bit: interned:2, kind:3, compact:1, ascii:1 (3.6 to
-        # 3.15, not in free-threaded builds). Kind 0 is a string that is not ready yet, to 3.11.
-        state = raw[self.state]
+        # PyASCIIObject.state, from the lowest bit: interned:2 (or :8), kind:3, compact:1, ascii:1 (3.6 to
+        # 3.15). Kind 0 is a string that is not ready yet, to 3.11.
+        state = int.from_bytes(raw[self.state : self.state + 2], "little") >> self.kind << 2
         kind, compact, ascii_ = state >> 2 & 7, state >> 5 & 1, state >> 6 & 1
         if kind not in (1, 2, 4) or (ascii_ and kind != 1) or not 0 <= length < _LONGEST:
             return None

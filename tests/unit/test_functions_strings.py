@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -131,3 +132,13 @@ def test_strings_are_read_in_a_batch_by_address(process: Process) -> None:
     texts = [f"name_{number}" * (number % 50) for number in range(3000)]
     wanted = {id(text): text for text in texts}
     assert read_strings(process, [*wanted, *wanted, id(None), 0], OFFSETS) == wanted
+
+
+def test_in_free_threaded_builds_from_3_14_on_interned_is_a_byte_of_its_own() -> None:
+    member = OFFSETS.structs["PyASCIIObject"]["state"]
+    structs = {**OFFSETS.structs, "PyASCIIObject": {**OFFSETS.structs["PyASCIIObject"], "state.interned": member}}
+    offsets = replace(OFFSETS, structs=structs)
+    raw = bytearray(made_up(2, 2, "处理".encode("utf-16-le"), offsets))
+    raw[offsets["unicode.state"] : offsets["unicode.state"] + 2] = bytes([3, (2 << 2 | COMPACT) >> 2])
+    assert decode(bytes(raw), offsets) == "处理"
+    assert decode(bytes(raw), OFFSETS) is None

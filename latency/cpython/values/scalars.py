@@ -65,8 +65,8 @@ def characters(walk: Walk, found: Object) -> tuple[str, bool]:
         Spent
     """
     length = walk.member(found, "unicode.length")
-    # PyASCIIObject.state, from the lowest bit: interned:2, kind:3, compact:1, ascii:1
-    state = walk.member(found, "unicode.state")
+    # PyASCIIObject.state, from the lowest bit: interned:2 (or :8), kind:3, compact:1, ascii:1
+    state = walk.member(found, "unicode.state") >> walk.offsets.string_kind << 2
     kind, compact, ascii_ = state >> 2 & 7, state >> 5 & 1, state >> 6 & 1
     if kind not in (_LATIN1, _UCS2, _UCS4) or (ascii_ and kind != _LATIN1) or length >= LARGEST:
         raise Unreadable

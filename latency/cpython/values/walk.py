@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from latency.cpython.offsets import counts_references
 from latency.cpython.values.known import Known
 from latency.cpython.values.memory import Memory, Spent, Unreadable
 from latency.cpython.values.types import Type, of_language, read_type
@@ -251,6 +252,9 @@ class Walk:
 
     def _is_alive(self, head: bytes) -> bool:
         """Whether the reference count can be one: it is 0, or a link between free blocks, in what was freed."""
+        if self.offsets.free_threaded:
+            fields = (self.offsets.fields[f"object.ref_{name}"] for name in ("local", "shared"))
+            return counts_references(*(int.from_bytes(head[at : at + size], "little") for at, size in fields))
         count = int.from_bytes(head[self.offsets["object.refcnt"] :][:8], "little")
         if self.offsets.size("object.refcnt") == 4:  # 3.14+: ob_refcnt:32, ob_overflow:16, ob_flags:16
             count &= 0xFFFF_FFFF_FFFF
