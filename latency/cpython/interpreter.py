@@ -16,7 +16,8 @@ from latency.cpython.offsets import Offsets, for_build
 from latency.cpython.sites import SitePlan
 from latency.cpython.sites.kept import kept, kept_or_found
 from latency.cpython.watch_points import ENGINE as WATCH
-from latency.cpython.watch_points import WatchPlan
+from latency.cpython.watch_points import FREE_THREADED, WatchPlan
+from latency.errors import UnsupportedBuild
 from latency.recording import TargetInfo
 from latency.target.build import Build, identify
 from latency.target.process import Process
@@ -74,6 +75,9 @@ class Target:
 
     def watch_plan(self) -> SitePlan:
         """The plan of the watch engine. Raises UnsupportedBuild."""
+
+        if self.offsets.free_threaded:
+            raise UnsupportedBuild(FREE_THREADED, "take another --engine")
 
         def find() -> WatchPlan:
             from latency.cpython.watch_sites import watch_plan  # it imports the disassembler

@@ -36,6 +36,9 @@ from latency.target.build import Build
 from latency.target.process import Process
 
 ENGINE = "watch"
+FREE_THREADED = (
+    "free-threaded CPython does not count a reference to a code object for each call: nothing can be watched"
+)
 REGISTERS = 4  # x86-64: DR0 to DR3
 COUNT_BYTES = 4  # the lower half of ob_refcnt, which is all of the count from 3.12 on
 _IMMORTAL = 1 << 31  # Include/refcount.h: negative as an int32, 3.12 and later
@@ -224,6 +227,8 @@ def unwatchable(
         return "the watch engine follows forks, but not into other programs that they execute"
     if jit.blind_spots(process, build):
         return "the target's JIT is on: what it compiles does not fetch the units that the watch engine watches"
+    if offsets.free_threaded:
+        return FREE_THREADED
     if not lives:
         return "no function matches"
     found: list[WatchPoints] = []
