@@ -53,6 +53,27 @@ static __always_inline struct pylat_thread *this_thread(u32 tid, pylat_space spa
     return thread;
 }
 
+/* One latency into the statistics of a slot. `of_self`: of its self times. */
+static __always_inline void count_latency(struct pylat_counters *count, struct pylat_statistics *of, u32 slot,
+                                          int of_self, u64 ns)
+{
+    int extreme = pylat_count_latency(of, ns);
+#if PYLAT_PARALLEL
+    if (!extreme)
+        return;
+    struct pylat_extremes_key key = {.tid = bpf_get_current_pid_tgid(), .slot = slot | of_self << 16};
+    struct pylat_extremes *own = extremes.lookup(&key);
+    if (own) {
+        own->min_ns = ns < own->min_ns ? ns : own->min_ns;
+        own->max_ns = ns > own->max_ns ? ns : own->max_ns;
+        return;
+    }
+    struct pylat_extremes first = {.min_ns = ns, .max_ns = ns};
+    if (extremes.update(&key, &first))
+        PYLAT_COUNT(count->table_full);
+#endif
+}
+
 /* A call that ended, put together from its stays on the stack. */
 struct ended_call {
     u64 start_ns;
@@ -67,7 +88,7 @@ struct ended_call {
 };
 
 #if PYLAT_SPLIT
-static __always_inline void finish_split(u32 slot, const struct ended_call *call)
+static __always_inline void finish_split(struct pylat_counters *count, u32 slot, const struct ended_call *call)
 {
 #if PYLAT_OFFCPU
     struct pylat_split *split = splits.lookup(&slot);
@@ -77,7 +98,7 @@ static __always_inline void finish_split(u32 slot, const struct ended_call *call
 #if PYLAT_SELF
     struct pylat_statistics *self = self_times.lookup(&slot);
     if (self && pylat_knows_callees(&call->share, call->active_ns))
-        pylat_count_latency(self, call->active_ns - call->share.callees_ns);
+        count_latency(count, self, slot, 1, call->active_ns - call->share.callees_ns);
 #endif
 }
 #endif
@@ -103,16 +124,16 @@ static __always_inline int finish(struct pylat_counters *count, const struct end
         return 0;
     }
     __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
-    pylat_count_latency(of, call->end_ns - call->start_ns);
+    count_latency(count, of, slot, 0, call->end_ns - call->start_ns);
     PYLAT_COUNT_OFTEN(count->matched);
 #if PYLAT_SPLIT
-    finish_split(slot, call);
+    finish_split(count, slot, call);
 #endif
     if (active_slot == PYLAT_NO_SLOT)
         return 1;
     of = statistics.lookup(&active_slot);
     if (of)
-        pylat_count_latency(of, call->active_ns);
+        count_latency(count, of, active_slot, 0, call->active_ns);
     return 1;
 }
 

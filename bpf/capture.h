@@ -133,10 +133,10 @@ static __always_inline void pylat_enqueue(struct pylat_worklist *work, u64 addre
 static __always_inline int pylat_extent_of(struct pylat_worklist *work, u64 address, u64 code_type)
 {
     struct pylat_extent *extent = &work->extent;
-    u64 head[6] = {}; /* of a list, a dictionary or a set: all that matters */
+    u64 head[5 + PYLAT_OBJECT_TYPE / 8] = {}; /* of a list, a dictionary or a set: all that matters */
     u64 sizes[2] = {};
     u64 flags = 0;
-    if (pylat_read(head, sizeof(head), (void *)address) && pylat_read(head, 16, (void *)address))
+    if (pylat_read(head, sizeof(head), (void *)address) && pylat_read(head, PYLAT_OBJECT_TYPE + 8, (void *)address))
         return -1;
     u64 type = head[PYLAT_OBJECT_TYPE / 8];
     extent->size = PYLAT_UNKNOWN_BYTES;
@@ -157,7 +157,7 @@ static __always_inline int pylat_extent_of(struct pylat_worklist *work, u64 addr
     }
     u64 size = sizes[0];
     if (sizes[1]) {
-        u64 items = head[2];
+        u64 items = head[PYLAT_BYTES_SIZE / 8];
         if (PYLAT_LONG_HAS_TAG && (flags & PYLAT_FLAG_LONG))
             items >>= 3;
         else if ((s64)items < 0)
@@ -167,11 +167,11 @@ static __always_inline int pylat_extent_of(struct pylat_worklist *work, u64 addr
     if (flags & (PYLAT_FLAG_LONG | PYLAT_FLAG_BYTES)) {
         extent->follow = flags >> 9 & 1; /* only those of classes have attributes */
     } else if (flags & PYLAT_FLAG_UNICODE) {
-        u32 state = head[PYLAT_UNICODE_STATE / 8];
+        u32 state = (u32)head[PYLAT_UNICODE_STATE / 8] >> PYLAT_UNICODE_KIND; /* kind:3, compact:1, ascii:1 */
         u64 text = head[PYLAT_UNICODE_LENGTH / 8];
-        text = (text < PYLAT_BLOCK_BYTES ? text + 1 : PYLAT_BLOCK_BYTES) * (state >> 2 & 7);
-        if (state >> 5 & 1) { /* compact: the text lies behind the head */
-            size = (state >> 6 & 1 ? PYLAT_UNICODE_ASCII_DATA : PYLAT_UNICODE_COMPACT_DATA) + text;
+        text = (text < PYLAT_BLOCK_BYTES ? text + 1 : PYLAT_BLOCK_BYTES) * (state & 7);
+        if (state >> 3 & 1) { /* compact: the text lies behind the head */
+            size = (state >> 4 & 1 ? PYLAT_UNICODE_ASCII_DATA : PYLAT_UNICODE_COMPACT_DATA) + text;
             extent->follow = 0;
         } else {
             pylat_read_u64(address + PYLAT_UNICODE_DATA, &extent->array);
@@ -179,7 +179,7 @@ static __always_inline int pylat_extent_of(struct pylat_worklist *work, u64 addr
         }
     } else if (flags & PYLAT_FLAG_LIST) {
         extent->array = head[PYLAT_LIST_ITEMS / 8];
-        extent->array_words = head[2];
+        extent->array_words = head[PYLAT_BYTES_SIZE / 8];
     } else if (flags & PYLAT_FLAG_DICT) {
         extent->keys = head[PYLAT_DICT_KEYS / 8];
         extent->values = head[PYLAT_DICT_VALUES / 8];

@@ -8,8 +8,8 @@
 #define PYLAT_COUNT(counter) __sync_fetch_and_add(&(counter), 1)
 
 /* What every hit counts, and an atomic addition would lengthen. Of one process, one thread runs Python at a time, and
- * no other comes by a probe until it goes on. */
-#if PYLAT_MANY_PROCESSES
+ * no other comes by a probe until it goes on; but for free-threaded builds (PYLAT_PARALLEL). */
+#if PYLAT_MANY_PROCESSES || PYLAT_PARALLEL
 #define PYLAT_COUNT_OFTEN(counter) PYLAT_COUNT(counter)
 #else
 #define PYLAT_COUNT_OFTEN(counter) ((counter)++)

@@ -85,15 +85,39 @@ static __always_inline int pylat_is_code(u64 code, u64 code_type)
     return type == code_type || pylat_type_is(type, name, sizeof(name));
 }
 
+/* Whether the state of a string says compact and ASCII: PyASCIIObject.state, of which three bits before that are its
+ * kind. */
+static __always_inline int pylat_is_ascii(u32 state)
+{
+    return (state >> (PYLAT_UNICODE_KIND + 3) & 3) == 3;
+}
+
+/* Where a frame stands, as if its units lay in the code object: in free-threaded builds from 3.14 on each thread runs a
+ * copy of its own (co_tlbc: a size, and the address of each; the first is that in the code object). */
+static __always_inline int pylat_own_unit(u64 frame, u64 code, u64 *unit)
+{
+#if PYLAT_CODE_TLBC >= 0
+    u64 copies = 0, count = 0, units = 0;
+    s32 index = 0;
+    if (pylat_read(&index, sizeof(index), (void *)(frame + PYLAT_FRAME_TLBC_INDEX)) ||
+        pylat_read_u64(code + PYLAT_CODE_TLBC, &copies) || pylat_read_u64(copies, &count))
+        return -1;
+    if (index < 0 || (u64)index >= count || pylat_read_u64(copies + 8 + 8 * (u64)index, &units))
+        return -1;
+    *unit = *unit - units + code + PYLAT_CODE_UNITS;
+#endif
+    return 0;
+}
+
 #if PYLAT_BY_NAME
-/* The bare name of a code object: compact ASCII names only (PyASCIIObject.state: bits 5 and 6, from 3.12 on too). */
+/* The bare name of a code object: compact ASCII names only. */
 static __always_inline int pylat_bare_name(u64 code, struct pylat_name *name)
 {
     u64 object = 0, length = 0;
     u32 state = 0;
     if (pylat_read_u64(code + PYLAT_CODE_BARE_NAME, &object) ||
         pylat_read_u64(object + PYLAT_UNICODE_LENGTH, &length) ||
-        pylat_read(&state, sizeof(state), (void *)(object + PYLAT_UNICODE_STATE)) || (state >> 5 & 3) != 3)
+        pylat_read(&state, sizeof(state), (void *)(object + PYLAT_UNICODE_STATE)) || !pylat_is_ascii(state))
         return -1;
     u32 size = length < sizeof(name->text) ? length : sizeof(name->text);
     return size > 0 && size <= sizeof(name->text)
@@ -118,7 +142,7 @@ static __always_inline int pylat_before_start(u64 frame, u64 code)
 {
     u64 unit = 0;
     s32 first_resume = 0;
-    if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &unit) ||
+    if (pylat_read_u64(frame + PYLAT_FRAME_INSTR, &unit) || pylat_own_unit(frame, code, &unit) ||
         pylat_read(&first_resume, sizeof(first_resume), (void *)(code + PYLAT_CODE_FIRST_TRACEABLE)))
         return -1;
     return unit <= code + PYLAT_CODE_UNITS + 2 * (u64)(u32)first_resume;

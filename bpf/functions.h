@@ -8,36 +8,84 @@
 #include "maps.h"
 #include "modules.h"
 
-static __always_inline u32 take_slot(const struct pylat_function_key *key, u32 flags)
+/* A free slot of the statistics, which stays nobody's until it is given a name. */
+static __always_inline u32 take_slot(void)
 {
     u32 slot = PYLAT_NO_SLOT;
-    if (free_slots.pop(&slot))
-        return PYLAT_NO_SLOT;
-    struct pylat_statistics *of = statistics.lookup(&slot);
-    if (!of)
-        return PYLAT_NO_SLOT;
-    of->code = key->code;
-    of->space = key->space;
-    of->flags = flags;
-    return slot;
+    return free_slots.pop(&slot) ? PYLAT_NO_SLOT : slot;
 }
 
+static __always_inline void give_slot(u32 slot)
+{
+    if (slot != PYLAT_NO_SLOT)
+        free_slots.push(&slot, 0);
+}
+
+static __always_inline void name_slot(u32 slot, const struct pylat_function_key *key, u32 flags)
+{
+    struct pylat_statistics *of = statistics.lookup(&slot);
+    if (!of)
+        return;
+    of->space = key->space;
+    of->flags = flags;
+    of->code = key->code;
+}
+
+/* 1: the function has slots from now on; 0: it had some; -1: there are none left.
+ *
+ * In free-threaded builds several threads may come by a function at once, and each takes slots. Those whose claim was
+ * first are the function's, and the others are given back. (A compare-and-swap would need Linux 5.12.) */
 static __always_inline int assign_slots(const struct pylat_function_key *key, struct pylat_function *function)
 {
     if (function->slot != PYLAT_NO_SLOT)
         return 0;
-    u32 slot = take_slot(key, 0);
-    if (slot == PYLAT_NO_SLOT)
+    struct pylat_function made = {.slot = take_slot(), .active_slot = PYLAT_NO_SLOT};
+    if (made.slot == PYLAT_NO_SLOT)
         return -1;
     if (function->flags & PYLAT_SUSPENDS) {
-        function->active_slot = take_slot(key, PYLAT_ACTIVE);
-        if (function->active_slot == PYLAT_NO_SLOT) {
-            free_slots.push(&slot, 0);
+        made.active_slot = take_slot();
+        if (made.active_slot == PYLAT_NO_SLOT) {
+            give_slot(made.slot);
             return -1;
         }
     }
-    function->slot = slot;
-    return 0;
+#if PYLAT_PARALLEL
+    int is_first = !claims.insert(key, &made);
+    if (!is_first) {
+        give_slot(made.slot);
+        give_slot(made.active_slot);
+        struct pylat_function *first = claims.lookup(key);
+        if (!first)
+            return -1; /* the table is full */
+        made = *first;
+    }
+    function->active_slot = made.active_slot;
+    asm volatile("" : : : "memory"); /* whoever sees the one sees the other */
+    function->slot = made.slot;
+    if (!is_first)
+        return 0;
+#else
+    function->active_slot = made.active_slot;
+    function->slot = made.slot;
+#endif
+    name_slot(made.slot, key, 0);
+    if (made.active_slot != PYLAT_NO_SLOT)
+        name_slot(made.active_slot, key, PYLAT_ACTIVE);
+    return 1;
+}
+
+/* What a code object is from now on; of threads that meet it at once, the first one says so. */
+static __always_inline void know(const struct pylat_function_key *key, struct pylat_function *fresh)
+{
+#if PYLAT_PARALLEL
+    struct pylat_function *known = functions.lookup(key);
+    if (known && (known->flags & PYLAT_FREED))
+        known->flags = fresh->flags;
+    else if (!known)
+        functions.insert(key, fresh);
+#else
+    functions.update(key, fresh);
+#endif
 }
 
 #if PYLAT_MANY_PROCESSES
@@ -87,7 +135,7 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
     struct pylat_function *known = functions.lookup(key) ? NULL : inherited(key);
     if (known && !(known->flags & (PYLAT_FREED | PYLAT_UNDECIDED))) {
         fresh.flags = known->flags;
-        functions.update(key, &fresh);
+        know(key, &fresh);
         known = functions.lookup(key);
         if (!known && (fresh.flags & PYLAT_WANTED))
             PYLAT_COUNT(count->table_full);
@@ -105,7 +153,7 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
     struct pylat_name name = {};
     if (!pylat_bare_name(key->code, &name) && !wanted_names.lookup(&name)) {
         fresh.flags = 0;
-        functions.update(key, &fresh);
+        know(key, &fresh);
         return functions.lookup(key);
     }
 #endif
@@ -113,12 +161,15 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
     pylat_read(&co_flags, sizeof(co_flags), (void *)(key->code + PYLAT_CODE_FLAGS));
     if (co_flags & PYLAT_CO_SUSPENDS)
         fresh.flags |= PYLAT_SUSPENDS;
-    functions.update(key, &fresh);
+    know(key, &fresh);
     struct pylat_function *function = functions.lookup(key);
-    if (!function || assign_slots(key, function)) {
+    int assigned = function ? assign_slots(key, function) : -1;
+    if (assigned < 0) {
         PYLAT_COUNT(count->table_full);
         return NULL;
     }
+    if (PYLAT_PARALLEL && !assigned)
+        return function; /* another thread has met it, and tells */
 #if PYLAT_BY_MODULE
     announce_module(count, key, frame);
 #endif

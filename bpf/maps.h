@@ -34,6 +34,11 @@ BPF_RINGBUF_OUTPUT(events, 1);
  * interrupt each other would write into one and the same (docs/kernels.md). So each of them has a call that goes
  * nowhere, at a place where it costs nothing. */
 BPF_PROG_ARRAY(never, 1);
+#if PYLAT_PARALLEL
+BPF_F_TABLE("hash", struct pylat_extremes_key, struct pylat_extremes, extremes, 1, PYLAT_NO_PREALLOC);
+/* The slots of a function, by the thread that was first to take some for it. */
+BPF_F_TABLE("hash", struct pylat_function_key, struct pylat_function, claims, 1, PYLAT_NO_PREALLOC);
+#endif
 #if PYLAT_OFFCPU
 BPF_F_TABLE("array", u32, struct pylat_split, splits, 1, PYLAT_MMAPABLE); /* by the slot of the statistics */
 #endif

@@ -19,7 +19,7 @@ static __always_inline int pylat_is_name(u64 key)
     u64 length = 0, text = 0;
     u32 state = 0;
     return !pylat_read_u64(key + PYLAT_UNICODE_LENGTH, &length) && length == PYLAT_NAME_LENGTH &&
-           !pylat_read(&state, sizeof(state), (void *)(key + PYLAT_UNICODE_STATE)) && (state >> 5 & 3) == 3 &&
+           !pylat_read(&state, sizeof(state), (void *)(key + PYLAT_UNICODE_STATE)) && pylat_is_ascii(state) &&
            !pylat_read_u64(key + PYLAT_UNICODE_ASCII_DATA, &text) && text == PYLAT_NAME_TEXT;
 }
 

@@ -56,7 +56,7 @@ int pylat_entry(struct pt_regs *ctx)
             return 0; /* began before pylat watched, or this RESUME has run already */
         pylat_resume(kept, frame, 0, &call);
     } else {
-        if (assign_slots(&key, function)) {
+        if (assign_slots(&key, function) < 0) {
             PYLAT_COUNT(count->table_full);
             return 0;
         }
@@ -201,6 +201,9 @@ int pylat_code_dealloc(struct pt_regs *ctx)
     struct pylat_statistics *of = statistics.lookup(&slot);
     if (of)
         of->flags |= PYLAT_DEAD;
+#if PYLAT_PARALLEL
+    claims.delete(&key);
+#endif
 #if PYLAT_MANY_PROCESSES
     /* A mark, since without it the address would be looked up in the parent's. */
     struct pylat_function freed = {.slot = PYLAT_NO_SLOT, .active_slot = PYLAT_NO_SLOT, .flags = PYLAT_FREED};

@@ -89,6 +89,19 @@ struct pylat_statistics {
     u64 counts[PYLAT_BUCKETS]; /* see histogram.h */
 };
 
+/* The shortest and the longest latency of a slot that a thread saw, where several threads run Python at once
+ * (PYLAT_PARALLEL): those in struct pylat_statistics can be overwritten, and BPF of old kernels has no
+ * compare-and-swap. */
+struct pylat_extremes_key {
+    u32 tid;
+    u32 slot; /* above 16 bits: 1 of self times */
+};
+
+struct pylat_extremes {
+    u64 min_ns;
+    u64 max_ns;
+};
+
 /* What is known of a time beside its length (split.h): of a stay on the stack, of the stays of a suspended call, or of
  * all of a call. While a call is open, the first three are the thread's own at its start. */
 struct pylat_share {

@@ -43,6 +43,7 @@ static __always_inline void pylat_take_stack(struct pylat_slow_call *told, u64 f
         if (pylat_frame_code(frame, &to->code) ||
             pylat_read(&to->instruction, PYLAT_FRAME_INSTR_BYTES, (void *)(frame + PYLAT_FRAME_INSTR)))
             return;
+        pylat_own_unit(frame, to->code, &to->instruction);
 #if PYLAT_FRAME_OWNER >= 0
         if (pylat_read(&to->owner, 1, (void *)(frame + PYLAT_FRAME_OWNER)))
             return;

@@ -35,7 +35,7 @@ def capture_flags(offsets: Offsets) -> dict[str, int]:
         UnsupportedBuild: the offsets lack a member.
     """
     return {
-        "REFCNT_BYTES": offsets.size("object.refcnt"),
+        "REFCNT_BYTES": 0 if offsets.free_threaded else offsets.size("object.refcnt"),
         "TYPE_BASICSIZE": offsets["type.basicsize"],
         "TYPE_FLAGS": offsets["type.flags"],
         "TYPE_CACHED_KEYS": offsets["heaptype.cached_keys"],

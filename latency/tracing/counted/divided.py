@@ -12,6 +12,7 @@ import numpy as np
 from latency.histogram import Histogram
 from latency.recording import Split
 from latency.tracing.counted import wire
+from latency.tracing.counted.extremes import Extremes
 
 SCALE = 2
 """Of the split: a quarter as fine as the histograms."""
@@ -49,20 +50,27 @@ class Splits:
         splits: the mapped records of ``wire.SPLIT``, or None.
         self_times: those of ``wire.STATISTICS``, of which the times are used, or None.
         gc_known: the build says when it collects garbage.
+        extremes: of the self times, where several threads run Python at once.
     """
 
     def __init__(
-        self, splits: mmap.mmap | None = None, self_times: mmap.mmap | None = None, *, gc_known: bool = False
+        self,
+        splits: mmap.mmap | None = None,
+        self_times: mmap.mmap | None = None,
+        *,
+        gc_known: bool = False,
+        extremes: Extremes | None = None,
     ) -> None:
         self._splits = splits
         self._self_times = self_times
         self._gc_known = gc_known
+        self._extremes = extremes or Extremes()
 
     def of(self, slot: int) -> Divided:
         """Of one slot."""
         return Divided(
             None if self._splits is None else self._split(_row(self._splits, wire.SPLIT, slot)[0]),
-            None if self._self_times is None else _self_time(_row(self._self_times, wire.STATISTICS, slot)[0]),
+            None if self._self_times is None else self._self_time(self._self_times, slot),
         )
 
     def clear(self, slots: Iterable[int]) -> None:
@@ -70,6 +78,12 @@ class Splits:
         for memory, dtype in ((self._splits, wire.SPLIT), (self._self_times, wire.STATISTICS)):
             for slot in slots if memory is not None else ():
                 _row(memory, dtype, slot)[:] = np.zeros(1, dtype)
+
+    def _self_time(self, memory: mmap.mmap, slot: int) -> Histogram:
+        rows = _row(memory, wire.STATISTICS, slot).copy()
+        self._extremes.into(rows, np.array([slot]), of_self=True)
+        row = rows[0]
+        return Histogram.from_array(row["counts"], int(row["sum_ns"]), int(row["min_ns"]), int(row["max_ns"]))
 
     def _split(self, row: np.void) -> Split:
         parts_ns = row["parts_ns"].astype(np.int64).reshape(wire.PARTS, wire.SPLIT_BUCKETS)
@@ -80,7 +94,3 @@ def _row(memory: mmap.mmap | None, dtype: np.dtype[Any], slot: int) -> np.ndarra
     """The live record of a slot."""
     assert memory is not None
     return np.frombuffer(memory, dtype, 1, slot * dtype.itemsize)
-
-
-def _self_time(row: np.void) -> Histogram:
-    return Histogram.from_array(row["counts"], int(row["sum_ns"]), int(row["min_ns"]), int(row["max_ns"]))

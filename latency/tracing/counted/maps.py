@@ -10,6 +10,7 @@ import numpy as np
 
 from latency.tracing.counted import wire
 from latency.tracing.counted.divided import Splits
+from latency.tracing.counted.extremes import Extremes
 from latency.tracing.counted.parameters import Capacity
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.calls import Map
@@ -85,6 +86,7 @@ class CallMaps(CountingMaps):
         suspended: calls of generators and coroutines that are suspended: ``wire.FRAME_KEY`` to their struct.
         processes: who is followed: PID to ``wire.PROCESS``.
         ancestors: the space that each was forked from.
+        extremes: of slots and threads, where several threads run Python at once.
         splits: where the time of the calls went, if that is asked for.
     """
 
@@ -98,9 +100,19 @@ class CallMaps(CountingMaps):
         self.processes = self.map("processes", _U32, wire.PROCESS)
         self.ancestors = self.map("ancestors", _U64, _U64)
         self.splits = Splits()
+        self.extremes = Extremes(
+            self.map("extremes", wire.EXTREMES_KEY, wire.EXTREMES) if "extremes" in descriptors else None
+        )
+        self._claims = self.map("claims", wire.FUNCTION_KEY, wire.FUNCTION) if "claims" in descriptors else None
         self._closing = self.map("closing", wire.FRAME_KEY, _U32)
         self._free_slots = self.map("free_slots", _U32, _U32)
         self._events = self.ring("events", capacity.event_bytes)
+
+    def rows(self, slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Copies of the records of ``statistics`` of these slots, which ascend, with the last look's ``extremes``."""
+        found: np.ndarray[Any, Any] = self.statistics[slots]
+        self.extremes.into(found, slots)
+        return found
 
     def give_slots(self, slots: Iterable[int]) -> None:
         """Let the program take these for functions that it meets, the first of them first."""
@@ -139,6 +151,9 @@ class CallMaps(CountingMaps):
         """
         keys, _ = self.functions.everything()
         self.functions.delete_many(keys[np.isin(keys["space"], list(numbers))])
+        if self._claims is not None:
+            keys, _ = self._claims.everything()
+            self._claims.delete_many(keys[np.isin(keys["space"], list(numbers))])
         keys, values = self.suspended.everything()
         gone = np.isin(keys["space"], list(numbers))
         self.suspended.delete_many(keys[gone])

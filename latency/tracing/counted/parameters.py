@@ -43,6 +43,7 @@ class Capacity:
         closing: generators whose deallocation has begun, by age.
         event_bytes: of the ring buffer, a power of two and whole pages.
         slow_bytes: of the ring buffer of slow calls, likewise.
+        extremes: of slots and threads, where several run Python at once; a thread takes one where it goes beyond all.
         told_codes: code objects on the stacks of slow calls; beyond these their names are told again each time.
         slow_threads: threads in which a slow call is told at one moment.
     """
@@ -58,6 +59,7 @@ class Capacity:
     slow_bytes: int = 4096
     told_codes: int = 1
     slow_threads: int = 1
+    extremes: int = 131_072
 
     def preallocated(self, alive: int) -> Capacity:
         """The same for a kernel where a table takes all of its memory beforehand (``kernel.allocation``).
@@ -73,6 +75,8 @@ class Capacity:
             "statistics": self.slots,
             "free_slots": self.slots,
             "functions": self.functions,
+            "claims": self.functions,
+            "extremes": self.extremes,
             "threads": self.threads,
             "trace_threads": self.threads,
             "suspended": self.suspended,
@@ -123,6 +127,7 @@ def cflags(
         "NO_PREALLOC": NO_PREALLOC,
         "EVERY_FUNCTION": int(every_function),
         "MANY_PROCESSES": int(children),
+        "PARALLEL": int(offsets.free_threaded),  # several threads run Python at once
         "GENERATIONS": _GENERATIONS,
         "TASK_TGID": task_tgid,
         "ENTRY_MAY_REPEAT": int(plan.may_repeat),
@@ -149,6 +154,7 @@ def cflags(
         "CODE_BARE_NAME": offsets["code.name"],
         "UNICODE_LENGTH": offsets["unicode.length"],
         "UNICODE_STATE": offsets["unicode.state"],
+        "UNICODE_KIND": offsets.string_kind,
         "UNICODE_ASCII_DATA": offsets["unicode.ascii_data"],
         "BY_MODULE": int(by_module),
         "FRAME_GLOBALS": offsets["frame.globals"],
@@ -162,6 +168,8 @@ def cflags(
         "ENTRY_BYTES": offsets["entry.sizeof"],
         "UNICODE_ENTRY_BYTES": _or_absent(offsets.get("unicode_entry.sizeof")),
         "CODE_UNITS": offsets["code.code_bytes"],
+        "CODE_TLBC": _or_absent(offsets.get("code.tlbc")),
+        "FRAME_TLBC_INDEX": _or_absent(offsets.get("frame.tlbc_index")),
         "CODE_FIRST_TRACEABLE": _or_absent(offsets.get("code.first_traceable")),
         "CO_SUSPENDS": _CO_SUSPENDS,
         "FRAME_PREVIOUS": offsets["frame.previous"],

@@ -120,6 +120,7 @@ class Reading:
     def take(cls, maps: CallMaps, table: FunctionTable, at_ns: int) -> Reading:
         """Read what the program has counted until now."""
         statistics = maps.statistics
+        maps.extremes.look()
         functions: dict[Function, Counted] = {}
         spaces = dict(table.retired.spaces)
         unnamed = 0
@@ -127,7 +128,7 @@ class Reading:
         rows: list[tuple[int, Function | None, Row]] = []
         for first in range(0, len(used), _ROWS):  # a few at a time: thousands of functions are tens of megabytes
             slots = used[first : first + _ROWS]
-            for slot, row in zip(slots.tolist(), Row.many(statistics[slots]), strict=True):
+            for slot, row in zip(slots.tolist(), Row.many(maps.rows(slots)), strict=True):
                 function, wanted = table.function_of(slot, row.space, row.code, dead=bool(row.flags & wire.DEAD))
                 if wanted:
                     rows.append((slot, function, row))

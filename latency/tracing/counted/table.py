@@ -217,12 +217,14 @@ class FunctionTable:
 
     def _give_back(self, maps: CallMaps, slot: int) -> Given:
         statistics = maps.statistics
-        row = statistics[slot].copy()
+        maps.extremes.look()
+        row = maps.rows(np.array([slot]))[0]
         function, wanted = self.owner(slot, row)
         place = self.retired.add(function, row, maps.splits.of(slot)) if wanted else None
         self._slots.pop(slot, None)
         statistics[slot : slot + 1] = np.zeros(1, wire.STATISTICS)
         maps.splits.clear([slot])
+        maps.extremes.clear(slot)
         maps.give_slots([slot])  # one by one: a program that makes functions all the time may be short of them now
         return Given(slot, place, row["counts"])
 

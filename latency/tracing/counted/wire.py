@@ -47,6 +47,8 @@ STATISTICS = np.dtype(
         ("counts", "<u8", (BUCKETS,)),
     ]
 )
+EXTREMES_KEY = np.dtype([("tid", "<u4"), ("slot", "<u4")])
+EXTREMES = np.dtype([("min_ns", "<u8"), ("max_ns", "<u8")])
 OPEN = np.dtype([("frame", "<u8"), ("start_ns", "<u8"), ("slot", "<u2"), ("active_slot", "<u2"), ("flags", "<u4")])
 THREAD = np.dtype(
     [
@@ -147,6 +149,8 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "pylat_function": FUNCTION,
     "pylat_statistics": STATISTICS,
     "pylat_open": OPEN,
+    "pylat_extremes_key": EXTREMES_KEY,
+    "pylat_extremes": EXTREMES,
     "pylat_thread": THREAD,
     "pylat_frame_key": FRAME_KEY,
     "pylat_suspended": SUSPENDED,

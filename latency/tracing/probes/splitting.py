@@ -83,6 +83,7 @@ class Splitting(Part):
             maps.mapped("splits", wire.SPLIT, maps.slots) if self._offcpu else None,
             maps.mapped("self_times", wire.STATISTICS, maps.slots) if self._self_time else None,
             gc_known=any(site.role is Role.GC_START for site in session.target.plan.sites),
+            extremes=maps.extremes,
         )
         if has_greenlets(session.target.process):
             session.unseen.append(GREENLETS)
