@@ -40,6 +40,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = [it for it in _found() if bounds.get("min", lab.KNOWN[0]) <= it.minor <= bounds.get("max", lab.KNOWN[-1])]
     if bounds.get("markers"):
         wanted = [it for it in wanted if it.has_markers]
+    if gil := metafunc.definition.get_closest_marker("gil"):
+        wanted = [it for it in wanted if it.free_threaded != gil.kwargs.get("on", True)]
     if not bounds.get("refused"):
         wanted = [it for it in wanted if it.id not in lab.REFUSED]
     metafunc.parametrize("interpreter", wanted, ids=[it.id for it in wanted])

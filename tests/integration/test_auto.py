@@ -74,6 +74,7 @@ def test_a_function_that_is_nearly_all_calls_is_probed(own_interpreter: Interpre
     assert 0 < result.run["duration_s"] < time.monotonic() - before_s
 
 
+@pytest.mark.gil
 def test_an_idle_process_is_probed_and_its_first_calls_are_counted_exactly(
     interpreter: Interpreter, start_target: Start
 ) -> None:

@@ -54,8 +54,10 @@ def test_every_request_writes_its_durations(own_interpreter: Interpreter, start_
 
 @pytest.mark.cpython(min=(3, 12), refused=True)
 def test_the_programs_claim_what_the_interpreter_counts(interpreter: Interpreter, start_target: Start) -> None:
+    environ = {"PYTHON_GIL": "1"} if interpreter.free_threaded else {}  # without, what a callback counts is lost
     for program in ("requests", "recursion", "scenarios"):
-        answer = json.loads(start_target(interpreter, "monitored.py", program, handshake=False).readline())
+        monitored = start_target(interpreter, "monitored.py", program, handshake=False, environ=environ)
+        answer = json.loads(monitored.readline())
         claimed, counted = answer["claimed"], answer["counted"]
         # the callback that counts it is itself refused at the bottom
         for numbers in claimed, counted:

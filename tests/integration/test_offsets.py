@@ -16,7 +16,8 @@ from tests.lab import Interpreter
 
 
 def test_the_table_holds_in_the_memory_of_a_running_interpreter(interpreter: Interpreter, repository: Path) -> None:
-    table = (repository / f"offsets/cpython-3.{interpreter.minor[1]}-x86_64.json").read_text()
+    letter = "t" if interpreter.free_threaded else ""
+    table = (repository / f"offsets/cpython-3.{interpreter.minor[1]}{letter}-x86_64.json").read_text()
     command = interpreter.command("-I", "-c", (repository / "offsets/live.py").read_text())
     said = json.loads(subprocess.run(command, input=table, capture_output=True, text=True, check=True).stdout)
     assert said["wrong"] == []
@@ -45,5 +46,6 @@ def test_the_table_agrees_with_the_debug_offsets_of_a_live_process(interpreter: 
             runtime = process.read(identify(process).address("_PyRuntime"), READ_BYTES)
         finally:
             running.kill()
-    table = load(interpreter.minor)
-    assert for_build(interpreter.minor, runtime=runtime).source == f"debug offsets + {table.source}"
+    flags = frozenset({"free-threaded"} if interpreter.free_threaded else ())
+    table = load(interpreter.minor, flags=flags)
+    assert for_build(interpreter.minor, flags=flags, runtime=runtime).source == f"debug offsets + {table.source}"

@@ -94,6 +94,7 @@ def test_what_a_slice_cuts_is_counted_exactly_and_nothing_is_lost(
     assert 0 < recording.watched.share < 1
 
 
+@pytest.mark.gil
 def test_the_watch_engine_keeps_a_limit_too(interpreter: Interpreter, start_target: Start) -> None:
     program = start_target(interpreter, "cutting.py")
     with WatchSession(Target(program.pid, engine="watch"), Options(func=("short", "held"))) as session:

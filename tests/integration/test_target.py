@@ -74,7 +74,7 @@ def test_an_interpreter_is_known_and_its_code_objects_are_found(
     build = identify(process)
     assert_is(build, interpreter)
     assert build.address("PyCode_Type") == code_type
-    assert set(codes) <= set(code_objects(process, code_type).tolist())
+    assert set(codes) <= set(code_objects(process, code_type, free_threaded=interpreter.free_threaded).tolist())
     assert build.image.code_range(build.address("PyEval_EvalCode") - build.bias) is not None
 
 

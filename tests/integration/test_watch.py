@@ -23,6 +23,7 @@ from tests.brackets import outside
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
 
+pytestmark = pytest.mark.gil  # the watch engine refuses free-threaded builds
 Start = Callable[..., TargetProgram]
 
 KEPT = {"kept", "raised_and_kept"}

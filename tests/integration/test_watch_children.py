@@ -12,7 +12,7 @@ from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
 
-pytestmark = pytest.mark.xdist_group("breakpoints")
+pytestmark = [pytest.mark.xdist_group("breakpoints"), pytest.mark.gil]
 
 Start = Callable[..., TargetProgram]
 

@@ -53,6 +53,11 @@ class Interpreter:
         return int(major), int(minor)
 
     @property
+    def free_threaded(self) -> bool:
+        """Whether several threads can run Python at once."""
+        return self.version.endswith("t")
+
+    @property
     def id(self) -> str:
         """``"3.9.2-debian-bullseye"``: a name for a test parameter."""
         return f"{self.version}-{self.origin}"

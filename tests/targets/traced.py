@@ -208,9 +208,10 @@ def hostile():
         ctypes.c_uint64.from_address(base + offset).value = base
     words.append(base)
     count = 0
+    type_at = object.__basicsize__ // 8 - 1  # before it are reference counts, which the interpreter does look at
     for victim in victims:
-        for index in range(1, 6):
-            if 8 * (index + 1) > sys.getsizeof(victim) and index > 2:
+        for index in range(type_at, type_at + 5):
+            if 8 * (index + 1) > sys.getsizeof(victim) and index > type_at + 1:
                 continue
             place = ctypes.c_uint64.from_address(id(victim) + 8 * index)
             before = place.value

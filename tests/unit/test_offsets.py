@@ -13,6 +13,7 @@ from latency.cpython.offsets import Field, Offsets, for_build, known, load
 from latency.errors import UnsupportedBuild
 
 VERSIONS = [(3, minor) for minor in range(6, 16)]
+FREE_THREADED = frozenset({"free-threaded"})
 LEGACY, MODERN = VERSIONS[:5], VERSIONS[5:]  # frame objects; _PyInterpreterFrame
 
 # Found in live processes of fourteen builds by other means than generate.py's; None: there is no such thing.
@@ -46,12 +47,23 @@ def test_the_tables_agree_with_what_was_measured(meaning: str) -> None:
 
 
 def test_every_version_from_3_6_to_3_15_is_known() -> None:
-    assert known() == [f"3.{minor}-x86_64" for _, minor in VERSIONS]
+    assert [name for name in known() if "t-" not in name] == [f"3.{minor}-x86_64" for _, minor in VERSIONS]
+
+
+def test_free_threaded_builds_have_tables_of_their_own() -> None:
+    assert [name for name in known() if "t-" in name] == ["3.13t-x86_64"]
+    offsets = load((3, 13), flags=FREE_THREADED)
+    assert offsets.free_threaded
+    assert offsets.source == "table 3.13t"
+    # two words come before the counts of references, and the type behind them
+    assert (offsets["object.ref_local"], offsets["object.ref_shared"], offsets["object.type"]) == (12, 16, 24)
+    assert offsets["code.filename"] == load((3, 13))["code.filename"] + 16
+    assert not load((3, 13)).free_threaded
 
 
 def test_every_meaning_is_found_in_some_version() -> None:
     found = set().union(*(load(version).fields for version in VERSIONS))
-    found |= {"object.ref_local", "object.ref_shared", "code.tlbc", "frame.tlbc_index"}  # free-threaded, to come
+    found |= load((3, 13), flags=FREE_THREADED).fields.keys() | {"code.tlbc", "frame.tlbc_index"}  # of 3.14t, to come
     assert found == MEANINGS.keys() | PLACES.keys()
 
 
@@ -116,8 +128,8 @@ def test_an_unknown_build_is_refused_and_told_what_is_known(
 
 @pytest.mark.parametrize("flag", ["free-threaded", "debug"])
 def test_an_odd_build_of_a_known_version_is_refused_with_the_way_out(flag: str) -> None:
-    with pytest.raises(UnsupportedBuild, match=f"{flag} CPython 3.13 on x86_64") as refusal:
-        load((3, 13), "x86_64", frozenset({flag, "dtrace"}))
+    with pytest.raises(UnsupportedBuild, match=f"{flag} CPython 3.15 on x86_64") as refusal:
+        load((3, 15), "x86_64", frozenset({flag, "dtrace"}))
     assert "an ordinary build" in refusal.value.hint
 
 
