@@ -42,7 +42,7 @@ _CALLS = 100
 _ONE, _MODULE = ("handle_request",), ("__main__:handle_request", "__main__:worker")
 _THRESHOLD = "500us"
 _MOST_OUTPUT = 2000
-_DEMO_S = 20
+_DEMO_S = 8
 _RUNS = f"def f(number):\n    return number\n\nfor number in range({_CALLS}):\n    f(number)\n"
 
 ENGINES = (("eval", (3, 9)), ("usdt", (3, 9)), ("handlers", (3, 11)), ("handlers", (3, 13)))
