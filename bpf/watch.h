@@ -14,6 +14,7 @@
 #define PYLAT_WATCH_PARTS 4
 /* Instructions that fetch a unit once more under a tracer (3.11). */
 #define PYLAT_WATCH_AGAIN 8
+#define PYLAT_WATCH_LEAVES 8 /* stretches of code in which frames are released */
 
 /* One function, at the place of its statistics; `code` is 0 where there is none, or no longer one. */
 struct pylat_watched {
@@ -62,8 +63,8 @@ struct pylat_watch_thread {
 };
 
 struct pylat_watch_config {
-    u64 leave_low; /* 3.12 and later: where the function that releases a frame begins and ends */
-    u64 leave_high;
+    u64 leave[2 *
+              PYLAT_WATCH_LEAVES];    /* 3.12 and later: where frames are released: begin and end of each; 0 for none */
     u64 generator_exit_type;          /* of the class GeneratorExit */
     u64 trap_ns;                      /* what one hit takes */
     u64 parts[2 * PYLAT_WATCH_PARTS]; /* 3.11 and later: begin and end of each; 0 for none */

@@ -149,8 +149,12 @@ static __always_inline int returns(u64 frame, const struct pylat_watched *of)
 /* Whether the count fell because this call's frame was released, and not because somebody had looked at the code. */
 static __always_inline int is_release(const struct hit *hit, u64 frame, const struct pylat_watched *of)
 {
-#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_PLACE /* 3.12 and later: one function releases all frames */
-    return hit->place > hit->config->leave_low && hit->place <= hit->config->leave_high;
+#if PYLAT_WATCH_LEAVE == \
+    PYLAT_WATCH_LEAVE_BY_PLACE /* 3.12 and later: one function releases all frames, or its copies */
+    for (u32 i = 0; i < PYLAT_WATCH_LEAVES; i++)
+        if (hit->place > hit->config->leave[2 * i] && hit->place <= hit->config->leave[2 * i + 1])
+            return 1;
+    return 0;
 #elif PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_OPCODE /* 3.11: exceptions are seen by pylat_watch_raise */
     return returns(frame, of);
 #else

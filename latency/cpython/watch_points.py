@@ -53,7 +53,8 @@ class WatchPlan(SitePlan):
     In 3.12 they are placed only for functions that need them (``WatchPoints.needs_probe``).
 
     Attributes:
-        leave: the stretch of the file's code in which frames are released (addresses of its begin and end), from 3.12.
+        leave: the stretches of the file's code in which frames are released (addresses of their begins and ends), from
+            3.12.
         returns: the opcodes at which a call that returned stands; RETURN_VALUE first.
         lasti_bytes: what one step of ``f_lasti`` stands for (to 3.10).
         fresh: 3.11 and later: an entry's frame stands less than this before the oparg byte. To 3.10: the highest
@@ -62,7 +63,7 @@ class WatchPlan(SitePlan):
         again: behind each instruction that fetches a unit once more under a tracer (3.11).
     """
 
-    leave: tuple[int, int] = (0, 0)
+    leave: tuple[tuple[int, int], ...] = ()
     returns: tuple[int, ...] = ()
     lasti_bytes: int = 0
     fresh: int = 0
@@ -73,15 +74,16 @@ class WatchPlan(SitePlan):
     def from_json(cls, value: Any) -> WatchPlan:
         """The inverse of ``to_json``. Raises ValueError, TypeError, KeyError or AttributeError on anything else."""
         base = SitePlan.from_json(value)
-        (low, high), parts = value["leave"], tuple((begin, end) for begin, end in value["parts"])
+        leave, parts = (tuple((begin, end) for begin, end in value[name]) for name in ("leave", "parts"))
         returns, again = tuple(value["returns"]), tuple(value["again"])
         lasti_bytes, fresh = value["lasti_bytes"], value["fresh"]
-        numbers = (low, high, lasti_bytes, fresh, *returns, *again, *(number for part in parts for number in part))
+        stretches = (number for stretch in (*leave, *parts) for number in stretch)
+        numbers = (lasti_bytes, fresh, *returns, *again, *stretches)
         if not all(type(number) is int for number in numbers):
             raise TypeError("an address or an opcode is no number")
         return cls(
             **{each.name: getattr(base, each.name) for each in fields(base)},
-            leave=(low, high),
+            leave=leave,
             returns=returns,
             lasti_bytes=lasti_bytes,
             fresh=fresh,
@@ -253,7 +255,7 @@ def has_ended(process: Process, offsets: Offsets, plan: WatchPlan, frame: int, c
     Raises:
         TargetGone, NoPrivilege
     """
-    if plan.leave[1]:
+    if plan.leave:
         return False
     if process.read_some(frame + offsets["frame.code"], _POINTER_BYTES) != code.to_bytes(_POINTER_BYTES, "little"):
         return True

@@ -17,7 +17,7 @@ from latency.target.elf import Image
 
 _TRACEBACK = "PyTraceBack_Here"  # exported by every version
 _RETURN = ("RETURN_VALUE", "RETURN_CONST", "INSTRUMENTED_RETURN_VALUE", "INSTRUMENTED_RETURN_CONST")
-_MOST_PARTS, _MOST_AGAIN = 4, 8  # PYLAT_WATCH_PARTS, PYLAT_WATCH_AGAIN
+_MOST_PARTS, _MOST_AGAIN, _MOST_LEAVES = 4, 8, 8  # PYLAT_WATCH_PARTS, PYLAT_WATCH_AGAIN, PYLAT_WATCH_LEAVES
 _RETURN_VALUE, _END_FINALLY = 83, 88  # Include/opcode.h of 3.6 to 3.10
 _BLIND_SPOTS = ("functions that are defined after the start are not seen",)
 _OUTLIVING = "calls whose frame is kept when they return (a stored sys._getframe()) are counted as lost, not measured"
@@ -36,10 +36,12 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
         places["entry.home"] = home
     blind_spots: tuple[str, ...] = _BLIND_SPOTS
     sites: tuple[Site, ...] = ()
-    leave = (0, 0)
+    leave: tuple[tuple[int, int], ...] = ()
     returns = _returns(version)
     if version >= (3, 12, 0):
         leave = releasing(Code(image), base, offsets)
+        if len(leave) > _MOST_LEAVES:
+            raise UnsupportedBuild(f"{image.name} releases frames in {len(leave)} places", "try another --engine")
         if version < (3, 13, 0):  # the code objects of the interpreter's own modules are immortal
             sites = tuple(base.of(Role.RAISE))
             places |= {name: base.places[name] for name in ("raise.frame", "raise.tstate") if sites}

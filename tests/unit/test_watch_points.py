@@ -236,4 +236,4 @@ def test_a_frame_that_is_anothers_by_now_has_ended() -> None:
 
 def test_from_3_12_every_end_is_seen() -> None:
     offsets = load((3, 12))
-    assert not has_ended(Memory(), offsets, plan(leave=(1, 2)), FRAME, CODE)
+    assert not has_ended(Memory(), offsets, plan(leave=((1, 2),)), FRAME, CODE)

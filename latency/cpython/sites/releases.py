@@ -1,8 +1,8 @@
-"""Where frames give back their code objects (3.12 and later): the stretch of code in which the watch engine's
+"""Where frames give back their code objects (3.12 and later): the stretches of code in which the watch engine's
 watchpoint on a code object's reference count must be hit at the end of each call.
 
-    _PyEval_FrameClearAndPop   itself; or where it goes on to: ``clear_thread_frame``, if that is a function of its own;
-                               or what all its copies in the interpreter call, if there is nothing else
+    _PyEval_FrameClearAndPop   itself; or where it goes on to: ``clear_thread_frame``, if that is a function of its own
+    each copy of it            the instruction itself; or what it calls
 
 Source: Python/ceval.c (clear_thread_frame: ``Py_DECREF(frame->f_executable)``).
 """
@@ -21,42 +21,55 @@ from latency.cpython.sites.plan import Role, Site, SitePlan
 from latency.errors import UnsupportedBuild
 
 _FUNCTION_LIMIT = 2048  # instructions of a function that releases frames, and states of its registers
+_COPY_LIMIT = 32  # of a copy of that, from whose frame it is
 _WAY_LIMIT = 8  # from whose frame it is to the call of what releases it
 
 
-def releasing(code: Code, plan: SitePlan, offsets: Offsets) -> tuple[int, int]:
-    """(begin, end) of the function in which every frame of a thread gives back its code object.
+def releasing(code: Code, plan: SitePlan, offsets: Offsets) -> tuple[tuple[int, int], ...]:
+    """The stretches of code (begin, end) in which every frame of a thread gives back its code object.
 
     Raises:
-        UnsupportedBuild: there is no one such function.
+        UnsupportedBuild: there is a place where frames end that leads to no such stretch.
     """
-    called, copied = list(plan.of(Role.EXIT)), [*plan.of(Role.RETURN), *plan.of(Role.RAISE)]
-    if called and copied:
-        raise _refused(code, f"releases frames in {copied[0].name} too")
-    if called:
-        start = called[0].start
+    stretches = set[tuple[int, int]]()
+    for site in plan.of(Role.EXIT):
+        start = site.start
         starts = {start} if _releases(code, start, offsets) else _goals(code, start, offsets)
-    else:
-        starts = set.intersection(*(_behind(code, site, offsets) for site in copied))
-    around = code.image.code_range(starts.pop()) if len(starts) == 1 else None
-    if around is None:
-        raise _refused(code, "does not show one function in which frames give back their code objects")
-    return around
+        if len(starts) != 1:
+            raise _refused(code, site)
+        stretches.add(_around(code, starts.pop(), site))
+    for role in (Role.RETURN, Role.RAISE):
+        for site in plan.of(role):
+            stretches.add(_behind(code, site, plan.places[f"{role.value}.frame"].register, offsets))
+    return tuple(sorted(stretches))
 
 
-def _behind(code: Code, site: Site, offsets: Offsets) -> set[int]:
-    """What is called on either way behind a jump, and releases a frame."""
+def _behind(code: Code, site: Site, frame: str, offsets: Offsets) -> tuple[int, int]:
+    """Where a frame is released behind a site, on either way of its jump: by a function that is called, or there."""
     jump = code.at(site.address)
-    ways = [jump.address + jump.size, target(jump) or 0]
-    found = set()
-    for way in filter(None, ways):
+    found = set[tuple[int, int]]()
+    for way in filter(None, (jump.address + jump.size, target(jump))):
+        begin = _Frame(frozenset({frame}), frozenset(), "")
+        released = _released(code, way, begin, offsets, limit=_COPY_LIMIT)
+        if released:
+            found.add((released.address, released.address + released.size))
+            continue
         for step in code.straight(way, limit=_WAY_LIMIT):
             if step.group(capstone.CS_GRP_CALL):
                 goal = target(step)
                 if goal is not None and _releases(code, code.lands(goal), offsets):
-                    found.add(code.lands(goal))
+                    found.add(_around(code, code.lands(goal), site))
                 break
-    return found
+    if len(found) != 1:
+        raise _refused(code, site)
+    return found.pop()
+
+
+def _around(code: Code, start: int, site: Site) -> tuple[int, int]:
+    around = code.image.code_range(start)
+    if around is None:
+        raise _refused(code, site)
+    return around
 
 
 def _goals(code: Code, start: int, offsets: Offsets) -> set[int]:
@@ -73,28 +86,49 @@ def _goals(code: Code, start: int, offsets: Offsets) -> set[int]:
 def _releases(code: Code, start: int, offsets: Offsets) -> bool:
     """Whether a function loads the code object of the frame that is its second argument, and then changes its count."""
     around = code.image.code_range(start)
-    waiting = [(start, _Frame(frozenset({"rsi"}), frozenset(), ""))]
+    begin = _Frame(frozenset({"rsi"}), frozenset(), "")
+    return around is not None and _released(code, start, begin, offsets, around=around) is not None
+
+
+def _released(
+    code: Code,
+    start: int,
+    begin: _Frame,
+    offsets: Offsets,
+    *,
+    around: tuple[int, int] | None = None,
+    limit: int = _FUNCTION_LIMIT,
+) -> Instruction | None:
+    """The instruction that changes the count of a frame's code object, on some way from there.
+
+    Args:
+        begin: what holds the frame there.
+        around: no way leaves this stretch.
+        limit: how many steps are looked at.
+    """
+    waiting = [(start, begin)]
     seen = set(waiting)
-    while waiting and around:
-        address, before = waiting.pop()
+    while waiting:
+        address, before = waiting.pop(0)
         step = code.at(address)
         if before.code and memory(step, 0) == (before.code, offsets["object.refcnt"]) and writes(step):
-            return True
+            return step
         after = _behind_step(step, before, offsets)
         goal = target(step) if is_branch(step) or is_jump(step) else None
         ends = is_jump(step) or step.group(capstone.CS_GRP_RET)
         for each in ([] if ends else [address + step.size]) + ([] if goal is None else [goal]):
-            if around[0] <= each < around[1] and (each, after) not in seen and len(seen) < _FUNCTION_LIMIT:
+            inside = around is None or around[0] <= each < around[1]
+            if inside and (each, after) not in seen and len(seen) < limit:
                 seen.add((each, after))
                 waiting.append((each, after))
-    return False
+    return None
 
 
 class _Frame(NamedTuple):
-    """What holds the frame: registers, and words above the stack pointer; and the register of its code object."""
+    """What holds the frame: registers, and words of the machine's stack; and the register of its code object."""
 
     registers: frozenset[str]
-    words: frozenset[int]
+    words: frozenset[tuple[str, int]]
     code: str
 
 
@@ -102,14 +136,14 @@ def _behind_step(step: Instruction, before: _Frame, offsets: Offsets) -> _Frame:
     changed = written(step)
     stored, loaded, source, destination = memory(step, 0), memory(step, 1), register(step, 1), register(step, 0)
     moves = step.id == x86.X86_INS_MOV
-    words = frozenset[int]() if "rsp" in changed else before.words
-    if moves and stored and stored[0] == "rsp":
-        words = words | {stored[1]} if source in before.registers else words - {stored[1]}
+    words = frozenset(word for word in before.words if word[0] not in changed)
+    if moves and stored and stored[0] in ("rsp", "rbp"):
+        words = words | {stored} if source in before.registers else words - {stored}
     # the flags of a tagged pointer are taken off
     code = "" if before.code in changed and step.id != x86.X86_INS_AND else before.code
     registers = before.registers - changed
     if moves and destination:
-        if source in before.registers or (loaded and loaded[0] == "rsp" and loaded[1] in before.words):
+        if source in before.registers or loaded in before.words:
             registers |= {destination}
         if loaded and loaded[0] in before.registers and loaded[1] == offsets["frame.code"]:
             code = destination
@@ -129,5 +163,8 @@ def _function(code: Code, start: int) -> list[Instruction]:
     return steps
 
 
-def _refused(code: Code, what: str) -> UnsupportedBuild:
-    return UnsupportedBuild(f"{code.image.name} {what}", "try another --engine")
+def _refused(code: Code, site: Site) -> UnsupportedBuild:
+    return UnsupportedBuild(
+        f"{code.image.name} does not show where frames that end in {site.name} give back their code objects",
+        "try another --engine",
+    )

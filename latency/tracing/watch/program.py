@@ -64,7 +64,7 @@ def watch_flags(offsets: Offsets, plan: WatchPlan, *, children: bool = False) ->
     values = {
         "REGISTERS": len(PT_REGS),
         "PLACE": _INSTRUCTION_POINTER,
-        "LEAVE": 1 if before_3_11 else 3 if plan.leave[1] else 2,
+        "LEAVE": 1 if before_3_11 else 3 if plan.leave else 2,
         "FRESH": plan.fresh,
         "LASTI_BYTES": plan.lasti_bytes,
         "FRAME_BACK": offsets["frame.previous"],
@@ -128,7 +128,7 @@ class WatchProgram:
         self._links: list[int] = []
         self._tracepoints: list[int] = []
         self._multi = by_multi("auto", of_one_process=not children)
-        if not plan.leave[1]:
+        if not plan.leave:
             apart.begin()  # a probe sees the exceptions
         entries = {
             "threads": 2 * threads + _SPARE_THREADS + (_CHILDRENS_THREADS if children else 0),
@@ -172,8 +172,8 @@ class WatchProgram:
             KernelTooOld
         """
         config = self.maps.config
-        low, high = self._plan.leave
-        config["leave_low"], config["leave_high"] = low + bias, high + bias
+        for number, (begin, end) in enumerate(self._plan.leave):
+            config["leave"][0, 2 * number : 2 * number + 2] = begin + bias, end + bias
         for number, address in enumerate(self._plan.again):
             config["again"][0, number] = address + bias
         for number, (begin, end) in enumerate(self._plan.parts):
@@ -350,7 +350,7 @@ def _record(points: WatchPoints, slot: int) -> tuple[object, ...]:
 
 def _probed(plan: WatchPlan, functions: Sequence[WatchPoints]) -> bool:
     """Whether exceptions need a probe: to 3.11 always, later for what nothing tells otherwise."""
-    return not plan.leave[1] or any(each.needs_probe for each in functions)
+    return not plan.leave or any(each.needs_probe for each in functions)
 
 
 def _functions(plan: WatchPlan, *, children: bool) -> list[str]:

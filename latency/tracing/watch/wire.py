@@ -12,6 +12,7 @@ WATCHED_FUNCTIONS = 4  # PYLAT_WATCHED
 MOST_RETURNS = 3  # PYLAT_WATCH_RETURNS
 MOST_PARTS = 4  # PYLAT_WATCH_PARTS
 MOST_AGAIN = 8  # PYLAT_WATCH_AGAIN
+MOST_LEAVES = 8  # PYLAT_WATCH_LEAVES
 
 WATCHED = np.dtype(
     [
@@ -46,7 +47,8 @@ WATCH_CALL = np.dtype(
 WATCH_THREAD = np.dtype([("calls", THREAD), ("traps", "<u8"), ("ended", "<u8")])
 WATCH_CONFIG = np.dtype(
     [
-        *((name, "<u8") for name in ("leave_low", "leave_high", "generator_exit_type", "trap_ns")),
+        ("leave", "<u8", (2 * MOST_LEAVES,)),
+        *((name, "<u8") for name in ("generator_exit_type", "trap_ns")),
         ("parts", "<u8", (2 * MOST_PARTS,)),
         ("again", "<u8", (MOST_AGAIN,)),
         ("enabled", "<u4"),
