@@ -118,8 +118,8 @@ class Image(ElfFile):
         if section is None or section.type != "SHT_DYNAMIC" or section.link >= len(self.sections):
             return [], []
         names = self._table(self.sections[section.link])
-        entries = np.frombuffer(self.read_file(section.offset, section.size, limit=_DYNAMIC_LIMIT_BYTES), "<u8")
-        entries = entries[: len(entries) // 2 * 2].reshape(-1, 2)
+        data = self.read_file(section.offset, section.size, limit=_DYNAMIC_LIMIT_BYTES)
+        entries = np.frombuffer(data, "<u8", len(data) // 16 * 2).reshape(-1, 2)
         found: dict[int, list[str]] = {tag: [] for tag in (_DT_NEEDED, _DT_RPATH, _DT_RUNPATH)}
         for tag, offset in entries.tolist():
             if tag in found:
@@ -156,9 +156,11 @@ class Image(ElfFile):
     def bound_symbol(self, address: int) -> Symbol | None:
         """The symbol of this file that a word is bound to when it is loaded (a slot of the global offset table); None
         for any other word, and where another file has the symbol. Another file can still come before this one."""
-        number = self._bound.get(address)
-        table = self._dynamic_symbols
-        return table.numbered(number) if number is not None and table else None
+        table = self._dynamic_symbols if 0 <= address < 1 << 64 else None
+        place = int(np.searchsorted(self._bound["address"], np.uint64(address))) if table else 0
+        if table is None or place == len(self._bound) or self._bound["address"][place] != address:
+            return None
+        return table.numbered(int(self._bound["symbol"][place]))
 
     def code_range(self, address: int) -> tuple[int, int] | None:
         """[start, end) of the code fragment (function, or ``.cold`` part) around an address.
@@ -216,14 +218,16 @@ class Image(ElfFile):
         return ordered
 
     @cached_property
-    def _bound(self) -> dict[int, int]:
-        found: dict[int, int] = {}
+    def _bound(self) -> np.ndarray[Any, Any]:
+        tables = [np.empty(0, relocations.BOUND)]
         left = _RELOCATIONS_LIMIT_BYTES
         for section in self.sections:
             if section.allocated and section.type == "SHT_RELA":
-                found |= relocations.bound(self.read_file(section.offset, section.size, limit=left))
+                tables.append(relocations.bound(self.read_file(section.offset, section.size, limit=left)))
                 left -= section.size
-        return found
+        merged = np.concatenate(tables)
+        ordered: np.ndarray[Any, Any] = merged[np.argsort(merged["address"], kind="stable")]
+        return ordered
 
     def _with_values(self, addresses: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """RELATIVE entries for RELR addresses, whose values stand in the segments."""

@@ -16,6 +16,9 @@ from latency.errors import MalformedImage
 RELATIVE = np.dtype([("address", "<u8"), ("value", "<u8")])
 """One relocated word: where it lies and what it holds, both for a load bias of 0."""
 
+BOUND = np.dtype([("address", "<u8"), ("symbol", "<u4")])
+"""One word that is bound to a symbol: where it lies, and the symbol's number."""
+
 _RELA = np.dtype([("address", "<u8"), ("info", "<u8"), ("addend", "<u8")])  # Elf64_Rela
 _RELATIVE_TYPE = 8  # R_X86_64_RELATIVE of the x86-64 ABI supplement
 _BOUND_TYPES = np.array([6, 7], np.uint64)  # R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT
@@ -33,12 +36,14 @@ def from_rela(data: bytes) -> np.ndarray[Any, Any]:
     return relocations
 
 
-def bound(data: bytes) -> dict[int, int]:
-    """Of a ``SHT_RELA`` section: the words that are bound to a symbol when the file is loaded, by address, each with
-    the symbol's number."""
+def bound(data: bytes) -> np.ndarray[Any, Any]:
+    """Of a ``SHT_RELA`` section: the words that are bound to a symbol when the file is loaded, as an array of BOUND."""
     entries = np.frombuffer(data, _RELA, len(data) // _RELA.itemsize)
-    entries = entries[np.isin(entries["info"] & 0xFFFFFFFF, _BOUND_TYPES)]
-    return dict(zip(entries["address"].tolist(), (entries["info"] >> np.uint64(32)).tolist(), strict=True))
+    entries = entries[np.isin(entries["info"] & np.uint64(0xFFFFFFFF), _BOUND_TYPES)]
+    found = np.empty(len(entries), BOUND)
+    found["address"] = entries["address"]
+    found["symbol"] = entries["info"] >> np.uint64(32)
+    return found
 
 
 def relr_addresses(data: bytes, *, limit: int) -> np.ndarray[Any, Any]:

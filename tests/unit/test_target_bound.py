@@ -11,7 +11,7 @@ from latency.cpython.sites.code import Code
 from latency.target import relocations
 from latency.target.elf import Image
 from latency.target.symbols import Symbol, SymbolTable
-from tests.unit.elf_builder import ALLOC, CODE, Elf, Section, rela
+from tests.unit.elf_builder import ALLOC, CODE, DYNAMIC, RELA, STRTAB, Elf, Section, rela, symbol_table
 
 RELATIVE, SLOT, GLOBAL = 8, 7, 6
 
@@ -20,8 +20,8 @@ def test_words_that_are_bound_to_symbols_are_those_of_slots_and_of_the_global_of
     entries = rela(
         [(0x10, RELATIVE, 1), (0x18, 5 << 32 | SLOT, 0), (0x20, 6 << 32 | GLOBAL, 0), (0x28, 7 << 32 | 1, 0)]
     )
-    assert relocations.bound(entries) == {0x18: 5, 0x20: 6}
-    assert relocations.bound(entries[:-1]) == {0x18: 5, 0x20: 6}  # a cut entry is ignored
+    assert relocations.bound(entries).tolist() == [(0x18, 5), (0x20, 6)]
+    assert relocations.bound(entries[:-1]).tolist() == [(0x18, 5), (0x20, 6)]  # a cut entry is ignored
 
 
 def test_a_symbol_has_a_number_if_it_is_defined() -> None:
@@ -51,6 +51,22 @@ def test_a_call_lands_where_its_slot_is_bound_to(
     slot = start + len(bytes.fromhex(stub))
     monkeypatch.setattr(Image, "bound_symbol", lambda _, at: Symbol("clear", 0x4242, 8, "func") if at == slot else None)
     assert Code(Image.open(tmp_path / "image")).lands(start) == (0x4242 if goes_on else start)
+
+
+def test_a_slot_is_found_in_the_file_by_its_address(tmp_path: Path) -> None:
+    symbols = symbol_table([("clear", 0x4242, 8, "func"), ("elsewhere", 0, 0, "undefined")])
+    entries = rela([(0x20, 2 << 32 | SLOT, 0), (0x18, 1 << 32 | SLOT, 0), (0x10, RELATIVE, 1)])
+    (tmp_path / "image").write_bytes(Elf([*symbols, Section(".rela.plt", entries, RELA)]).build())
+    image = Image.open(tmp_path / "image")
+    assert image.bound_symbol(0x18) == Symbol("clear", 0x4242, 8, "func")
+    assert [image.bound_symbol(at) for at in (0x10, 0x20, 0x28, -8, 1 << 64)] == [None] * 5
+
+
+def test_a_dynamic_section_that_is_cut_short_says_what_there_is(tmp_path: Path) -> None:
+    dynamic = struct.pack("<4Q", 1, 1, 1, 1 << 40) + b"\x01" * 7
+    sections = [Section(".dynamic", dynamic, DYNAMIC, link=".dynstr"), Section(".dynstr", b"\0lib.so\0", STRTAB)]
+    (tmp_path / "image").write_bytes(Elf(sections).build())
+    assert Image.open(tmp_path / "image").needed() == (["lib.so", ""], [])
 
 
 def test_a_file_without_relocations_binds_nothing(tmp_path: Path) -> None:

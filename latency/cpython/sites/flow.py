@@ -12,6 +12,7 @@ from latency.cpython.sites.code import Line
 from latency.cpython.sites.dispatch import Handlers, never_returns
 
 _MOST_STEPS = 50_000
+_LONGEST_PART_BYTES = 1 << 20
 _MOST_PARTS = 64  # stretches of code beside those of the handlers: tail-call builds have functions for labels
 
 
@@ -84,7 +85,8 @@ class Flow:
         if line is not None:
             return line
         around = self._found.code.image.code_range(address)
-        if around and around not in self._parts and len(self._parts) < _MOST_PARTS:
+        known = around is None or around in self._parts or len(self._parts) == _MOST_PARTS
+        if around and not known and around[1] - around[0] <= _LONGEST_PART_BYTES:
             self._parts.add(around)
             for each in self._found.code.sweep([around]).lines:
                 self._lines.setdefault(each.address, each)
