@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from latency.cpython.offsets import Offsets, load
 from latency.cpython.sites import Place, Role, Site
+from latency.cpython.sites.code import Code, Line
 from latency.cpython.sites.dispatch import Handlers
 from latency.cpython.sites.endings import Endings, ending_sites, endings
 from latency.errors import UnsupportedBuild
+from latency.target.elf import Image
+from latency.target.symbols import Symbol
 from tests.unit.made_handlers import address_of, made_handlers
 
 GOES_ON = "ffe0"  # jmp rax: the dispatch of another unit
@@ -53,6 +57,9 @@ OLD = {
     "refused": f"41ff4520 {ENTRY_QUESTION} c3",
     "unwinding": f"41ff4520 {ENTRY_QUESTION} c3",
 }
+
+
+_RET = Line(0, 1, "ret", "")
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +195,31 @@ def test_3_11_is_refused_where_a_traced_return_asks_nothing(tmp_path: Path, old:
     code = {**OLD, "RETURN_VALUE": f"7402 {ENTRY_QUESTION[-2:]} 90 {ENTRY_QUESTION} {GOES_ON}"}  # je over ret, nop
     with pytest.raises(UnsupportedBuild, match="leaves frames in RETURN_VALUE"):
         found_in(tmp_path, old, code)
+
+
+def test_the_function_is_found_by_calls_through_its_slot(
+    tmp_path: Path, offsets: Offsets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # -fno-plt: call [rip + …]; all of them by the word at 0x10000
+    code = {name: text.replace("call:function", 6 * "90") for name, text in CALLING.items()}
+    found = made_handlers(tmp_path, code)
+    function = address_of(found, code, "function")
+    lines = {line.address: line for line in found.sweep.lines}
+    at = [address for address in lines if all(lines.get(address + each, _RET).mnemonic == "nop" for each in range(6))]
+    data = bytearray((tmp_path / "image").read_bytes())
+    for address in at:
+        place = found.code.image.offset_of(address)
+        data[place : place + 6] = b"\xff\x15" + (0x10000 - address - 6).to_bytes(4, "little")
+    (tmp_path / "image").write_bytes(data)
+    again = Code(Image.open(tmp_path / "image"))
+    low, high = found.sweep.lines[0].address, found.sweep.lines[-1].address + 1
+    found = replace(found, code=again, sweep=again.sweep([(low, high)]))
+    monkeypatch.setattr("latency.cpython.sites.endings._clear_function", lambda *_: (function, "clear"))
+    with pytest.raises(UnsupportedBuild, match="leaves frames"):
+        endings(found, offsets)
+    slot = Symbol("clear", function, 8, "func")
+    monkeypatch.setattr(Image, "bound_symbol", lambda _, address: slot if address == 0x10000 else None)
+    assert len(endings(found, offsets).lines) == len(at) == 3
 
 
 def test_the_function_is_found_through_the_linkage_table(

@@ -38,6 +38,7 @@ RETURNS = ("RETURN_VALUE", "RETURN_CONST")
 _INSTRUMENTED = tuple(map("INSTRUMENTED_{}".format, RETURNS))
 _RAISES = ("RAISE_VARARGS", "RERAISE")
 _CALLS = ("CALL", "CALL_PY_EXACT_ARGS", "BINARY_SUBSCR_GETITEM", "CALL_FUNCTION_EX")  # refused at the recursion limit
+_SLOT = re.compile(r"qword ptr \[rip ([+-]) ((?:0x)?[0-9a-f]+)\]")
 _ANSWER_LIMIT, _COUNT_LIMIT = 5, 8  # instructions from a question to its jump, and back to the recursion counter
 
 
@@ -74,7 +75,9 @@ def endings(found: Handlers, offsets: Offsets) -> Endings:
     question = re.compile(rf"byte ptr \[r(?!sp|ip)\w+ \+ {offsets[member]:#x}\], {answer}")
 
     def ends(line: Line) -> bool:
-        return line.operands in calls or (line.mnemonic == "cmp" and question.fullmatch(line.operands) is not None)
+        if line.mnemonic == "cmp":
+            return question.fullmatch(line.operands) is not None
+        return line.operands in calls or _calls_through_a_slot(found, line, clear)
 
     flow = Flow(found, ends)
     raises = frozenset(at for name in _RAISES for at in _of_exceptions(found, flow, name))
@@ -202,6 +205,16 @@ def _calls_of(found: Handlers, clear: int) -> frozenset[str]:
         return frozenset({f"{clear:#x}"})
     stubs = {each for each in operands if each.startswith("0x") and found.code.lands(int(each, 16)) == clear}
     return frozenset({*stubs, f"{clear:#x}"})
+
+
+def _calls_through_a_slot(found: Handlers, line: Line, clear: int) -> bool:
+    """Whether this calls the function by its word of the global offset table (``-fno-plt``)."""
+    slot = _SLOT.fullmatch(line.operands) if clear and line.mnemonic in ("call", "jmp") else None
+    if slot is None:
+        return False
+    distance = int(slot[2], 16) * (-1 if slot[1] == "-" else 1)
+    bound = found.code.image.bound_symbol(line.address + line.size + distance)
+    return bound is not None and bound.address == clear
 
 
 def _clear_site(found: Handlers, ends: Endings) -> Site:
