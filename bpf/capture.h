@@ -279,14 +279,23 @@ static __always_inline void pylat_take(struct pylat_worklist *work, struct pylat
     to->bytes = at + sizeof(struct pylat_block) + size;
     u64 words = size / 8 * extent->follow, tail = work->tail, number = work->number << 48;
     u64 mask = extent->mask;
+    u64 *follow = (u64 *)bytes;
+#if PYLAT_OBJECT_TYPE > 8
+    /* In free-threaded builds the head of an object begins with the address of its thread, and a count that looks like
+     * one. An array has no head. */
+    u64 head_words = (1 - pylat_any(entry >> 48)) * (PYLAT_OBJECT_TYPE / 8);
+    asm volatile("" : "+r"(head_words));
+    head_words &= 3;
+    follow += head_words;
+    words -= head_words;
+#endif
     for (u32 i = 0; i < PYLAT_FOLLOWED; i += 8) {
         asm volatile("" : "+r"(i)); /* as in pylat_find */
         if (i >= words)
             break;
 #pragma unroll
         for (u32 j = 0; j < 8; j++)
-            tail +=
-                pylat_enqueue_one(work, tail, number, ((u64 *)bytes)[i + j] & mask, 0, pylat_negative(i + j - words));
+            tail += pylat_enqueue_one(work, tail, number, follow[i + j] & mask, 0, pylat_negative(i + j - words));
     }
     work->tail = tail;
 }
