@@ -74,15 +74,19 @@ static __always_inline int assign_slots(const struct pylat_function_key *key, st
     return 1;
 }
 
-/* What a code object is from now on; of threads that meet it at once, the first one says so. */
+/* What a code object is from now on. Threads that meet it at once say the same. */
 static __always_inline void know(const struct pylat_function_key *key, struct pylat_function *fresh)
 {
 #if PYLAT_PARALLEL
     struct pylat_function *known = functions.lookup(key);
-    if (known && (known->flags & PYLAT_FREED))
-        known->flags = fresh->flags;
-    else if (!known)
+    if (!known) {
         functions.insert(key, fresh);
+    } else if (known->flags & PYLAT_FREED) {
+        known->active_slot = fresh->active_slot;
+        known->slot = fresh->slot;
+        asm volatile("" : : : "memory");
+        known->flags = fresh->flags;
+    }
 #else
     functions.update(key, fresh);
 #endif
@@ -161,15 +165,27 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
     pylat_read(&co_flags, sizeof(co_flags), (void *)(key->code + PYLAT_CODE_FLAGS));
     if (co_flags & PYLAT_CO_SUSPENDS)
         fresh.flags |= PYLAT_SUSPENDS;
-    know(key, &fresh);
+#if PYLAT_PARALLEL
+    /* Its slots come first: a thread that finds it in the table takes none, and so whose slots they are is who tells.
+     */
+    int assigned = assign_slots(key, &fresh);
+    if (assigned >= 0)
+        know(key, &fresh);
     struct pylat_function *function = functions.lookup(key);
-    int assigned = function ? assign_slots(key, function) : -1;
-    if (assigned < 0) {
+    if (assigned < 0 || !function) {
         PYLAT_COUNT(count->table_full);
         return NULL;
     }
-    if (PYLAT_PARALLEL && !assigned)
-        return function; /* another thread has met it, and tells */
+    if (!assigned)
+        return function;
+#else
+    know(key, &fresh);
+    struct pylat_function *function = functions.lookup(key);
+    if (!function || assign_slots(key, function) < 0) {
+        PYLAT_COUNT(count->table_full);
+        return NULL;
+    }
+#endif
 #if PYLAT_BY_MODULE
     announce_module(count, key, frame);
 #endif
