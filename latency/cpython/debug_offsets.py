@@ -92,6 +92,11 @@ _SAME: Mapping[str, str] = {
     "gen_object.gi_iframe": "gen.iframe",
     "gen_object.gi_frame_state": "gen.frame_state",
 }
+# The same of free-threaded builds alone; others have 0 there (3.14 and later).
+_SAME_FREE_THREADED: Mapping[str, str] = {
+    "interpreter_frame.tlbc_index": "frame.tlbc_index",
+    "code_object.co_tlbc": "code.tlbc",
+}
 
 
 @dataclass(frozen=True)
@@ -122,8 +127,9 @@ def parse(data: bytes, layout: Mapping[str, Sequence[int]]) -> DebugOffsets:
     if data[:8] != COOKIE:
         raise UnsupportedBuild("the target has no _Py_DebugOffsets at _PyRuntime")
     version_hex = _word(data, 8)
+    free_threaded = "free_threaded" in layout and _word(data, layout["free_threaded"][0]) != 0
     values: dict[str, int] = {}
-    for name, meaning in _SAME.items():
+    for name, meaning in {**_SAME, **(_SAME_FREE_THREADED if free_threaded else {})}.items():
         place = layout.get(name)
         if place is None:
             continue
@@ -132,7 +138,6 @@ def parse(data: bytes, layout: Mapping[str, Sequence[int]]) -> DebugOffsets:
         if value >= (MAX_SIZE if large else MAX_OFFSET):
             raise UnsupportedBuild(f"the target's _Py_DebugOffsets say {value} for {name}: that cannot be")
         values[meaning] = value
-    free_threaded = "free_threaded" in layout and _word(data, layout["free_threaded"][0]) != 0
     version = (version_hex >> 24 & 0xFF, version_hex >> 16 & 0xFF, version_hex >> 8 & 0xFF)
     return DebugOffsets(version, free_threaded, MappingProxyType(values))
 

@@ -36,6 +36,7 @@ def crowds(interpreter: Interpreter) -> Iterator[tuple[int, dict[str, str]]]:
     for threads in (1, 4, 16):
         for gil in "01":
             yield threads, {"PYTHON_GIL": gil}
+    yield 4, {"PYTHON_TLBC": "0"}  # 3.14: no copies of the units
 
 
 def test_no_call_is_lost_or_counted_twice(interpreter: Interpreter, start_target: Start, watch: StartWatch) -> None:
@@ -43,11 +44,11 @@ def test_no_call_is_lost_or_counted_twice(interpreter: Interpreter, start_target
         target = start_target(interpreter, "crowded.py", threads, ROUNDS, environ=environ)
         every = watch(target.pid)
         first = target.run()
-        some = watch(target.pid, ["shared", "own_*", "fresh_*", "failing", "yielding", "measured"])
+        some = watch(target.pid, ["shared", "own_*", "fresh_*", "failing", "yielding", "bottomless", "measured"])
         second = target.run()
         seen_some, seen_every = some.stop(), every.stop()
         asked = {name: numbers for name, numbers in second.items() if of_names(seen_some, [name])[name]}
-        assert len(asked) == threads + 20 + 4
+        assert len(asked) == threads + 20 + 5
         assert wrong(seen_some, asked) == {}, (threads, environ)
         assert wrong(seen_every, added([first, second])) == {}, (threads, environ)
         assert unaccounted(seen_every) == 0

@@ -16,6 +16,7 @@ THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else 4
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 200
 DURATIONS_FILE = sys.argv[3] if len(sys.argv) > 3 else None
 FRESH = 20  # functions that are made in each run
+DEPTHS = []
 
 
 def made(name, body):
@@ -33,6 +34,11 @@ def shared(number):
 
 def descending(depth):
     return descending(depth - 1) if depth else 0
+
+
+def bottomless(depth, deepest):
+    deepest[0] = depth  # the call that is refused has not begun, and is none
+    bottomless(depth + 1, deepest)
 
 
 def failing(number):
@@ -62,6 +68,11 @@ def work(own, barrier, fresh, durations):
     for function in fresh:
         barrier.wait()  # all threads come by it for the first time at once
         function(1)
+    deepest = [0]
+    try:
+        bottomless(1, deepest)
+    except RecursionError:
+        DEPTHS.append(deepest[0])
     for number in range(ROUNDS):
         own(number)
         shared(number)
@@ -73,6 +84,10 @@ def work(own, barrier, fresh, durations):
         for _ in yielding(3):
             pass
         try:
+            yielding(3).throw(KeyError)  # into one that has not begun: no call
+        except KeyError:
+            pass
+        try:
             awaiting(number).send(None)
         except StopIteration:
             pass
@@ -82,6 +97,7 @@ def work(own, barrier, fresh, durations):
 
 
 def run():
+    del DEPTHS[:]
     barrier = threading.Barrier(THREADS)
     fresh = [made(f"fresh_{number}", "n") for number in range(FRESH)]
     logs = [array("q") for _ in range(THREADS)]
@@ -100,6 +116,7 @@ def run():
     known.update({f"fresh_{number}": truth(THREADS) for number in range(FRESH)})
     known.update(
         {
+            "bottomless": truth(raised=sum(DEPTHS)),
             "shared": truth(calls),
             "descending": truth(6 * calls),
             "failing": truth(calls - raised, raised),

@@ -51,19 +51,27 @@ def test_every_version_from_3_6_to_3_15_is_known() -> None:
 
 
 def test_free_threaded_builds_have_tables_of_their_own() -> None:
-    assert [name for name in known() if "t-" in name] == ["3.13t-x86_64"]
-    offsets = load((3, 13), flags=FREE_THREADED)
-    assert offsets.free_threaded
-    assert offsets.source == "table 3.13t"
-    # two words come before the counts of references, and the type behind them
-    assert (offsets["object.ref_local"], offsets["object.ref_shared"], offsets["object.type"]) == (12, 16, 24)
-    assert offsets["code.filename"] == load((3, 13))["code.filename"] + 16
-    assert not load((3, 13)).free_threaded
+    assert [name for name in known() if "t-" in name] == ["3.13t-x86_64", "3.14t-x86_64"]
+    for version in ((3, 13), (3, 14)):
+        offsets = load(version, flags=FREE_THREADED)
+        assert offsets.free_threaded
+        assert offsets.source == f"table 3.{version[1]}t"
+        # a word and a half come before the counts of references, and the type behind them
+        assert (offsets["object.ref_local"], offsets["object.ref_shared"], offsets["object.type"]) == (12, 16, 24)
+        assert offsets["code.filename"] == load(version)["code.filename"] + 16
+        assert not load(version).free_threaded
+
+
+def test_threads_have_copies_of_the_units_in_free_threaded_builds_from_3_14_on() -> None:
+    known = {"code.tlbc", "frame.tlbc_index"}
+    tables = [load((3, 13), flags=FREE_THREADED), load((3, 14)), load((3, 14), flags=FREE_THREADED)]
+    assert [known & offsets.fields.keys() for offsets in tables] == [set(), set(), known]
+    assert [offsets.string_kind for offsets in tables] == [2, 2, 8]
 
 
 def test_every_meaning_is_found_in_some_version() -> None:
     found = set().union(*(load(version).fields for version in VERSIONS))
-    found |= load((3, 13), flags=FREE_THREADED).fields.keys() | {"code.tlbc", "frame.tlbc_index"}  # of 3.14t, to come
+    found |= load((3, 14), flags=FREE_THREADED).fields.keys()
     assert found == MEANINGS.keys() | PLACES.keys()
 
 

@@ -12,14 +12,16 @@ from latency.cpython.offsets import Offsets, cross_check, for_build, load
 from latency.errors import UnsupportedBuild
 
 CARRIERS = [(3, 13), (3, 14), (3, 15)]
+FREE_THREADED = frozenset({"free-threaded"})
 
 
 def places(offsets: Offsets) -> dict[str, int]:
     """Where in the struct each meaning is told: parsed out of a struct whose every word is its own place."""
     layout = offsets.structs["_Py_DebugOffsets"]
     size = layout["sizeof"].offset
-    data = b"xdebugpy" + struct.pack(f"<{size // 8 - 1}Q", *range(8, size, 8))
-    return dict(parse(data, layout).values)
+    data = bytearray(b"xdebugpy" + struct.pack(f"<{size // 8 - 1}Q", *range(8, size, 8)))
+    struct.pack_into("<Q", data, layout["free_threaded"].offset, int(offsets.free_threaded))
+    return dict(parse(bytes(data), layout).values)
 
 
 def runtime(offsets: Offsets, *, version_hex: int = 0, **changed: int) -> bytes:
@@ -31,6 +33,7 @@ def runtime(offsets: Offsets, *, version_hex: int = 0, **changed: int) -> bytes:
     struct.pack_into("<Q", data, 8, version_hex or 0x0300_05F0 | minor << 16)
     for meaning, place in places(offsets).items():
         struct.pack_into("<Q", data, place, offsets[meaning])
+    struct.pack_into("<Q", data, layout["free_threaded"].offset, int(offsets.free_threaded))
     for name, value in changed.items():
         struct.pack_into("<Q", data, layout[name.replace("__", ".")].offset, value)
     return bytes(data)
@@ -73,6 +76,22 @@ def test_a_free_threaded_build_is_refused_by_an_ordinary_table() -> None:
     table = load((3, 13))
     with pytest.raises(UnsupportedBuild, match="free-threaded"):
         for_build((3, 13), runtime=runtime(table, free_threaded=1))
+
+
+@pytest.mark.parametrize("version", [(3, 13), (3, 14)])
+def test_a_free_threaded_build_agrees_with_its_own_table_alone(version: tuple[int, int]) -> None:
+    table = load(version, flags=FREE_THREADED)
+    checked = for_build(version, flags=FREE_THREADED, runtime=runtime(table))
+    assert checked.source == f"debug offsets + table 3.{version[1]}t"
+    with pytest.raises(UnsupportedBuild, match="an ordinary build, the table is not"):
+        for_build(version, flags=FREE_THREADED, runtime=runtime(table, free_threaded=0))
+
+
+@pytest.mark.parametrize("name", ["code_object__co_tlbc", "interpreter_frame__tlbc_index"])
+def test_where_copies_of_the_units_are_is_compared_too(name: str) -> None:
+    table = load((3, 14), flags=FREE_THREADED)
+    with pytest.raises(UnsupportedBuild, match="tlbc"):
+        for_build((3, 14), flags=FREE_THREADED, runtime=runtime(table, **{name: 8}))
 
 
 @pytest.mark.parametrize("value", [1 << 16, 1 << 32, (1 << 64) - 1])
