@@ -210,7 +210,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", metavar="TEXT", help="print the rows of builds with this in the name; write no page")
     arguments = parser.parse_args()
-    found = [it for it in interpreters(refused=True) if (arguments.only or "") in it.id]
+    found = [it for it in interpreters() if (arguments.only or "") in it.id]
     builds, rows, refused = [], [], []
     for interpreter in found:
         with TargetProgram(interpreter, "recursion.py") as program:

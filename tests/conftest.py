@@ -26,7 +26,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not any(report.nodeid.startswith("tests/integration/") for report in reports):
         return
     tried = {value for report in reports for name, value in report.user_properties if name == "interpreter"}
-    found = lab.interpreters(refused=True)
+    found = lab.interpreters()
     minors = {it.minor for it in found if it.id in tried}
     there = {it.minor for it in found}
     untried = [

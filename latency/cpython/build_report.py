@@ -21,7 +21,7 @@ from latency.cpython.debug_offsets import READ_BYTES
 from latency.cpython.offsets import Offsets, for_build
 from latency.cpython.sites import ENGINES
 from latency.cpython.sites.choose import plan_for
-from latency.cpython.sites.code import Code, Instruction, is_branch, is_jump, memory, target
+from latency.cpython.sites.code import Code, Instruction, is_branch, is_jump, memory, slot_of, target
 from latency.cpython.sites.opcodes import find_table, opcodes
 from latency.cpython.watch_points import ENGINE as WATCH
 from latency.cpython.watch_sites import watch_plan
@@ -40,7 +40,6 @@ _MOST_TEXT_BYTES = 128
 _IN_BRACKETS = re.compile(rb"^\n?\[[^\0]*\](?=\0)")
 _MOST_CALLED, _BEGINNING_BYTES = 4096, 16
 _HANDLERS = "opcode handlers"
-_BY_SLOT = re.compile(r"qword ptr \[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
 _COMPILER_WALK = 4  # instructions of Py_GetCompiler
 _WALK_LIMIT = 64  # instructions on each way from a handler's start
 _NO_RANGE_BYTES = 256  # of a handler that the unwinder's table does not know
@@ -257,8 +256,8 @@ class _Stretches:
         slots: set[int] = set()
         for stretch in self._found:
             for line in self._code.sweep([stretch]).lines:
-                if (match := _BY_SLOT.fullmatch(line.operands)) and line.mnemonic.split()[-1] in ("call", "jmp"):
-                    slots.add(line.address + line.size + int(match[1] + match[2], 16))
+                if (slot := slot_of(line)) is not None:
+                    slots.add(slot)
         symbols = [(slot, self._image.bound_symbol(slot)) for slot in sorted(slots)]
         return [[slot, it.name, it.address] for slot, it in symbols if it and self._known(it.address)]
 

@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,18 +21,11 @@ from tests.requirements import require
 from tests.target_program import TargetProgram
 from tests.watch import Watch
 
-_found = cache(partial(lab.interpreters, refused=True))
+_found = cache(lab.interpreters)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test with the argument ``interpreter`` runs on each one that its mark ``cpython`` lets in.
-
-    One with the argument ``refused`` runs on each that pylat refuses; the others on these only if their mark says so:
-    they measure nothing.
-    """
-    if "refused" in metafunc.fixturenames:
-        refused = [it for it in _found() if it.id in lab.REFUSED]
-        metafunc.parametrize("refused", refused, ids=[it.id for it in refused])
+    """A test with the argument ``interpreter`` runs on each one that its mark ``cpython`` lets in."""
     if "interpreter" not in metafunc.fixturenames:
         return
     mark = metafunc.definition.get_closest_marker("cpython")
@@ -42,8 +35,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         wanted = [it for it in wanted if it.has_markers]
     if gil := metafunc.definition.get_closest_marker("gil"):
         wanted = [it for it in wanted if it.free_threaded != gil.kwargs.get("on", True)]
-    if not bounds.get("refused"):
-        wanted = [it for it in wanted if it.id not in lab.REFUSED]
     metafunc.parametrize("interpreter", wanted, ids=[it.id for it in wanted])
 
 
@@ -95,7 +86,7 @@ def _tried(item: pytest.Item) -> Interpreter | None:
 @pytest.fixture(scope="session")
 def interpreters() -> list[Interpreter]:
     """Every CPython of the lab that pylat measures."""
-    return [it for it in _found() if it.id not in lab.REFUSED and (it.in_every_run or not _refusal(it))]
+    return [it for it in _found() if it.in_every_run or not _refusal(it)]
 
 
 @pytest.fixture(scope="session")

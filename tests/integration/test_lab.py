@@ -25,18 +25,16 @@ def test_a_build_of_every_required_version_is_here(minor: tuple[int, int], inter
 
 @pytest.mark.parametrize("origin", ["manylinux2014", "musllinux_1_2", "trixie-shared"])
 def test_three_builds_of_others_are_part_of_every_run(origin: str) -> None:
-    found = [it.origin for it in lab.interpreters({**os.environ, "PYLAT_LAB_ALL": ""}, refused=True)]
+    found = [it.origin for it in lab.interpreters({**os.environ, "PYLAT_LAB_ALL": ""})]
     require(origin in found, f"the lab has no {origin}: script/lab says why")
 
 
-@pytest.mark.cpython(refused=True)
 def test_the_pid_is_the_interpreters_own(interpreter: Interpreter, start_target: Start) -> None:
     target = start_target(interpreter, "recursion.py", 3, 1)
     with open(f"/proc/{target.pid}/cmdline") as cmdline:
         assert cmdline.read().split("\0")[0] == interpreter.path.removeprefix(interpreter.root or "")
 
 
-@pytest.mark.cpython(refused=True)
 def test_every_program_runs_on_every_interpreter(interpreter: Interpreter, start_target: Start) -> None:
     for script in ("requests.py", "recursion.py", "scenarios.py"):
         target = start_target(interpreter, script)
@@ -52,7 +50,7 @@ def test_every_request_writes_its_durations(own_interpreter: Interpreter, start_
     assert all(0 <= inner <= outer for inner, outer in zip(durations[::2], durations[1::2], strict=True))
 
 
-@pytest.mark.cpython(min=(3, 12), refused=True)
+@pytest.mark.cpython(min=(3, 12))
 def test_the_programs_claim_what_the_interpreter_counts(interpreter: Interpreter, start_target: Start) -> None:
     environ = {"PYTHON_GIL": "1"} if interpreter.free_threaded else {}  # without, what a callback counts is lost
     for program in ("requests", "recursion", "scenarios"):

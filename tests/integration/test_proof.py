@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from latency.cli.output import DONE, LOSSY, NOTHING_MEASURED, exit_status
 from latency.cpython.interpreter import Target
 from latency.cpython.sites import Role, SitePlan
 from latency.recording import Options
@@ -33,16 +34,16 @@ def moved(plan: SitePlan, *roles: Role) -> SitePlan:
 
 
 @pytest.mark.parametrize(
-    ("roles", "words"),
+    ("roles", "words", "status"),
     [
-        ((Role.EXIT, Role.RETURN), "calls began 4,000 times"),
-        ((Role.ENTRY,), "4,000 calls ended and none began"),
-        ((), ""),
+        ((Role.EXIT, Role.RETURN), "calls began 4,000 times", LOSSY),
+        ((Role.ENTRY,), "4,000 calls ended and none began", NOTHING_MEASURED),
+        ((), "", DONE),
     ],
     ids=["no ends", "no beginnings", "as it is"],
 )
 def test_sites_that_are_elsewhere_are_told(
-    own_interpreter: Interpreter, start_target: Start, roles: tuple[Role, ...], words: str
+    own_interpreter: Interpreter, start_target: Start, roles: tuple[Role, ...], words: str, status: int
 ) -> None:
     program = start_target(own_interpreter, "requests.py", 1000)
     target = Target(program.pid, engine="handlers")
@@ -50,8 +51,12 @@ def test_sites_that_are_elsewhere_are_told(
     with Session(target, Options(func=("handle_request",))) as session:
         session.start()
         assert session.doubt() == ""
-        program.run()
+        truth = program.run()["handle_request"]
         line = session.doubt()
         recording = session.stop()
     assert (words in line) if words else line == ""
     assert [spot for spot in recording.blind_spots if spot == line] == ([line] if line else [])
+    assert exit_status(recording, max_loss_pct=0.1) == status
+    if Role.ENTRY not in roles:
+        (function,) = recording.functions
+        assert function.calls + function.open + recording.losses.total == truth["calls"]

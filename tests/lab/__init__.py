@@ -17,12 +17,10 @@ from pathlib import Path
 
 from tests.lab import embedded, wheels
 from tests.lab.interpreter import KNOWN, REQUIRED, Candidate, Interpreter, LabError, cache_directory
-from tests.lab.refused import REFUSED
 from tests.lab.suites import SUITES, debian_mirror, foreign_suites, unpack, write_bytecode
 
 __all__ = [
     "KNOWN",
-    "REFUSED",
     "REQUIRED",
     "SUITES",
     "Candidate",
@@ -59,12 +57,8 @@ def all_wanted(environ: Mapping[str, str] = os.environ) -> bool:
     return environ.get("PYLAT_LAB_ALL", "") not in ("", "0")
 
 
-def interpreters(environ: Mapping[str, str] = os.environ, *, refused: bool = False) -> list[Interpreter]:
-    """Every CPython from 3.6 on that is there, wanted and starts, by version; nothing is made.
-
-    Args:
-        refused: with the builds that pylat is known to refuse.
-    """
+def interpreters(environ: Mapping[str, str] = os.environ) -> list[Interpreter]:
+    """Every CPython from 3.6 on that is there, wanted and starts, by version; nothing is made."""
     found: dict[Path, Interpreter] = {}
     for it in candidates(environ):
         path = it.path.resolve()
@@ -74,7 +68,7 @@ def interpreters(environ: Mapping[str, str] = os.environ, *, refused: bool = Fal
         version = _cpython_version(it.path, root)
         if version is not None:
             found[path] = Interpreter(version, str(it.path), root, it.origin, it.in_every_run)
-    known = [it for it in found.values() if it.minor >= KNOWN[0] and (refused or it.id not in REFUSED)]
+    known = [it for it in found.values() if it.minor >= KNOWN[0]]
     return sorted(known, key=lambda it: (it.minor, it.id))
 
 

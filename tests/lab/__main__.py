@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from tests.lab import REFUSED, REQUIRED, LabError, interpreters, make
+from tests.lab import REQUIRED, LabError, interpreters, make
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,12 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(f"script/lab: {error}", file=sys.stderr)
         return 1
-    found = interpreters(environ, refused=True)
+    found = interpreters(environ)
     if options.json:
         print(json.dumps([asdict(it) for it in found], indent=2))
     else:
         for it in found:
-            print(f"{it.version:<10} {it.origin:<18} {it.path}{'  (pylat refuses it)' if it.id in REFUSED else ''}")
+            print(f"{it.version:<10} {it.origin:<18} {it.path}")
     missing = sorted(set(REQUIRED) - {it.minor for it in found})
     for major, minor in missing:
         print(f"script/lab: CPython {major}.{minor} is missing", file=sys.stderr)

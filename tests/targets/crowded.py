@@ -10,7 +10,7 @@ import sys
 import threading
 from array import array
 
-from protocol import clock_ns, serve, truth
+from protocol import clock_ns, in_threads, serve, truth, write_logs
 
 THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else 4
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 200
@@ -101,15 +101,8 @@ def run():
     barrier = threading.Barrier(THREADS)
     fresh = [made(f"fresh_{number}", "n") for number in range(FRESH)]
     logs = [array("q") for _ in range(THREADS)]
-    threads = [threading.Thread(target=work, args=(own, barrier, fresh, log)) for own, log in zip(OWN, logs)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if DURATIONS_FILE is not None:
-        with open(DURATIONS_FILE, "wb") as out:
-            for log in logs:
-                log.tofile(out)
+    in_threads(work, [(own, barrier, fresh, log) for own, log in zip(OWN, logs)])
+    write_logs(DURATIONS_FILE, logs)
     calls = THREADS * ROUNDS
     raised = THREADS * len(range(0, ROUNDS, 5))
     known = {f"own_{number}": truth(ROUNDS) for number in range(THREADS)}

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import sys
+import threading
 import time
 
 if hasattr(time, "perf_counter_ns"):
@@ -69,6 +70,23 @@ class Scenarios:
         for function in self.functions:
             function()
         return self.known
+
+
+def in_threads(function, arguments):
+    """Calls it in a thread for each of these tuples, all at once, and waits for them."""
+    threads = [threading.Thread(target=function, args=each) for each in arguments]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def write_logs(path, logs):
+    """Arrays of numbers, one after the other, as a file; of None nothing."""
+    if path is not None:
+        with open(path, "wb") as out:
+            for log in logs:
+                log.tofile(out)
 
 
 def serve(run):

@@ -7,11 +7,10 @@ measured of itself, first statement to last, and what its caller measured around
 """
 
 import sys
-import threading
 import time
 from array import array
 
-from protocol import clock_ns, serve, truth
+from protocol import clock_ns, in_threads, serve, truth, write_logs
 
 THREADS = 4
 CALLS = int(sys.argv[1]) if len(sys.argv) > 1 else 2500
@@ -43,15 +42,8 @@ def worker(durations):
 
 def run():
     logs = [array("q") for _ in range(THREADS)]
-    threads = [threading.Thread(target=worker, args=(log,)) for log in logs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if DURATIONS_FILE is not None:
-        with open(DURATIONS_FILE, "wb") as out:
-            for log in logs:
-                log.tofile(out)
+    in_threads(worker, [(log,) for log in logs])
+    write_logs(DURATIONS_FILE, logs)
     raised = THREADS * (CALLS // 100)
     return {"handle_request": truth(returned=THREADS * CALLS - raised, raised=raised), "worker": truth(THREADS)}
 

@@ -15,6 +15,7 @@ from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 
 _MAX_INSTRUCTION_BYTES = 15
+_BY_SLOT = re.compile(r"qword ptr \[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
 
 _CALLER_SAVED = frozenset({"rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"})
 CALLEE_SAVED = frozenset({"rbx", "rbp", "r12", "r13", "r14", "r15"})
@@ -109,6 +110,15 @@ class Line(NamedTuple):
     size: int
     mnemonic: str
     operands: str
+
+
+def slot_of(line: Line) -> int | None:
+    """The address of the word that a call or jump takes its goal from, if that lies at a distance from the code itself:
+    in the global offset table."""
+    found = _BY_SLOT.fullmatch(line.operands)
+    if found is None or line.mnemonic.split()[-1] not in ("call", "jmp"):
+        return None
+    return line.address + line.size + int(found[1] + found[2], 16)
 
 
 class Sweep:

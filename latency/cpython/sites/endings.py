@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites.code import (
@@ -25,6 +25,7 @@ from latency.cpython.sites.code import (
     first_emulated,
     memory,
     register,
+    slot_of,
     target,
     written,
 )
@@ -38,7 +39,6 @@ RETURNS = ("RETURN_VALUE", "RETURN_CONST")
 _INSTRUMENTED = tuple(map("INSTRUMENTED_{}".format, RETURNS))
 _RAISES = ("RAISE_VARARGS", "RERAISE")
 _CALLS = ("CALL", "CALL_PY_EXACT_ARGS", "BINARY_SUBSCR_GETITEM", "CALL_FUNCTION_EX")  # refused at the recursion limit
-_SLOT = re.compile(r"qword ptr \[rip ([+-]) ((?:0x)?[0-9a-f]+)\]")
 _ANSWER_LIMIT, _COUNT_LIMIT = 5, 8  # instructions from a question to its jump, and back to the recursion counter
 
 
@@ -96,7 +96,7 @@ def endings(found: Handlers, offsets: Offsets) -> Endings:
         if refusals & returns.keys() or left - refusals:
             raise _unseen(found, min(left - refusals or left))
         raises |= left
-    return Endings(flow.at_ends, plain, returns, raises, clear, name)
+    return replace(result, raises=raises)
 
 
 def ending_sites(found: Handlers, offsets: Offsets, ends: Endings) -> tuple[list[Site], dict[str, Place]]:
@@ -209,11 +209,8 @@ def _calls_of(found: Handlers, clear: int) -> frozenset[str]:
 
 def _calls_through_a_slot(found: Handlers, line: Line, clear: int) -> bool:
     """Whether this calls the function by its word of the global offset table (``-fno-plt``)."""
-    slot = _SLOT.fullmatch(line.operands) if clear and line.mnemonic in ("call", "jmp") else None
-    if slot is None:
-        return False
-    distance = int(slot[2], 16) * (-1 if slot[1] == "-" else 1)
-    bound = found.code.image.bound_symbol(line.address + line.size + distance)
+    slot = slot_of(line) if clear else None
+    bound = found.code.image.bound_symbol(slot) if slot is not None else None
     return bound is not None and bound.address == clear
 
 

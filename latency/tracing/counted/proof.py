@@ -20,6 +20,8 @@ class Proof:
     """Looks at the first calls, until there were enough of them and the first second is over."""
 
     def __init__(self) -> None:
+        self.again = False
+        """Whether calls began again and again without an end: then each that began once more is one that was lost."""
         self._next_s = 0.0
         self._over = False
 
@@ -37,16 +39,21 @@ class Proof:
         entries, ended = counters["entries"], counters["matched"] + counters["abandoned"]
         self._over = seconds >= FIRST_S and entries + ended >= LEAST
         self._next_s = seconds + FIRST_S if seconds >= FIRST_S else 0.0
+        self.again = self.again or _begins_again(counters, entries)
         against = _against(counters, entries, ended)
         self._over = self._over or bool(against)
         return f"{against}: {_ADVICE}" if against else ""
 
 
+def _begins_again(counters: Mapping[str, int], entries: int) -> bool:
+    return counters["duplicates"] >= LEAST and counters["duplicates"] > 2 * entries
+
+
 def _against(counters: Mapping[str, int], entries: int, ended: int) -> str:
     unended, unbegun, before = (counters[name] for name in ("unmatched_entry", "unmatched_return", "began_before"))
-    again = counters["duplicates"]
-    if again >= LEAST and again > 2 * entries:
-        return f"{entries:,} calls began {entries + again:,} times, and did not end in between, as far as pylat sees"
+    if _begins_again(counters, entries):
+        times = entries + counters["duplicates"]
+        return f"{entries:,} calls began {times:,} times, and did not end in between, as far as pylat sees"
     if unended >= LEAST and 2 * unended > entries:
         return f"{unended:,} of the first {entries:,} calls did not end, as far as pylat sees"
     if unbegun >= LEAST and unbegun > ended:

@@ -185,6 +185,8 @@ class CountingSession(ABC):
         losses["thread_ended"] += span.cut
         losses["unmatched_entry"] += self.vanished if span.whole else 0
         losses["not_run"] = self.not_run if span.whole else 0
+        if self._proof.again:
+            losses["unmatched_entry"] += counters["duplicates"]
         return Recording(
             target=replace(self._info, choice=self.target.choice),
             duration_s=span.duration_s,

@@ -311,10 +311,17 @@ class Map:
         bpf(_MAP_UPDATE_BATCH, attributes, "update many")
 
     def delete_many(self, keys: np.ndarray[Any, Any]) -> None:
-        """Take many keys out in one call (Linux 5.6); each must be there, and nobody else may take them out."""
-        if len(keys):
-            keys = np.ascontiguousarray(keys)
+        """Take many keys out in one call (Linux 5.6), those that are there."""
+        if not len(keys):
+            return
+        keys = np.ascontiguousarray(keys)
+        try:
             bpf(_MAP_DELETE_BATCH, _MapBatch(keys=keys.ctypes.data, count=len(keys), map_fd=self.fd), "delete many")
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            for place in range(len(keys)):  # the kernel stops at the first that is not there
+                self.delete(keys[place : place + 1])
 
     def everything(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """All keys and their values, of a hash map, in a few calls (Linux 5.6)."""

@@ -88,8 +88,8 @@ class Following:
 
     @property
     def over(self) -> list[Space]:
-        """Those that have ended, but for the target itself."""
-        return [space for space in list(self.spaces.values())[1:] if space.look()]
+        """Those that had ended at the last look (``ended``), but for the target itself."""
+        return [space for space in list(self.spaces.values())[1:] if space.ended]
 
     def finished(self, least: int) -> set[int]:
         """The numbers of those of which nothing need be known any longer: nobody that they have forked is there, who

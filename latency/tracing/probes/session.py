@@ -175,6 +175,7 @@ class Session(CountingSession):
         """Take in what has happened since."""
         self.take_events()
         given = self.table.give_back(self.maps, lambda: {call.slot for call in opencalls.open_calls(self.maps)})
+        why = self._following.ended()
         if self._following.over:
             self.take_events()  # whom they have forked before they ended is known then
             few = 2 * np.count_nonzero(self.maps.statistics["code"]) < self.maps.slots
@@ -182,7 +183,6 @@ class Session(CountingSession):
             given += self.table.give_back_spaces(self.maps, finished)
             self._following.forget(finished)
         self._slices.give_back(given)
-        why = self._following.ended()
         for part in self.parts if not why else ():
             part.poll()
         return why

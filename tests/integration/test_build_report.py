@@ -1,4 +1,4 @@
-"""Genuine builds that pylat refuses: in these words, by every engine."""
+"""What ``pylat check --report`` writes of a build, refused or not, is enough to look at it elsewhere."""
 
 from __future__ import annotations
 
@@ -10,48 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from latency.cpython.build_report import SCHEMA
-from latency.cpython.interpreter import Target
 from latency.cpython.offsets import load
 from latency.cpython.sites.choose import plan_for
 from latency.cpython.sites.opcodes import find_table, opcodes
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
-from tests import lab
 from tests.lab import Interpreter
 from tests.pylat_command import pylat
 from tests.reported_build import ReportedImage
 from tests.target_program import TargetProgram
 
 Start = Callable[..., TargetProgram]
-
-
-@pytest.mark.parametrize("engine", ["auto", "watch"])
-def test_a_build_that_cannot_be_followed_is_refused_in_these_words(
-    refused: Interpreter, engine: str, start_target: Start
-) -> None:
-    target = start_target(refused, "recursion.py")
-    with pytest.raises(UnsupportedBuild) as raised:
-        Target(target.pid, engine=engine)
-    assert str(raised.value).endswith(lab.REFUSED[refused.id])
-    assert raised.value.hint
-
-
-def test_a_report_on_a_refused_build_is_enough_to_refuse_it_elsewhere(
-    refused: Interpreter, start_target: Start, tmp_path: Path
-) -> None:
-    target = start_target(refused, "recursion.py")
-    checked = pylat("check", "-p", target.pid, "--report", tmp_path / "report.json")
-    assert checked.status == 2
-    assert f"ok  report      {tmp_path / 'report.json'}, " in checked.out
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert report["schema"] == SCHEMA
-    assert report["python"] == refused.version
-    assert report["refusal"].endswith(lab.REFUSED[refused.id])
-    image = ReportedImage(report)
-    with pytest.raises(UnsupportedBuild) as raised:
-        plan_for(image, image.version, load(image.version), image.markers)  # type: ignore[arg-type]
-    assert str(raised.value) == report["refusal"]
 
 
 def test_a_report_says_what_was_missing(own_interpreter: Interpreter, start_target: Start, tmp_path: Path) -> None:
