@@ -10,7 +10,7 @@ import sys
 import threading
 from array import array
 
-from protocol import clock_ns, in_threads, serve, truth, write_logs
+from protocol import call_in_threads, clock_ns, serve, truth, write_logs
 
 THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else 4
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 200
@@ -101,7 +101,7 @@ def run():
     barrier = threading.Barrier(THREADS)
     fresh = [made(f"fresh_{number}", "n") for number in range(FRESH)]
     logs = [array("q") for _ in range(THREADS)]
-    in_threads(work, [(own, barrier, fresh, log) for own, log in zip(OWN, logs)])
+    call_in_threads(work, [(own, barrier, fresh, log) for own, log in zip(OWN, logs)])
     write_logs(DURATIONS_FILE, logs)
     calls = THREADS * ROUNDS
     raised = THREADS * len(range(0, ROUNDS, 5))

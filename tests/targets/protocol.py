@@ -72,7 +72,7 @@ class Scenarios:
         return self.known
 
 
-def in_threads(function, arguments):
+def call_in_threads(function, arguments):
     """Calls it in a thread for each of these tuples, all at once, and waits for them."""
     threads = [threading.Thread(target=function, args=each) for each in arguments]
     for thread in threads:

@@ -10,7 +10,7 @@ import sys
 import time
 from array import array
 
-from protocol import clock_ns, in_threads, serve, truth, write_logs
+from protocol import call_in_threads, clock_ns, serve, truth, write_logs
 
 THREADS = 4
 CALLS = int(sys.argv[1]) if len(sys.argv) > 1 else 2500
@@ -42,7 +42,7 @@ def worker(durations):
 
 def run():
     logs = [array("q") for _ in range(THREADS)]
-    in_threads(worker, [(log,) for log in logs])
+    call_in_threads(worker, [(log,) for log in logs])
     write_logs(DURATIONS_FILE, logs)
     raised = THREADS * (CALLS // 100)
     return {"handle_request": truth(returned=THREADS * CALLS - raised, raised=raised), "worker": truth(THREADS)}

@@ -22,8 +22,13 @@ PAGE_BYTES = mmap.PAGESIZE
 
 @pytest.fixture
 def page() -> Iterator[mmap.mmap]:
-    """Eight pages of private memory of our own."""
-    with mmap.mmap(-1, 8 * PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+    """Eight pages of private memory of our own, in a mapping of their own.
+
+    Beside other memory with the same rights the kernel makes one mapping of both; in it may lie the buffer into
+    which the finder reads, with a copy of what is looked for.
+    """
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    with mmap.mmap(-1, 8 * PAGE_BYTES, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as memory:
         yield memory
 
 
