@@ -37,7 +37,7 @@ def handle(number):
     calls.append([began, now_ns()])
 
 
-def serve(number):
+def answer_requests(number):
     while not ended:
         handle(number)
         with one_more:
@@ -47,7 +47,7 @@ def serve(number):
 
 def main():
     global ended
-    threads = [threading.Thread(target=serve, args=(number * 17,)) for number in range(THREADS)]
+    threads = [threading.Thread(target=answer_requests, args=(number * 17,)) for number in range(THREADS)]
     for thread in threads:
         thread.start()
     say({"ready": True})
