@@ -1,8 +1,9 @@
 """The lab: every CPython that the integration tests can run, those of the machine and those that it makes.
 
 It makes them in a cache outside the repository: those of other Debian suites (``suites``), those of PyPI's wheels
-(``wheels``), and small programs around Debian's libpythons (``embedded``). An interpreter of a root runs by ``unshare
---root``. ``script/lab`` is this package as a program.
+(``wheels``), small programs around Debian's libpythons (``embedded``), and where it is told to, builds by other
+compilers and flags (``builds``). An interpreter of a root runs by ``unshare --root``. ``script/lab`` is this package as
+a program.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.lab import embedded, wheels
+from tests.lab import builds, embedded, wheels
 from tests.lab.interpreter import KNOWN, REQUIRED, Candidate, Interpreter, LabError, cache_directory
 from tests.lab.suites import SUITES, debian_mirror, foreign_suites, unpack, write_bytecode
 
@@ -104,6 +105,7 @@ def candidates(environ: Mapping[str, str] = os.environ) -> Iterator[Candidate]:
             yield Candidate(path, cache / suite, f"debian-{suite}")
     yield from wheels.made(cache)
     yield from embedded.made(cache)
+    yield from builds.made(cache)
     for pattern, origin in _BROUGHT:
         start = home if pattern.startswith("~/") else Path("/")
         for place in sorted(start.glob(pattern.lstrip("~/"))):

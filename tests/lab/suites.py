@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.lab.interpreter import Interpreter, LabError, cache_directory
 
@@ -39,7 +40,9 @@ def unpack(cache: Path, suites: Sequence[str]) -> None:
         unpack_packages(cache / suite, suite, _PACKAGES, f"the interpreters of Debian {suite}")
 
 
-def unpack_packages(root: Path, suite: str, packages: str, what: str) -> None:
+def unpack_packages(
+    root: Path, suite: str, packages: str, what: str, sources: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Unpacks packages of a suite, and what they depend on, into a root, unless it is there.
 
     Beside the final place, and renamed, so that a root that is there is whole.
@@ -47,6 +50,7 @@ def unpack_packages(root: Path, suite: str, packages: str, what: str) -> None:
     Args:
         packages: their name, or a pattern as apt reads it.
         what: these, for people.
+        sources: the suites of source packages by their names, whose files are laid into ``usr/src``.
 
     Raises:
         LabError: not root, no mmdebstrap, no Debian mirror, or the mirror refused.
@@ -64,7 +68,9 @@ def unpack_packages(root: Path, suite: str, packages: str, what: str) -> None:
         fresh = Path(temporary) / "root"
         # a mirror that stands still has an old date: its signature is what counts
         command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=extract"]
-        command += ["--aptopt=Acquire::Check-Valid-Until false", f"--include={packages}", suite, str(fresh), mirror]
+        command += ["--aptopt=Acquire::Check-Valid-Until false", f"--include={packages}", *_fetching(sources)]
+        command += [suite, str(fresh), f"deb {mirror} {suite} main"]
+        command += [f"deb-src {mirror} {each} main" for each in sorted(set(sources.values()))]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode != 0:
             reason = (answer.stderr.strip().splitlines() or ["mmdebstrap failed"])[0]
@@ -74,6 +80,14 @@ def unpack_packages(root: Path, suite: str, packages: str, what: str) -> None:
             if not os.path.lexists(fresh / name):
                 (fresh / name).symlink_to(f"usr/{name}")
         into_place(fresh, root)
+
+
+def _fetching(sources: Mapping[str, str]) -> list[str]:
+    """What lets mmdebstrap fetch the files of source packages as well."""
+    if not sources:
+        return []
+    fetch = f'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get source --download-only {" ".join(sources)}'
+    return [f'--extract-hook=mkdir -p "$1/usr/src" && cd "$1/usr/src" && {fetch}']
 
 
 def into_place(fresh: Path, place: Path) -> None:
