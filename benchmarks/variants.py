@@ -5,7 +5,7 @@ that have a name. Each runs the programs of the scenario suite, which know their
 and by name) and by watchpoints (each function). One line of JSON for each variant is added to the results; a variant
 that is there already is not tried again, so that a run can be stopped at any moment and go on later. Root.
 
-    .venv/bin/python -m benchmarks.variants [--seed N] [--number N] [--minutes M] [--named NAME ...]
+    .venv/bin/python -m benchmarks.variants [--seed N] [--first N] [--number N] [--minutes M] [--named NAME ...]
 
 Exit status 1 where a count is wrong and nothing was said to be lost, or pylat or the program failed.
 """
@@ -203,6 +203,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="by which the variants are chosen (default: %(default)s)")
     parser.add_argument("--number", type=int, default=200, help="how many of them (default: %(default)s)")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first one (default: %(default)s)")
     parser.add_argument("--minutes", type=float, help="begin none after so long")
     parser.add_argument("--named", nargs="+", metavar="NAME", help="those of script/lab --build instead, or s1-007")
     parser.add_argument("--results", type=Path, default=RESULTS / "variants.jsonl", help="the file that is added to")
@@ -211,8 +212,9 @@ def main() -> int:
     if arguments.named:
         wanted, place = named(arguments.named), "variants"
     else:
-        print(f"seed {arguments.seed}, {arguments.number} variants", file=sys.stderr)
-        wanted, place = [chosen(arguments.seed, number) for number in range(arguments.number)], _PLACE
+        numbers = range(arguments.first, arguments.first + arguments.number)
+        print(f"seed {arguments.seed}, {arguments.number} variants from {arguments.first} on", file=sys.stderr)
+        wanted, place = [chosen(arguments.seed, number) for number in numbers], _PLACE
     results = read(arguments.results)
     for variant in wanted:
         if variant.name in results:

@@ -7,6 +7,7 @@ the first one. There each version is configured and built once, in a plain way; 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -36,6 +37,8 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
         *("clang-22", "lld-22", "llvm-22", "bolt-22", "libclang-rt-22-dev"),
     ),
 }
+_WHOLE = "rest"
+"""What is made last of a version."""
 _SOURCES = {"python3.13": "trixie", "python3.11": "bookworm"}
 _CONFIGURED = ("--without-ensurepip", "--disable-test-modules", "--quiet")
 _COMPILED = (
@@ -185,19 +188,26 @@ def made(cache: Path) -> Iterator[Candidate]:
 
 def _tree(cache: Path, suite: str, version: str) -> _Tree:
     """The built source of a version below the root of a suite; both are made where they are missing."""
-    sources = _SOURCES if suite == BASE_SUITE else {}
     root = root_of(cache, suite)
-    unpack_packages(root, suite, ",".join(_PACKAGES[suite]), f"the compilers of Debian {suite}", sources)
-    if not os.path.lexists(root / "usr/bin/awk"):
-        (root / "usr/bin/awk").symlink_to("mawk")  # in a package that is not configured
     tree = _Tree(root, version)
-    if not tree.path.exists():
-        if suite == BASE_SUITE:
-            _build(tree)
-        else:
-            base = _tree(cache, BASE_SUITE, version)
-            for name in "source", "base", "rest":
-                shutil.copytree(base.path / name, tree.path / name, copy_function=os.link, symlinks=True)
+    if (tree.path / _WHOLE).is_dir():
+        return tree
+    base = _tree(cache, BASE_SUITE, version) if suite != BASE_SUITE else None
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{root.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sources = {} if base else _SOURCES
+        unpack_packages(root, suite, ",".join(_PACKAGES[suite]), f"the compilers of Debian {suite}", sources)
+        if not os.path.lexists(root / "usr/bin/awk"):
+            (root / "usr/bin/awk").symlink_to("mawk")  # in a package that is not configured
+        if not (tree.path / _WHOLE).is_dir():
+            shutil.rmtree(tree.path, ignore_errors=True)
+            tree.path.mkdir(parents=True)
+            if base:
+                for name in "source", "base", _WHOLE:
+                    shutil.copytree(base.path / name, tree.path / name, copy_function=os.link, symlinks=True)
+            else:
+                _build(tree)
     return tree
 
 
@@ -205,28 +215,15 @@ def _build(tree: _Tree) -> None:
     """Unpacks, configures and builds a version's source, position-independent so that it fits into a libpython, too."""
     (archive,) = (tree.root / "usr/src").glob(f"python{tree.version}_*.orig.tar.?z")
     print(f"lab: building CPython {tree.version} once: some minutes", file=sys.stderr)
-    tree.path.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=tree.root / "opt") as temporary:
-        making = Path(temporary)
-        _untar(archive, making)
-        (unpacked,) = making.iterdir()
-        # where it is built is written into it
-        tree.path.mkdir()
-        try:
-            unpacked.rename(tree.path / "source")
-            options = ["CC=gcc-14", "OPT=-DNDEBUG -O1 -fPIC", f"--prefix={tree.inside}/base", *_CONFIGURED]
-            tree.run("./configure", *options)
-            tree.run("make", "--silent", "-j1")
-            _lay_out_base(tree)
-        except BaseException:
-            shutil.rmtree(tree.path)
-            raise
-
-
-def _untar(archive: Path, into: Path) -> None:
-    done = subprocess.run(["tar", "-xf", archive, "-C", into], capture_output=True, text=True, check=False)
+    (tree.path / "source").mkdir()
+    command = ["tar", "-xf", archive, "-C", tree.path / "source", "--strip-components=1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LabError(f"{archive.name} cannot be unpacked: {done.stderr.strip()}")
+    options = ["CC=gcc-14", "OPT=-DNDEBUG -O1 -fPIC", f"--prefix={tree.inside}/base", *_CONFIGURED]
+    tree.run("./configure", *options)
+    tree.run("make", "--silent", "-j1")
+    _lay_out_base(tree)
 
 
 def _lay_out_base(tree: _Tree) -> None:
@@ -238,9 +235,11 @@ def _lay_out_base(tree: _Tree) -> None:
     for path in built.iterdir():
         if path.suffix in (".so", ".py"):
             shutil.copy(path, library / ("lib-dynload" if path.suffix == ".so" else "."))
-    (tree.path / "rest").mkdir()
-    tree.run("ar", "x", f"../source/libpython{tree.version}.a", where="rest")
-    shutil.copy(tree.path / "source/Programs/python.o", tree.path / "rest/program.o")
+    making = tree.path / f".{_WHOLE}"
+    making.mkdir()
+    tree.run("ar", "x", f"../source/libpython{tree.version}.a", where=making.name)
+    shutil.copy(tree.path / "source/Programs/python.o", making / "program.o")
+    making.rename(tree.path / _WHOLE)
 
 
 def _compile(tree: _Tree, path: str, how: Made, variant: Variant, to: str, *more: str) -> None:
@@ -268,8 +267,9 @@ def _compiled(cache: Path, tree: _Tree, variant: Variant, work: str) -> dict[str
         own = _tree(cache, suite_of(Variant("", variant.version, how)), variant.version)
         if not (own.path / to).exists():
             (own.path / "objects").mkdir(exist_ok=True)
-            _compile(own, path, how, variant, f"{to}.making")
-            (own.path / f"{to}.making").rename(own.path / to)
+            making = f"{to}.{os.getpid()}"
+            _compile(own, path, how, variant, making)
+            (own.path / making).rename(own.path / to)
         os.link(own.path / to, tree.path / work / f"{name}.o")
         found[name] = f"{work}/{name}.o"
     return found
