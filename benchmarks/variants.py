@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.keeping import RESULTS, table
+from benchmarks.keeping import RESULTS, names_only, table
 from latency.cpython.interpreter import Target
 from latency.errors import HostError, PylatError
 from latency.recording import Options, Recording
@@ -92,9 +92,9 @@ def judge(engine: str, interpreter: Interpreter) -> Judgement:
     try:
         return worst(_until_inexact(_MEASURED[engine](interpreter)))
     except HostError as error:
-        return Judgement(FAILED, str(error)[:_WORDS_CHARS])
+        return Judgement(FAILED, names_only(str(error))[:_WORDS_CHARS])
     except PylatError as error:
-        return Judgement(REFUSED, str(error)[:_WORDS_CHARS])
+        return Judgement(REFUSED, names_only(str(error))[:_WORDS_CHARS])
     except Exception as error:  # whatever it is: the others are still to be judged
         return Judgement(FAILED, f"{type(error).__name__}: {error}"[:_WORDS_CHARS])
 

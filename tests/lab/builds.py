@@ -108,13 +108,17 @@ class _Tree(NamedTuple):
     def path(self) -> Path:
         return self.root / self.inside[1:]
 
-    def run(self, *command: str, environ: Mapping[str, str] | None = None, where: str = "source") -> str:
-        """Runs a command below the root, and gives what it wrote.
+    def run(
+        self, *command: str, environ: Mapping[str, str] | None = None, where: str = "source", proc: bool = False
+    ) -> str:
+        """Runs a command below the root, with a ``/proc`` if it needs one, and gives what it wrote.
 
         Raises:
-            LabError: it failed; with its last line.
+            LabError: it failed; with a line of what it said.
         """
-        whole = ["unshare", f"--root={self.root}", f"--wd={self.inside}/{where}", "--", *command]
+        (self.root / "proc").mkdir(exist_ok=True)
+        whole = ["unshare", *(("--pid", "--fork", "--mount-proc") if proc else ()), f"--root={self.root}"]
+        whole += [f"--wd={self.inside}/{where}", "--", *command]
         environ = {"PATH": "/usr/bin", "LANG": "C.UTF-8", **(environ or {})}
         done = subprocess.run(whole, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -311,10 +315,12 @@ def _with_profile(cache: Path, tree: _Tree, variant: Variant, work: str) -> dict
     return found
 
 
-def _train(tree: _Tree, work: str, program: str, environ: Mapping[str, str] | None = None) -> None:
+def _train(
+    tree: _Tree, work: str, program: str, environ: Mapping[str, str] | None = None, *, proc: bool = False
+) -> None:
     (tree.path / work / "train.py").write_text(_TRAINING)
     environ = {"LD_LIBRARY_PATH": f"{tree.inside}/{work}", **(environ or {})}
-    tree.run(f"./{program}", "-S", "train.py", environ=environ, where=work)
+    tree.run(f"./{program}", "-S", "train.py", environ=environ, where=work, proc=proc)
 
 
 def _marked(tree: _Tree, variant: Variant, work: str, objects: Mapping[str, str]) -> dict[str, str]:
@@ -359,7 +365,7 @@ def _laid_out(tree: _Tree, variant: Variant, work: str) -> None:
     name, number = f"python{variant.version}", variant.made.compiler.rpartition("-")[2]
     bolt, profile = f"llvm-bolt-{number}", f"{tree.inside}/{work}/laid.fdata"
     tree.run(bolt, name, "-instrument", f"-instrumentation-file={profile}", "-o", "instrumented", where=work)
-    _train(tree, work, "instrumented")
+    _train(tree, work, "instrumented", proc=True)
     tree.run(bolt, name, f"-data={profile}", *_BOLT, "-o", "laid", where=work)
     for each in "instrumented", "laid.fdata":
         (tree.path / work / each).unlink()

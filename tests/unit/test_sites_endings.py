@@ -167,6 +167,39 @@ def test_the_count_may_be_stored_behind_the_question(tmp_path: Path, offsets: Of
     assert places["raise.tstate"] == Place("r13")
 
 
+# mov rax, [rsp + 8]; inc dword [rax + 0x2c]; mov rax, [rsp + 0x10]; cmp byte [rax + 0x46], 0; jne
+LOADED, COUNTED, ASKED = "488b442408", "ff402c", "488b442410 80784600 7501 c3 c3"
+
+
+def test_a_thread_state_whose_register_is_used_up_is_where_it_was_loaded_from(tmp_path: Path, offsets: Offsets) -> None:
+    _, places = sites(tmp_path, offsets, {**COPIED, "unwinding": f"{LOADED} {COUNTED} {ASKED}"})
+    assert (places["raise.tstate"], places["raise.frame"]) == (Place("rsp", (8,)), Place("rax"))
+
+
+@pytest.mark.parametrize(
+    "unwinding",
+    [
+        f"{COUNTED} {ASKED}",
+        f"{LOADED} 48894c2408 {COUNTED} {ASKED}",  # mov [rsp + 8], rcx
+        f"{LOADED} {COUNTED} 894c240c {ASKED}",  # mov [rsp + 0xc], ecx
+        f"{LOADED} 50 {COUNTED} {ASKED}",  # push rax
+        f"{LOADED} 7402 4889c8 {COUNTED} {ASKED}",  # je over nothing; mov rax, rcx
+        f"488b4108 {COUNTED} {ASKED}",  # mov rax, [rcx + 8]
+        f"488b4508 {COUNTED} {ASKED}",  # mov rax, [rbp + 8], which is no frame pointer
+        f"{LOADED} {COUNTED} 488b442410 80784600 7501 c3 ebf1",  # back behind the load
+    ],
+    ids=[
+        *("not loaded", "overwritten before", "in part, behind", "the stack moves", "another one, perhaps"),
+        *("not of the stack", "no frame pointer", "jumped into"),
+    ],
+)
+def test_a_word_of_the_stack_that_may_hold_another_thread_state_is_refused(
+    tmp_path: Path, offsets: Offsets, unwinding: str
+) -> None:
+    with pytest.raises(UnsupportedBuild, match=r"does not show the thread state"):
+        sites(tmp_path, offsets, {**COPIED, "unwinding": unwinding})
+
+
 def test_a_question_that_is_not_answered_at_once_is_refused(tmp_path: Path, offsets: Offsets) -> None:
     code = {**COPIED, "RETURN_VALUE": f"{ASKS} 4889c5 7501 90 {GOES_ON}"}  # mov rbp, rax
     with pytest.raises(UnsupportedBuild, match="does not answer"):

@@ -31,6 +31,7 @@ from latency.cpython.sites.code import (
 )
 from latency.cpython.sites.dispatch import Handlers, refused
 from latency.cpython.sites.flow import Flow
+from latency.cpython.sites.holding import changes
 from latency.cpython.sites.plan import Place, Role, Site
 
 CLEAR = ("_PyEval_FrameClearAndPop", "_PyEvalFrameClearAndPop")  # exported from 3.13; local in 3.12
@@ -114,10 +115,10 @@ def ending_sites(found: Handlers, offsets: Offsets, ends: Endings) -> tuple[list
         if question in ends.returns:
             name = ends.returns[question]
             site, frame = _at_answer(found, Role.RETURN, name, question)
-            _add(found, places, "return.frame", frame)
+            _add(found, places, "return.frame", Place(frame))
         elif question in ends.raises:
             site, frame = _at_answer(found, Role.RAISE, "exit_unwind", question)
-            _add(found, places, "raise.frame", frame)
+            _add(found, places, "raise.frame", Place(frame))
             _add(found, places, "raise.tstate", _thread_state(found, offsets, question, site.address))
         else:  # a generator is created: no call ends
             continue
@@ -125,9 +126,9 @@ def ending_sites(found: Handlers, offsets: Offsets, ends: Endings) -> tuple[list
     return sites, places
 
 
-def _add(found: Handlers, places: dict[str, Place], name: str, where: str) -> None:
-    known = places.setdefault(name, Place(where))
-    if known != Place(where):
+def _add(found: Handlers, places: dict[str, Place], name: str, where: Place) -> None:
+    known = places.setdefault(name, where)
+    if known != where:
         raise refused(found.code.image, f"has its {name} in {known} at one site and in {where} at another one")
 
 
@@ -247,20 +248,44 @@ def _at_answer(found: Handlers, role: Role, name: str, question: int) -> tuple[S
     )
 
 
-def _thread_state(found: Handlers, offsets: Offsets, question: int, answer: int) -> str:
-    """The register of the thread state at the jump by a question's answer: the recursion was counted in it just before
-    (``_Py_LeaveRecursiveCall``)."""
+def _thread_state(found: Handlers, offsets: Offsets, question: int, answer: int) -> Place:
+    """Where the thread state is at the jump by a question's answer: the recursion was counted in it just before
+    (``_Py_LeaveRecursiveCall``). If its register is another's by then, it is where that was loaded from."""
     lines = found.lines_before(answer, _COUNT_LIMIT + _ANSWER_LIMIT)
     for line in reversed(lines):
         step = found.code.at(line.address)
         counted = memory(step, 0)
         stores = step.mnemonic in ("inc", "add") or (step.mnemonic == "mov" and register(step, 1) is None)
         if stores and counted and counted[1] == offsets["tstate.recursion"] and counted[0] not in ("rsp", "rip"):
-            between = found.code.straight(line.address, limit=_COUNT_LIMIT + _ANSWER_LIMIT + 1)
-            lost = any(counted[0] in written(each) for each in between if each.address < answer)
-            if not lost and not found.sweep.jumps_into(line.address + 1, answer):
-                return counted[0]
+            if place := _still_there(found, Place(counted[0]), line.address, answer) or _of_the_stack(
+                found, counted[0], line.address, answer
+            ):
+                return place
             break
         if line.address < question and (line.mnemonic[0] == "j" or line.mnemonic in ("call", "ret")):
             break
     raise refused(found.code.image, f"ends a frame at {question:#x} and does not show the thread state there")
+
+
+def _still_there(found: Handlers, place: Place, since: int, until: int) -> Place | None:
+    """The place, if nobody changes it on the straight line between two instructions, the first one included, nor comes
+    into the midst of that."""
+    between = found.code.straight(since, limit=2 * (_COUNT_LIMIT + _ANSWER_LIMIT))
+    changed = any(changes(step, place) for step in between if step.address < until)
+    return None if changed or found.sweep.jumps_into(since + 1, until) else place
+
+
+def _of_the_stack(found: Handlers, wanted: str, at: int, until: int) -> Place | None:
+    """The word of the machine's stack that a register was loaded from just before one instruction, if it holds that
+    still at another."""
+    for line in reversed(found.lines_before(at, _COUNT_LIMIT)):
+        step = found.code.at(line.address)
+        if wanted in written(step):
+            loaded = memory(step, 1) if step.mnemonic == "mov" and register(step, 0) == wanted else None
+            stack = loaded and (loaded[0] == "rsp" or (loaded[0] == "rbp" and found.frame_pointer))
+            return (
+                _still_there(found, Place(loaded[0], (loaded[1],)), line.address, until) if loaded and stack else None
+            )
+        if line.mnemonic[0] == "j" or line.mnemonic in ("call", "ret"):
+            return None
+    return None
