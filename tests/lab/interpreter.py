@@ -64,8 +64,8 @@ class Interpreter:
 
     @property
     def has_markers(self) -> bool:
-        """Whether it was built with USDT markers: Debian builds so; from source nobody does without being told."""
-        return self.origin.startswith(("debian-", "trixie-", "sid-"))
+        """Whether it was built with USDT markers: Debian and Fedora build so; from source nobody does without being told."""
+        return self.origin.startswith(("debian-", "trixie-", "sid-", "built-fedora"))
 
     @property
     def embeddable(self) -> tuple[Path, Path] | None:
