@@ -65,7 +65,9 @@ static __always_inline void replaced(struct hit *hit, u64 frame, const struct py
     pylat_pop(&hit->thread->calls, frame, 1, &call);
 }
 
-/* 3.11: under a tracer a unit is fetched twice, both times before the frame stands at it. */
+/* 3.11: under a tracer a unit is fetched twice: by a dispatch, and by the handler that calls the tracer. The second
+ * time the frame may stand at it already, and a register may hold what a generator's frame was before it was moved into
+ * the generator, which never ran it. */
 static __always_inline int is_fetched_again(const struct hit *hit)
 {
     for (u32 i = 0; i < PYLAT_WATCH_AGAIN; i++)
@@ -83,7 +85,7 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
         PYLAT_COUNT(hit->count->duplicates);
         return;
     }
-    if (before && is_fetched_again(hit)) {
+    if (is_fetched_again(hit)) {
         PYLAT_COUNT(hit->count->duplicates);
         return;
     }

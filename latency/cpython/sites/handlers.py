@@ -13,8 +13,8 @@ import re
 from collections import Counter
 
 from latency.cpython.offsets import Offsets
-from latency.cpython.sites.code import emulated, is_branch, is_jump, memory, target
-from latency.cpython.sites.dispatch import Handlers, opcode_handlers, refused
+from latency.cpython.sites.code import emulated, memory
+from latency.cpython.sites.dispatch import Handlers, opcode_handlers
 from latency.cpython.sites.endings import ending_sites, endings
 from latency.cpython.sites.entries import entry_sites
 from latency.cpython.sites.holding import holding
@@ -25,7 +25,6 @@ YIELD_OPCODES = ("YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE")
 
 _MANY_LOADS = 16
 _YIELD_LIMIT = 64  # instructions of a handler that yields
-_TRACING_LIMIT = 400  # instructions of DO_TRACING
 
 # Bits of RESUME's oparg that say where it stands: all to 3.12, RESUME_OPARG_LOCATION_MASK after (3.13: 3, 3.15: 7).
 RESUME_MASKS = {(3, 11): 0xFF, (3, 12): 0xFF, (3, 13): 0x3, (3, 14): 0x3, (3, 15): 0x7}
@@ -80,36 +79,6 @@ def home_of_frames(found: Handlers) -> Place | None:
     ((word, number),) = words.most_common(1) or [(None, 0)]
     frame_pointer = word is not None and (word[0] == "rsp" or found.frame_pointer)
     return Place(word[0], (word[1],)) if word and frame_pointer and number >= _MANY_LOADS else None
-
-
-def tracing_fetches(found: Handlers) -> tuple[int, ...]:
-    """3.11: the addresses behind the instructions by which DO_TRACING fetches a unit that was fetched already.
-
-    Every unit is dispatched to that handler while a tracer is on. On each way through it the first load from
-    ``next_instr`` is the one.
-
-    Raises:
-        UnsupportedBuild: the handlers are not as this version's are.
-    """
-    image = found.code.image
-    if found.next_instr.path:
-        raise refused(image, f"keeps its next unit in {found.next_instr}, where its fetches cannot be told apart")
-    ways, seen, fetches = [found.by_name["DO_TRACING"]], set[int](), set[int]()
-    while ways and len(seen) < _TRACING_LIMIT:
-        step = found.code.at(ways.pop())
-        if step.address in seen:
-            continue
-        seen.add(step.address)
-        after = step.address + step.size
-        if memory(step, 1) == (found.next_instr.register, 0):
-            fetches.add(after)
-            continue
-        goal = target(step)
-        if goal is not None and (is_branch(step) or is_jump(step)):
-            ways.append(goal)
-        if not (is_jump(step) or step.mnemonic.startswith("ret")):
-            ways.append(after)
-    return tuple(sorted(fetches))
 
 
 def _yield_site(found: Handlers, name: str) -> Site:
