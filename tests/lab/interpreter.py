@@ -64,7 +64,7 @@ class Interpreter:
 
     @property
     def has_markers(self) -> bool:
-        """Whether it was built with USDT markers: Debian and Fedora build so; from source nobody does without being told."""
+        """Whether it was built with USDT markers: Debian and Fedora do; from source nobody does without being told."""
         return self.origin.startswith(("debian-", "trixie-", "sid-", "built-fedora"))
 
     @property

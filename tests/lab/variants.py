@@ -213,4 +213,6 @@ def _any(chance: random.Random) -> Made:
     flags = [chance.choice(_LEVELS)]
     flags += chance.sample(_OFTEN, chance.choice((0, 0, 1, 1, 2, 3)))
     flags += chance.sample([*_SELDOM["both"], *_SELDOM[family]], chance.choice((0, 1, 1, 2, 3)))
+    if "-mindirect-branch=thunk" in flags:
+        flags = [it for it in flags if it != "-fcf-protection"]  # gcc refuses both
     return Made(compiler, tuple(flags))
