@@ -5,7 +5,7 @@ that have a name. Each runs the programs of the scenario suite, which know their
 and by name) and by watchpoints (each function). One line of JSON for each variant is added to the results; a variant
 that is there already is not tried again, so that a run can be stopped at any moment and go on later. Root.
 
-    .venv/bin/python -m benchmarks.variants [--seed N] [--first N] [--number N] [--minutes M] [--named NAME ...]
+    .venv/bin/python -m benchmarks.variants [--seed N] [--first N] [--number N] [--minutes M] [--named NAME ...] [--write]
 
 Exit status 1 where a count is wrong and nothing was said to be lost, or pylat or the program failed.
 """
@@ -14,17 +14,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.keeping import RESULTS, names_only, table
+from benchmarks.keeping import about, in_words, names_only, table, write
 from latency.cpython.interpreter import Target
 from latency.errors import HostError, PylatError
 from latency.recording import Options, Recording
@@ -185,17 +185,28 @@ def read(path: Path) -> dict[str, Result]:
 
 
 def summary(results: Iterable[Result]) -> str:
-    """Markdown: how many of each verdict by engine, and what the others than exact were."""
+    """Markdown: how many of each verdict, by engine and by the compiler of most of it; and the words of all that are
+    not exact, those that are alike but for addresses together."""
     results = list(results)
-    counts = {name: Counter(it.judged[name].verdict for it in results) for name in ENGINES}
-    rows = [[name, *(f"{counts[name][verdict]}" for verdict in VERDICTS)] for name in ENGINES]
+    rows = []
+    for engine in ENGINES:
+        by_compiler: dict[str, list[str]] = {}
+        for it in results:
+            by_compiler.setdefault(it.about.split()[1], []).append(it.judged[engine].verdict)
+        every = [verdict for verdicts in by_compiler.values() for verdict in verdicts]
+        for name, verdicts in [(engine, every), *(sorted(by_compiler.items()))]:
+            rows.append([name, *(f"{verdicts.count(verdict)}" for verdict in VERDICTS)])
     text = table(("", *VERDICTS), rows)
-    for verdict in VERDICTS[1:]:
-        for name in ENGINES:
-            those = [it for it in results if it.judged[name].verdict == verdict]
-            lines = [f"- {it.name} ({it.about}): {it.judged[name].words}" for it in those]
-            text += f"\n{verdict}, by {name}:\n\n" + "\n".join(lines) + "\n" if lines else ""
-    return text
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for it in results:
+        for engine in ENGINES:
+            said = it.judged[engine]
+            if said.verdict != EXACT:
+                words = re.sub(r"0x[0-9a-f]+", "0x…", said.words)
+                alike.setdefault((said.verdict, engine, words), []).append(it.about)
+    for (verdict, engine, words), those in sorted(alike.items()):
+        text += f"\n- {verdict} by {engine}, {len(those)} of them, such as {those[0]}: {words}"
+    return text + "\n" * bool(alike)
 
 
 def main() -> int:
@@ -206,7 +217,9 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the number of the first one (default: %(default)s)")
     parser.add_argument("--minutes", type=float, help="begin none after so long")
     parser.add_argument("--named", nargs="+", metavar="NAME", help="those of script/lab --build instead, or s1-007")
-    parser.add_argument("--results", type=Path, default=RESULTS / "variants.jsonl", help="the file that is added to")
+    kept = cache_directory() / "variants.jsonl"
+    parser.add_argument("--results", type=Path, default=kept, help="the file that is added to (default: %(default)s)")
+    parser.add_argument("--write", action="store_true", help="the table to benchmarks/results/variants.md, too")
     arguments = parser.parse_args()
     begin = time.monotonic()
     if arguments.named:
@@ -231,7 +244,12 @@ def main() -> int:
         if place == _PLACE and not _bad(result):
             shutil.rmtree(builds.program_of(cache_directory(), variant, place).parent, ignore_errors=True)
     there = [results[it.name] for it in wanted if it.name in results]
-    print(summary(there))
+    text = summary(there)
+    print(text)
+    if arguments.write:
+        which = " ".join(arguments.named or ["seed", str(arguments.seed)])
+        head = f"{in_words(about())}; {len(there)} variants ({which})"
+        write("variants.md", f"# What is counted on variants of CPython\n\n{head}\n\n{text}")
     return 1 if any(_bad(it) for it in there) else 0
 
 

@@ -151,12 +151,22 @@ def program_of(cache: Path, variant: Variant, place: str = "variants") -> Path:
 
 
 def make_one(cache: Path, variant: Variant, place: str = "variants") -> Interpreter:
-    """Makes one, in a folder of its own below ``place``.
+    """One, in a folder of its own below ``place``, made where it is not there.
 
     Raises:
         LabError: a root cannot be unpacked, the source cannot be built, or a compiler failed.
     """
-    tree = _tree(cache, suite_of(variant), variant.version)
+    tree, path = _tree(cache, suite_of(variant), variant.version), program_of(cache, variant, place)
+    if not path.exists():
+        _make(cache, tree, variant, place)
+    origin = f"built-{variant.name.partition('-')[2]}"
+    interpreter = Interpreter(variant.version, str(path), str(tree.root), origin, in_every_run=False)
+    if not any((tree.path / "base/lib").glob("python3.*/asyncio/__pycache__/tasks.*")):
+        import_what_targets_do(interpreter)  # all variants of a version share it
+    return interpreter
+
+
+def _make(cache: Path, tree: _Tree, variant: Variant, place: str) -> None:
     (tree.path / place).mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".making-", dir=tree.path / place) as temporary:
         work = f"{place}/{Path(temporary).name}/{variant.name}"
@@ -173,11 +183,6 @@ def make_one(cache: Path, variant: Variant, place: str = "variants") -> Interpre
                 each.unlink()
         (tree.path / work / "about").write_text(f"{variant.about}\n")
         into_place(tree.path / work, tree.path / place / variant.name)
-    path, origin = program_of(cache, variant, place), f"built-{variant.name.partition('-')[2]}"
-    interpreter = Interpreter(variant.version, str(path), str(tree.root), origin, in_every_run=False)
-    if not any((tree.path / "base/lib").glob("python3.*/asyncio/__pycache__/tasks.*")):
-        import_what_targets_do(interpreter)  # all variants of a version share it
-    return interpreter
 
 
 def made(cache: Path) -> Iterator[Candidate]:
