@@ -5,7 +5,7 @@ that have a name. Each runs the programs of the scenario suite, which know their
 and by name) and by watchpoints (each function). One line of JSON for each variant is added to the results; a variant
 that is there already is not tried again, so that a run can be stopped at any moment and go on later. Root.
 
-    .venv/bin/python -m benchmarks.variants [--seed N] [--first N] [--number N] [--minutes M] [--named NAME ...] [--write]
+    .venv/bin/python -m benchmarks.variants [--seed N] [--first N] [--number N] [--minutes M] [--named NAME…] [--write]
 
 Exit status 1 where a count is wrong and nothing was said to be lost, or pylat or the program failed.
 """
