@@ -143,6 +143,38 @@ def test_a_frame_in_two_registers_is_refused(tmp_path: Path, offsets: Offsets) -
         sites(tmp_path, offsets, code)
 
 
+# mov rbp, [rsp + 8]; mov r12, [rsp + 8]: the interpreter keeps the frame there
+LOADS, LOADS_R12 = "488b6c2408", "4c8b642408"
+TWICE = {
+    **COPIED,
+    "RETURN_VALUE": f"{LOADS} jne:unwinding {COPY}",  # a conditional jump may lie between
+    "INSTRUMENTED_RETURN_VALUE": f"{CALLBACK} {LOADS_R12} {ASKS_R12} 7501 90 {GOES_ON}",
+}
+
+
+def test_a_frame_in_two_registers_is_read_where_both_were_loaded_from(tmp_path: Path, offsets: Offsets) -> None:
+    made, places = sites(tmp_path, offsets, TWICE)
+    assert [site.role for site in made] == [Role.RETURN, Role.RETURN, Role.RAISE]
+    assert places["return.frame"] == Place("rsp", (8,))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        {"RETURN_VALUE": f"{LOADS} 48896c2408 {COPY}"},  # mov [rsp + 8], rbp
+        {"RETURN_VALUE": f"{LOADS[:-2]}10 {COPY}"},  # from [rsp + 0x10]
+        {"RETURN_VALUE": f"{LOADS} 4889c5 {COPY}"},  # mov rbp, rax
+        {"RETURN_VALUE": f"7405 {LOADS} {COPY}"},  # je over the load
+        {"POP_TOP": LOADS, "RETURN_VALUE": COPY},  # loaded by whom runs into it
+    ],
+    ids=["stored to", "from another word", "from elsewhere", "not on each way", "not by its own handler"],
+)
+def test_a_word_that_may_hold_another_frame_is_no_place(tmp_path: Path, offsets: Offsets, code: dict[str, str]) -> None:
+    ordered = {**{name: text for name, text in code.items() if name not in TWICE}, **TWICE, **code}
+    with pytest.raises(UnsupportedBuild, match=r"its return\.frame in rbp at one site and in r12 at another"):
+        sites(tmp_path, offsets, ordered)
+
+
 @pytest.mark.parametrize(
     "unwinding",
     [

@@ -41,6 +41,7 @@ _INSTRUMENTED = tuple(map("INSTRUMENTED_{}".format, RETURNS))
 _RAISES = ("RAISE_VARARGS", "RERAISE")
 _CALLS = ("CALL", "CALL_PY_EXACT_ARGS", "BINARY_SUBSCR_GETITEM", "CALL_FUNCTION_EX")  # refused at the recursion limit
 _ANSWER_LIMIT, _COUNT_LIMIT = 5, 8  # instructions from a question to its jump, and back to the recursion counter
+_LOAD_LIMIT = 32  # and back to where a register was loaded
 
 
 @dataclass(frozen=True)
@@ -104,32 +105,40 @@ def ending_sites(found: Handlers, offsets: Offsets, ends: Endings) -> tuple[list
     """(a site for each end, or one in the function that is called at some of them; the places to read there).
 
     Raises:
-        UnsupportedBuild: at two questions of one role the frame is in different registers.
+        UnsupportedBuild: at two questions of one role the frame is in different places.
     """
     sites: list[Site] = []
     places: dict[str, Place] = {}
     if ends.clear:
         sites.append(_clear_site(found, ends))
         places |= {"exit.frame": Place("rsi"), "exit.tstate": Place("rdi")}  # its arguments
+    alternatives: dict[str, list[list[Place]]] = {}
     for question in sorted(ends.questions, key=lambda at: (at not in ends.returns, at)):
         if question in ends.returns:
-            name = ends.returns[question]
-            site, frame = _at_answer(found, Role.RETURN, name, question)
-            _add(found, places, "return.frame", Place(frame))
+            site, register = _at_answer(found, Role.RETURN, ends.returns[question], question)
         elif question in ends.raises:
-            site, frame = _at_answer(found, Role.RAISE, "exit_unwind", question)
-            _add(found, places, "raise.frame", Place(frame))
-            _add(found, places, "raise.tstate", _thread_state(found, offsets, question, site.address))
+            site, register = _at_answer(found, Role.RAISE, "exit_unwind", question)
+            state = _thread_state(found, offsets, question, site.address)
+            alternatives.setdefault("raise.tstate", []).append(state)
         else:  # a generator is created: no call ends
             continue
+        word = _of_the_stack(found, register, question, site.address)
+        frame = [Place(register), *([word] if word else [])]
+        alternatives.setdefault(f"{site.role.value}.frame", []).append(frame)
         sites.append(site)
+    places |= {name: _common(found, name, each) for name, each in alternatives.items()}
     return sites, places
 
 
-def _add(found: Handlers, places: dict[str, Place], name: str, where: Place) -> None:
-    known = places.setdefault(name, where)
-    if known != where:
-        raise refused(found.code.image, f"has its {name} in {known} at one site and in {where} at another one")
+def _common(found: Handlers, name: str, alternatives: list[list[Place]]) -> Place:
+    """The place that is one at each site of a role: the register, or the word of the stack that it was loaded from."""
+    for place in alternatives[0]:
+        others = [each for each in alternatives if place not in each]
+        if not others:
+            return place
+    first = alternatives[0][0]
+    other = next(each[0] for each in alternatives if first not in each)
+    raise refused(found.code.image, f"has its {name} in {first} at one site and in {other} at another one")
 
 
 # -- the ways out ------------------------------------------------------------------------------------
@@ -248,19 +257,19 @@ def _at_answer(found: Handlers, role: Role, name: str, question: int) -> tuple[S
     )
 
 
-def _thread_state(found: Handlers, offsets: Offsets, question: int, answer: int) -> Place:
+def _thread_state(found: Handlers, offsets: Offsets, question: int, answer: int) -> list[Place]:
     """Where the thread state is at the jump by a question's answer: the recursion was counted in it just before
-    (``_Py_LeaveRecursiveCall``). If its register is another's by then, it is where that was loaded from."""
+    (``_Py_LeaveRecursiveCall``). If its register is another's by then, it is still where that was loaded from."""
     lines = found.lines_before(answer, _COUNT_LIMIT + _ANSWER_LIMIT)
     for line in reversed(lines):
         step = found.code.at(line.address)
         counted = memory(step, 0)
         stores = step.mnemonic in ("inc", "add") or (step.mnemonic == "mov" and register(step, 1) is None)
         if stores and counted and counted[1] == offsets["tstate.recursion"] and counted[0] not in ("rsp", "rip"):
-            if place := _still_there(found, Place(counted[0]), line.address, answer) or _of_the_stack(
-                found, counted[0], line.address, answer
-            ):
-                return place
+            kept = _still_there(found, Place(counted[0]), line.address, answer)
+            word = _of_the_stack(found, counted[0], line.address, answer)
+            if kept or word:
+                return [place for place in (kept, word) if place]
             break
         if line.address < question and (line.mnemonic[0] == "j" or line.mnemonic in ("call", "ret")):
             break
@@ -270,22 +279,27 @@ def _thread_state(found: Handlers, offsets: Offsets, question: int, answer: int)
 def _still_there(found: Handlers, place: Place, since: int, until: int) -> Place | None:
     """The place, if nobody changes it on the straight line between two instructions, the first one included, nor comes
     into the midst of that."""
-    between = found.code.straight(since, limit=2 * (_COUNT_LIMIT + _ANSWER_LIMIT))
-    changed = any(changes(step, place) for step in between if step.address < until)
-    return None if changed or found.sweep.jumps_into(since + 1, until) else place
+    if any(since < start <= until for start in found.starts):
+        return None
+    for step in found.code.straight(since, limit=2 * _LOAD_LIMIT):
+        if step.address >= until:
+            reached = step.address == until
+            return place if reached and not found.sweep.jumps_into(since + 1, until) else None
+        if changes(step, place):
+            return None
+    return None
 
 
 def _of_the_stack(found: Handlers, wanted: str, at: int, until: int) -> Place | None:
-    """The word of the machine's stack that a register was loaded from just before one instruction, if it holds that
-    still at another."""
-    for line in reversed(found.lines_before(at, _COUNT_LIMIT)):
+    """The word of the machine's stack that a register was loaded from before one instruction, if it holds that still
+    at another."""
+    for line in reversed(found.lines_before(at, _LOAD_LIMIT)):
         step = found.code.at(line.address)
         if wanted in written(step):
             loaded = memory(step, 1) if step.mnemonic == "mov" and register(step, 0) == wanted else None
             stack = loaded and (loaded[0] == "rsp" or (loaded[0] == "rbp" and found.frame_pointer))
-            return (
-                _still_there(found, Place(loaded[0], (loaded[1],)), line.address, until) if loaded and stack else None
-            )
-        if line.mnemonic[0] == "j" or line.mnemonic in ("call", "ret"):
+            word = Place(loaded[0], (loaded[1],)) if loaded and stack else None
+            return word and _still_there(found, word, line.address, until)
+        if line.mnemonic.split()[-1] in ("jmp", "call", "ret"):
             return None
     return None

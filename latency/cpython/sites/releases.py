@@ -17,7 +17,7 @@ import capstone.x86_const as x86
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites.code import Code, Instruction, is_branch, is_jump, memory, register, target, written
 from latency.cpython.sites.holding import writes
-from latency.cpython.sites.plan import Role, Site, SitePlan
+from latency.cpython.sites.plan import Place, Role, Site, SitePlan
 from latency.errors import UnsupportedBuild
 
 _FUNCTION_LIMIT = 2048  # instructions of a function that releases frames, and states of its registers
@@ -40,16 +40,17 @@ def releasing(code: Code, plan: SitePlan, offsets: Offsets) -> tuple[tuple[int, 
         stretches.add(_around(code, starts.pop(), site))
     for role in (Role.RETURN, Role.RAISE):
         for site in plan.of(role):
-            stretches.add(_behind(code, site, plan.places[f"{role.value}.frame"].register, offsets))
+            stretches.add(_behind(code, site, plan.places[f"{role.value}.frame"], offsets))
     return tuple(sorted(stretches))
 
 
-def _behind(code: Code, site: Site, frame: str, offsets: Offsets) -> tuple[int, int]:
+def _behind(code: Code, site: Site, frame: Place, offsets: Offsets) -> tuple[int, int]:
     """Where a frame is released behind a site, on either way of its jump: by a function that is called, or there."""
     jump = code.at(site.address)
     found = set[tuple[int, int]]()
     for way in filter(None, (jump.address + jump.size, target(jump))):
-        begin = _Frame(frozenset({frame}), frozenset(), "")
+        words = frozenset({(frame.register, frame.path[0])} if frame.path else ())
+        begin = _Frame(frozenset() if words else frozenset({frame.register}), words, "")
         released = _released(code, way, begin, offsets, limit=_COPY_LIMIT)
         if released:
             found.add((released.address, released.address + released.size))
