@@ -66,6 +66,8 @@ def found_in(
         f"4883ec18 4889742408 call:other 488b742408 488b3e {COUNTS} 4883c418 c3",
         # push rbp; mov rbp, rsp; mov [rbp - 0x18], rsi; call; mov rsi, [rbp - 0x18]; mov rdi, [rsi]
         f"55 4889e5 488975e8 call:other 488b75e8 488b3e {COUNTS} c9 c3",
+        # 3.14: mov rdi, [rsi]; mov qword [rsi], 1; test dil, 1; je over the end of a reference that is not counted
+        f"4889742408 call:other 488b742408 488b3e 48c70601000000 40f6c701 7401 c3 {COUNTS} c3",
     ],
     ids=[
         "at once",
@@ -74,6 +76,7 @@ def found_in(
         "tagged",
         "of a frame on the stack",
         "beside a frame pointer",
+        "if the reference is counted",
     ],
 )
 def test_a_function_that_releases_frames_is_watched_itself(
