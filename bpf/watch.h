@@ -14,7 +14,8 @@
 #define PYLAT_WATCH_PARTS 4
 /* Instructions that fetch a unit once more under a tracer (3.11). */
 #define PYLAT_WATCH_AGAIN 8
-#define PYLAT_WATCH_LEAVES 8 /* stretches of code in which frames are released */
+#define PYLAT_WATCH_UNITS_BYTES (2 << 20) /* of one code object at most */
+#define PYLAT_WATCH_LEAVES 8              /* stretches of code in which frames are released */
 
 /* One function, at the place of its statistics; `code` is 0 where there is none, or no longer one. */
 struct pylat_watched {

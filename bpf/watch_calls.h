@@ -181,7 +181,7 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
     struct pylat_watch_call *call = found ? open_call(hit, found) : NULL;
     if (!call) {
         u64 frame = hit->registers[0], code = 0, at = 0;
-        if (frame == hit->thread->ended)
+        if (frame && frame == hit->thread->ended)
             return; /* under a tracer 3.11 fetches it twice */
         if (pylat_frame_code(frame, &code) || code != of->code) {
             count_unheld(hit, of);

@@ -96,14 +96,16 @@ static __always_inline int is_fetch(const struct hit *hit)
 }
 
 /* The interpreter fetched a unit that tells of a call, and nothing held its frame: there is one, and it is not told
- * which. */
+ * which. A frame stands at a unit of its code: others begin with the address of a code object, too (what a tool's
+ * callback is given). */
 static __always_inline void count_unheld(const struct hit *hit, const struct pylat_watched *of)
 {
     if (!is_fetch(hit))
         return;
     for (u32 i = 0; i < REGISTERS; i++) {
-        u64 frame = hit->registers[i], code = 0;
-        if (may_be_address(frame) && !pylat_frame_code(frame, &code) && code == of->code)
+        u64 frame = hit->registers[i], code = 0, at = 0;
+        if (may_be_address(frame) && !pylat_frame_code(frame, &code) && code == of->code &&
+            !pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) && at + 2 - of->units < PYLAT_WATCH_UNITS_BYTES)
             return;
     }
     PYLAT_COUNT(hit->count->bad_frame);
