@@ -3,6 +3,7 @@
 #ifndef PYLAT_CALLS_H
 #define PYLAT_CALLS_H
 
+#include "account.h"
 #include "count.h"
 #include "maps.h"
 #include "split.h"
@@ -15,7 +16,8 @@
 #define LEFT_UNKNOWN 3 /* one site sees them all: ask the frame and the thread state */
 
 /* What every program of a probe does first: nothing at all unless the measurement runs and the process is followed. */
-static __always_inline struct pylat_counters *hit(struct pt_regs *ctx, pylat_space *space)
+static __always_inline struct pylat_counters *hit(struct pt_regs *ctx, u32 kind, struct account_hit *paid,
+                                                  pylat_space *space)
 {
     u32 zero = 0;
     struct pylat_config *now = config.lookup(&zero);
@@ -31,6 +33,8 @@ static __always_inline struct pylat_counters *hit(struct pt_regs *ctx, pylat_spa
         return NULL;
     *space = process->space;
 #endif
+    paid->clock_ns = now->clock_ns;
+    account_begins(paid, kind);
     struct pylat_counters *count = counters.lookup(&zero);
     if (count)
         PYLAT_COUNT_OFTEN(count->hits);
@@ -78,7 +82,8 @@ static __always_inline void count_latency(struct pylat_counters *count, struct p
 struct ended_call {
     u64 start_ns;
     u64 end_ns;
-    u64 active_ns;
+    u64 taken_ns;  /* by the probes in between, while it ran */
+    u64 active_ns; /* without that */
     u32 suspensions;
     u16 slot;
     u16 active_slot;
@@ -87,18 +92,26 @@ struct ended_call {
 #endif
 };
 
+static __always_inline u64 latency_of(const struct ended_call *call)
+{
+    u64 elapsed_ns = call->end_ns > call->start_ns ? call->end_ns - call->start_ns : 0;
+    return elapsed_ns > PYLAT_OFF(call->taken_ns) ? elapsed_ns - PYLAT_OFF(call->taken_ns) : 0;
+}
+
 #if PYLAT_SPLIT
 static __always_inline void finish_split(struct pylat_counters *count, u32 slot, const struct ended_call *call)
 {
 #if PYLAT_OFFCPU
     struct pylat_split *split = splits.lookup(&slot);
     if (split)
-        pylat_count_split(split, call->end_ns - call->start_ns, call->active_ns, &call->share);
+        pylat_count_split(split, latency_of(call), call->active_ns, &call->share);
 #endif
 #if PYLAT_SELF
     struct pylat_statistics *self = self_times.lookup(&slot);
-    if (self && pylat_knows_callees(&call->share, call->active_ns))
-        count_latency(count, self, slot, 1, call->active_ns - call->share.callees_ns);
+    u64 callees_ns = call->share.callees_ns;
+    /* What was taken off is an estimate: a little less than nothing may be left. */
+    if (self && pylat_knows_callees(&call->share, call->active_ns + PYLAT_OFF(call->taken_ns)))
+        count_latency(count, self, slot, 1, call->active_ns > callees_ns ? call->active_ns - callees_ns : 0);
 #endif
 }
 #endif
@@ -124,7 +137,8 @@ static __always_inline int finish(struct pylat_counters *count, const struct end
         return 0;
     }
     __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
-    count_latency(count, of, slot, 0, call->end_ns - call->start_ns);
+    count_latency(count, of, slot, 0, latency_of(call));
+    __sync_fetch_and_add(&of->taken_ns, call->taken_ns);
     PYLAT_COUNT_OFTEN(count->matched);
 #if PYLAT_SPLIT
     finish_split(count, slot, call);

@@ -10,9 +10,10 @@
 /* What every hit counts, and an atomic addition would lengthen. Of one process, one thread runs Python at a time, and
  * no other comes by a probe until it goes on; but for free-threaded builds (PYLAT_PARALLEL). */
 #if PYLAT_MANY_PROCESSES || PYLAT_PARALLEL
-#define PYLAT_COUNT_OFTEN(counter) PYLAT_COUNT(counter)
+#define PYLAT_ADD_OFTEN(counter, more) __sync_fetch_and_add(&(counter), (more))
 #else
-#define PYLAT_COUNT_OFTEN(counter) ((counter)++)
+#define PYLAT_ADD_OFTEN(counter, more) ((counter) += (more))
 #endif
+#define PYLAT_COUNT_OFTEN(counter) PYLAT_ADD_OFTEN(counter, 1)
 
 #endif

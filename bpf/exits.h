@@ -30,13 +30,15 @@ static __always_inline int probes_were_away(void)
 #define CLOCK_FIRST 0
 #endif
 
-static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_state, int how)
+/* Returns whether the frame is one of a function that is measured. */
+static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_state, int how, u32 kind,
+                                 struct account_hit *paid)
 {
     u64 now_ns = CLOCK_FIRST ? bpf_ktime_get_ns() : 0;
     pylat_space space;
-    struct pylat_counters *count = hit(ctx, &space);
+    struct pylat_counters *count = hit(ctx, kind, paid, &space);
     if (!count)
-        return;
+        return 0;
     u64 pid_tgid = bpf_get_current_pid_tgid();
     u32 tid = pid_tgid;
     struct pylat_function_key key = {.space = space};
@@ -61,11 +63,11 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     if (popped == PYLAT_NOT_OPEN) {
         if (pylat_frame_code(frame, &key.code)) {
             PYLAT_COUNT(count->read_fault);
-            return;
+            return 0;
         }
         struct pylat_function *function = functions.lookup(&key);
         if (!function || !(function->flags & (PYLAT_WANTED | PYLAT_STRUCK_OUT)))
-            return; /* not asked for, or the interpreter's own frame (_Py_InitCleanup) that no entry announced */
+            return 0; /* not asked for, or the interpreter's own frame (_Py_InitCleanup) that no entry announced */
         if (!CLOCK_FIRST)
             now_ns = bpf_ktime_get_ns();
         thread = threads.lookup(&tid);
@@ -78,7 +80,7 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
             if (popped == PYLAT_MATCHED)
                 pylat_callees_unknown(thread);
 #endif
-            return;
+            return 0;
         }
 #if PYLAT_SELF && !PYLAT_EVERY_FUNCTION
         leaving.undecided = function->flags & PYLAT_UNDECIDED;
@@ -90,14 +92,24 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
 #if PYLAT_TRACE
         trace_count_lost();
 #endif
-        return; /* counted at its entry */
+        return 1; /* counted at its entry */
     }
 
     int suspends = call.flags & PYLAT_SUSPENDS;
+    paid->stamp_ns = now_ns;
+    u64 taken_ns = 0;
+    if (popped == PYLAT_MATCHED && now_ns > call.start_ns) {
+        u64 most_ns = now_ns - call.start_ns;
+#if PYLAT_SPLIT
+        u64 elsewhere_ns = pylat_elsewhere(&leaving.share, &call.share);
+        most_ns = most_ns > elsewhere_ns ? most_ns - elsewhere_ns : 0;
+#endif
+        taken_ns = account_since(paid, kind, call.taken_ns, most_ns);
+    }
 #if PYLAT_TRACE
     struct trace_left left = {.slot = call.slot, .timed = 1};
     if (popped == PYLAT_MATCHED && now_ns > call.start_ns)
-        left.latency_ns = now_ns - call.start_ns;
+        left.latency_ns = now_ns - PYLAT_OFF(taken_ns) - call.start_ns;
 #endif
 #if PYLAT_START == PYLAT_START_BY_LASTI
     /* To 3.10 close() and throw() enter even a generator that was not started. */
@@ -107,12 +119,12 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         left.how = LEFT_BY_RAISE;
         goto told;
 #endif
-        return;
+        return 1;
     }
 #endif
 #if PYLAT_SPLIT
     if (popped == PYLAT_MATCHED)
-        pylat_share_ends(thread, &call, now_ns, &leaving);
+        pylat_share_ends(thread, &call, now_ns - PYLAT_OFF(taken_ns), &leaving);
 #endif
     if (how == LEFT_UNKNOWN && suspends && pylat_suspended(frame, thread_state))
         how = LEFT_BY_YIELD;
@@ -133,8 +145,10 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     if (kept && popped == PYLAT_NOT_OPEN)
         pylat_share_ends_beyond(kept, &leaving);
 #endif
-    if (kept && popped == PYLAT_NOT_OPEN)
-        ran_ns = pylat_ran_beyond(kept, now_ns);
+    if (kept && popped == PYLAT_NOT_OPEN) {
+        taken_ns = ran_beyond_taken(paid, kind, kept, now_ns);
+        ran_ns = pylat_ran_beyond(kept, now_ns - PYLAT_OFF(taken_ns));
+    }
     u32 *closing_slot = NULL;
     if (suspends && popped == PYLAT_NOT_OPEN && !kept)
         closing_slot = closing.lookup(&suspended_key);
@@ -142,11 +156,11 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         if (closing_slot)
             closing_suspends(*closing_slot);
         else if (kept && popped == PYLAT_NOT_OPEN)
-            suspend_beyond(kept, ran_ns);
+            suspend_beyond(kept, ran_ns, taken_ns);
         else if (kept)
-            suspend_again(kept, &call, now_ns);
+            suspend_again(kept, &call, now_ns, taken_ns);
         else if (popped == PYLAT_MATCHED)
-            suspend_first(count, &suspended_key, &call, now_ns);
+            suspend_first(count, &suspended_key, &call, now_ns, taken_ns);
 #if PYLAT_TRACE
         if (kept && popped == PYLAT_NOT_OPEN) {
             left.slot = kept->slot;
@@ -156,28 +170,29 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
         if (kept || popped == PYLAT_MATCHED)
             goto told;
 #endif
-        return;
+        return 1;
     }
     if (popped == PYLAT_NOT_OPEN && !kept) {
         if (closing_slot) {
             closing.delete(&suspended_key); /* it was counted as abandoned when its deallocation began */
-            return;
+            return 1;
         }
         if (pylat_never_started(frame, key.code))
-            return;
+            return 1;
         if (suspends || !thread || thread->depth == 0 || probes_were_away())
             PYLAT_COUNT(count->began_before);
         else
             PYLAT_COUNT(count->unmatched_return);
-        return;
+        return 1;
     }
-    struct ended_call ended = {.start_ns = call.start_ns, .end_ns = now_ns};
+    struct ended_call ended = {.start_ns = call.start_ns, .end_ns = now_ns, .taken_ns = taken_ns};
     ended.slot = call.slot;
     ended.active_slot = call.active_slot;
     if (popped == PYLAT_MATCHED && now_ns > call.start_ns)
-        ended.active_ns = now_ns - call.start_ns;
+        ended.active_ns = now_ns - PYLAT_OFF(taken_ns) - call.start_ns;
     if (kept) {
         ended.start_ns = kept->start_ns;
+        ended.taken_ns += kept->taken_ns;
         ended.active_ns += kept->active_ns + ran_ns;
         ended.suspensions = kept->suspensions;
         ended.slot = kept->slot;
@@ -192,7 +207,7 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     int measured = finish(count, &ended, raised);
 #if PYLAT_TRACE
     left.slot = ended.slot;
-    left.latency_ns = ended.end_ns > ended.start_ns ? ended.end_ns - ended.start_ns : 0;
+    left.latency_ns = latency_of(&ended);
     left.active_ns = kept ? ended.active_ns : 0;
 #endif
     if (kept)
@@ -200,7 +215,7 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
 #if PYLAT_SLOWER
     struct pylat_slow_work *work = measured ? slow_call(count, &ended) : NULL;
     if (!work)
-        return;
+        return 1;
     work->thread_state = thread_state;
     work->call.kind = PYLAT_SLOW_CALL;
     work->call.tgid = pid_tgid >> 32;
@@ -213,13 +228,18 @@ static __always_inline void leave(struct pt_regs *ctx, u64 frame, u64 thread_sta
     work->call.end_ns = ended.end_ns;
     work->call.active_ns = ended.active_ns;
     work->call.suspensions = ended.suspensions;
+    account_ends(paid, kind, 1); /* pylat_slow adds what it takes itself */
+    paid->account = NULL;
     slow_programs.call(ctx, 0);
     PYLAT_COUNT(count->slow_lost); /* the call of another program does not come back, unless it failed */
 #endif
 #if PYLAT_TRACE
 told:
+    account_ends(paid, kind, 1); /* trace_submit adds what it takes itself */
+    paid->account = NULL;
     trace_exit(ctx, frame, thread_state, space, &left, now_ns);
 #endif
+    return 1;
 }
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef PYLAT_GENERATORS_H
 #define PYLAT_GENERATORS_H
 
+#include "account.h"
 #include "count.h"
 #include "maps.h"
 #include "split.h"
@@ -17,10 +18,11 @@ static __always_inline u64 generator_exit_type(int suspends)
 
 /* A call that is open is suspended for the first time. */
 static __always_inline void suspend_first(struct pylat_counters *count, const struct pylat_frame_key *key,
-                                          const struct pylat_open *call, u64 now_ns)
+                                          const struct pylat_open *call, u64 now_ns, u64 taken_ns)
 {
     struct pylat_suspended fresh = {};
-    pylat_suspend(&fresh, call, now_ns);
+    pylat_suspend(&fresh, call, now_ns - PYLAT_OFF(taken_ns));
+    fresh.taken_ns = taken_ns;
 #if PYLAT_SPLIT
     fresh.share = call->share;
 #endif
@@ -28,20 +30,32 @@ static __always_inline void suspend_first(struct pylat_counters *count, const st
         PYLAT_COUNT(count->table_full);
 }
 
-static __always_inline void suspend_again(struct pylat_suspended *kept, const struct pylat_open *call, u64 now_ns)
+static __always_inline void suspend_again(struct pylat_suspended *kept, const struct pylat_open *call, u64 now_ns,
+                                          u64 taken_ns)
 {
-    pylat_suspend(kept, call, now_ns);
+    pylat_suspend(kept, call, now_ns - PYLAT_OFF(taken_ns));
+    kept->taken_ns += taken_ns;
 #if PYLAT_SPLIT
     pylat_share_add(&kept->share, &call->share);
 #endif
 }
 
 /* The same of one that has no place in the table of open calls. */
-static __always_inline void suspend_beyond(struct pylat_suspended *kept, u64 ran_ns)
+static __always_inline void suspend_beyond(struct pylat_suspended *kept, u64 ran_ns, u64 taken_ns)
 {
     kept->active_ns += ran_ns;
+    kept->taken_ns += taken_ns;
     kept->suspensions++;
     kept->running = 0;
+}
+
+/* What the probes took of such a call since it went on. */
+static __always_inline u64 ran_beyond_taken(const struct account_hit *hit, u32 kind, const struct pylat_suspended *kept,
+                                            u64 now_ns)
+{
+    if (!kept->running || !kept->resumed_ns || now_ns <= kept->resumed_ns)
+        return 0;
+    return account_since(hit, kind, kept->account_ns, now_ns - kept->resumed_ns);
 }
 
 /* A generator yields while it is being deallocated: its call was counted as abandoned already. */

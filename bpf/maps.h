@@ -18,6 +18,8 @@
 BPF_F_TABLE("array", u32, struct pylat_config, config, 1, PYLAT_MMAPABLE);
 BPF_F_TABLE("array", u32, struct pylat_statistics, statistics, 1, PYLAT_MMAPABLE);
 BPF_PERCPU_ARRAY(counters, struct pylat_counters, 1);
+BPF_ARRAY(accounts, struct pylat_account, PYLAT_ACCOUNTS);
+BPF_F_TABLE("array", u32, struct pylat_samples, samples, PYLAT_SAMPLE_SETS, PYLAT_MMAPABLE);
 BPF_STACK(free_slots, u32, 1); /* last in, first out: so the statistics in use stay close together */
 BPF_TABLE("hash", struct pylat_function_key, struct pylat_function, functions, 1);
 /* Not preallocated: threads and suspended calls come and go, and a thread's table is 24 kB. */

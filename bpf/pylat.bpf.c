@@ -14,11 +14,11 @@
 #include "stack.h"
 #include "trace_events.h"
 
-/* A frame starts, or goes on after a suspension. */
-int pylat_entry(struct pt_regs *ctx)
+/* A frame starts, or goes on after a suspension. Returns whether it is one of a function that is measured. */
+static __always_inline int enter(struct pt_regs *ctx, struct account_hit *paid)
 {
     pylat_space space;
-    struct pylat_counters *count = hit(ctx, &space);
+    struct pylat_counters *count = hit(ctx, PYLAT_HIT_ENTRY, paid, &space);
     if (!count)
         return 0;
     u64 frame = PYLAT_PLACE(ctx, ENTRY_FRAME);
@@ -53,12 +53,12 @@ int pylat_entry(struct pt_regs *ctx)
     if (kind == PYLAT_ENTRY_RESUMES) {
         kept = suspended.lookup(&suspended_key);
         if (!kept || kept->running)
-            return 0; /* began before pylat watched, or this RESUME has run already */
+            return 1; /* began before pylat watched, or this RESUME has run already */
         pylat_resume(kept, frame, 0, &call);
     } else {
         if (assign_slots(&key, function) < 0) {
             PYLAT_COUNT(count->table_full);
-            return 0;
+            return 1;
         }
         call.slot = function->slot;
         call.active_slot = function->active_slot;
@@ -67,19 +67,21 @@ int pylat_entry(struct pt_regs *ctx)
     struct pylat_thread *thread = this_thread((u32)pid_tgid, space);
     if (!thread) {
         PYLAT_COUNT(count->table_full);
-        return 0;
+        return 1;
     }
+    call.taken_ns = account_behind(paid, PYLAT_HIT_ENTRY);
     call.start_ns = bpf_ktime_get_ns();
 #if PYLAT_SPLIT
     pylat_share_begins(&thread->clock, &call);
 #endif
+    paid->stamp_ns = call.start_ns;
     int pushed = pylat_push(thread, &call, PYLAT_ENTRY_MAY_REPEAT);
 #if PYLAT_SELF
     pylat_pushed(thread, pushed);
 #endif
     if (pushed == PYLAT_DUPLICATE) {
         PYLAT_COUNT(count->duplicates);
-        return 0;
+        return 1;
     }
     if (pushed == PYLAT_REPLACED)
         PYLAT_COUNT(count->unmatched_entry);
@@ -88,21 +90,34 @@ int pylat_entry(struct pt_regs *ctx)
 #if PYLAT_TRACE
     if (pushed == PYLAT_OVERFLOW)
         trace_count_lost();
-    else
+    else {
+        account_ends(paid, PYLAT_HIT_ENTRY, 1); /* trace_submit adds what it takes itself */
+        paid->account = NULL;
         trace_entry(ctx, frame, &key, call.slot, kind, call.start_ns);
+    }
 #endif
     if (pushed != PYLAT_OVERFLOW)
-        return 0;
+        return 1;
     if ((function->flags & PYLAT_SUSPENDS) && !kept)
         kept = record_beyond(&suspended_key, &call);
-    if (kept)
+    if (kept) {
         pylat_run_beyond(thread, kept, call.start_ns);
-    else
+        kept->account_ns = call.taken_ns;
+    } else {
         PYLAT_COUNT(count->too_deep);
+    }
 #if PYLAT_SPLIT
     if (kept)
         pylat_share_begins_beyond(kept, &call);
 #endif
+    return 1;
+}
+
+int pylat_entry(struct pt_regs *ctx)
+{
+    struct account_hit paid = {};
+    int counts = enter(ctx, &paid);
+    account_ends(&paid, PYLAT_HIT_ENTRY, counts);
     return 0;
 }
 
@@ -110,7 +125,10 @@ int pylat_entry(struct pt_regs *ctx)
 #ifdef PYLAT_EXIT_FRAME
 int pylat_exit(struct pt_regs *ctx)
 {
-    leave(ctx, PYLAT_PLACE(ctx, EXIT_FRAME), PYLAT_THREAD_STATE_AT_EXIT(ctx), LEFT_UNKNOWN);
+    struct account_hit paid = {};
+    int counts =
+        leave(ctx, PYLAT_PLACE(ctx, EXIT_FRAME), PYLAT_THREAD_STATE_AT_EXIT(ctx), LEFT_UNKNOWN, PYLAT_HIT_EXIT, &paid);
+    account_ends(&paid, PYLAT_HIT_EXIT, counts);
     return 0;
 }
 #endif
@@ -119,7 +137,9 @@ int pylat_exit(struct pt_regs *ctx)
 #ifdef PYLAT_RETURN_FRAME
 int pylat_return(struct pt_regs *ctx)
 {
-    leave(ctx, PYLAT_PLACE(ctx, RETURN_FRAME), 0, LEFT_BY_RETURN);
+    struct account_hit paid = {};
+    int counts = leave(ctx, PYLAT_PLACE(ctx, RETURN_FRAME), 0, LEFT_BY_RETURN, PYLAT_HIT_EXIT, &paid);
+    account_ends(&paid, PYLAT_HIT_EXIT, counts);
     return 0;
 }
 #endif
@@ -127,7 +147,10 @@ int pylat_return(struct pt_regs *ctx)
 #ifdef PYLAT_RAISE_FRAME
 int pylat_raise(struct pt_regs *ctx)
 {
-    leave(ctx, PYLAT_PLACE(ctx, RAISE_FRAME), PYLAT_PLACE(ctx, RAISE_TSTATE), LEFT_BY_RAISE);
+    struct account_hit paid = {};
+    int counts = leave(ctx, PYLAT_PLACE(ctx, RAISE_FRAME), PYLAT_PLACE(ctx, RAISE_TSTATE), LEFT_BY_RAISE,
+                       PYLAT_HIT_RAISE, &paid);
+    account_ends(&paid, PYLAT_HIT_RAISE, counts);
     return 0;
 }
 #endif
@@ -135,16 +158,19 @@ int pylat_raise(struct pt_regs *ctx)
 #ifdef PYLAT_YIELD_FRAME
 int pylat_yield(struct pt_regs *ctx)
 {
-    leave(ctx, PYLAT_PLACE(ctx, YIELD_FRAME), 0, LEFT_BY_YIELD);
+    struct account_hit paid = {};
+    int counts = leave(ctx, PYLAT_PLACE(ctx, YIELD_FRAME), 0, LEFT_BY_YIELD, PYLAT_HIT_YIELD, &paid);
+    account_ends(&paid, PYLAT_HIT_YIELD, counts);
     return 0;
 }
 #endif
 
-/* tp_dealloc of a generator, coroutine or asynchronous generator: one that is still suspended was abandoned. */
-int pylat_generator_dealloc(struct pt_regs *ctx)
+/* tp_dealloc of a generator, coroutine or asynchronous generator: one that is still suspended was abandoned. Returns
+ * whether it was. */
+static __always_inline int collect(struct pt_regs *ctx, struct account_hit *paid)
 {
     pylat_space space;
-    struct pylat_counters *count = hit(ctx, &space);
+    struct pylat_counters *count = hit(ctx, PYLAT_HIT_DEALLOC, paid, &space);
     if (!count)
         return 0;
     u64 frame = PYLAT_REGISTER(ctx, PYLAT_ARGUMENT_1) + PYLAT_GENERATOR_FRAME;
@@ -174,6 +200,14 @@ int pylat_generator_dealloc(struct pt_regs *ctx)
 #endif
     suspended.delete(&key);
     closing.update(&key, &slot);
+    return 1;
+}
+
+int pylat_generator_dealloc(struct pt_regs *ctx)
+{
+    struct account_hit paid = {};
+    int counts = collect(ctx, &paid);
+    account_ends(&paid, PYLAT_HIT_DEALLOC, counts);
     return 0;
 }
 
@@ -352,8 +386,10 @@ int pylat_wakeup(struct bpf_raw_tracepoint_args *ctx)
 int pylat_gc_start(struct pt_regs *ctx)
 {
     pylat_space space;
-    if (!hit(ctx, &space))
+    struct account_hit paid = {};
+    if (!hit(ctx, PYLAT_HIT_OTHER, &paid, &space))
         return 0;
+    account_ends(&paid, PYLAT_HIT_OTHER, 1);
     struct pylat_thread *thread = this_thread((u32)bpf_get_current_pid_tgid(), space);
     if (thread)
         pylat_gc_begins(&thread->clock);
@@ -364,8 +400,10 @@ int pylat_gc_start(struct pt_regs *ctx)
 int pylat_gc_done(struct pt_regs *ctx)
 {
     pylat_space space;
-    if (!hit(ctx, &space))
+    struct account_hit paid = {};
+    if (!hit(ctx, PYLAT_HIT_OTHER, &paid, &space))
         return 0;
+    account_ends(&paid, PYLAT_HIT_OTHER, 1);
     u32 tid = bpf_get_current_pid_tgid();
     struct pylat_thread *thread = threads.lookup(&tid);
     if (thread)
@@ -409,6 +447,7 @@ int pylat_slow(struct pt_regs *ctx)
         bytes = sizeof(work->arguments.stream);
     if (slow_events.ringbuf_output(told, sizeof(*told) + PYLAT_SNAPSHOT_HEAD_BYTES + bytes, 0))
         PYLAT_COUNT(count->slow_lost);
+    account_more(told->end_ns);
     slow_work.delete(&tid);
     return 0;
 }

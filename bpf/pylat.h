@@ -69,7 +69,8 @@ struct pylat_function {
     u32 flags;
 };
 
-/* What is known of the finished calls of one function; all times in nanoseconds. */
+/* What is known of the finished calls of one function; all times in nanoseconds, and latencies without what the probes
+ * took (account.h). */
 struct pylat_statistics {
     u64 code; /* whose: 0 while the slot is free */
     pylat_space space;
@@ -83,6 +84,7 @@ struct pylat_statistics {
     u64 sum_ns;
     u64 min_ns;
     u64 max_ns;
+    u64 taken_ns;              /* by the probes while these calls ran: what was taken off (account.h) */
     u64 slower_ns;             /* calls beyond this are slow; 0: what the config says */
     u64 slow;                  /* how many were */
     u64 unjudged;              /* calls that ended before there was anything to compare them with */
@@ -136,6 +138,7 @@ struct pylat_open {
     u16 slot;
     u16 active_slot;
     u32 flags;
+    u64 taken_ns; /* the thread's account behind its entry (account.h) */
 #if PYLAT_SPLIT
     struct pylat_share share;
 #endif
@@ -164,6 +167,8 @@ struct pylat_suspended {
     u64 start_ns;   /* first start */
     u64 active_ns;  /* time that it ran until it was suspended last */
     u64 resumed_ns; /* since when it runs, where it has no place in the table of open calls; else 0 */
+    u64 taken_ns;   /* by the probes while it ran, until it was suspended last */
+    u64 account_ns; /* the thread's account at resumed_ns */
     u16 slot;
     u16 active_slot;
     u32 suspensions;
@@ -179,6 +184,41 @@ struct pylat_name {
     u8 text[PYLAT_BARE_NAME_BYTES];
 };
 
+/* The account of a thread (account.h): what the probes took from it. */
+#define PYLAT_ACCOUNTS 65536 /* by the low 16 bits of the thread's id */
+
+/* Kinds of hits, by the role of their site. */
+#define PYLAT_HIT_ENTRY 0
+#define PYLAT_HIT_EXIT 1 /* exits and returns */
+#define PYLAT_HIT_RAISE 2
+#define PYLAT_HIT_YIELD 3
+#define PYLAT_HIT_DEALLOC 4
+#define PYLAT_HIT_OTHER 5
+#define PYLAT_HIT_KINDS 6
+
+struct pylat_account {
+    u64 taken_ns; /* until now */
+    u64 ended_ns; /* when the program of the hit before ended, where the gap to the next one is measured; else 0 */
+    u32 left;     /* hits until something is measured again */
+    u16 before;   /* the kind of that hit */
+    u16 turn;     /* odd: a gap is measured next; even: the time of a program */
+};
+
+/* The newest of each measured time: of gaps between two hits, by the kinds of both; of programs, by kind and whether
+ * the hit counts; of what lies between a call's time stamps and the outer ends of its own programs, by kind; and of the
+ * clock itself. */
+#define PYLAT_SAMPLES 256
+#define PYLAT_GAP_SETS 0
+#define PYLAT_PROGRAM_SETS 36
+#define PYLAT_OWN_SETS 48
+#define PYLAT_CLOCK_SET 54
+#define PYLAT_SAMPLE_SETS 55
+
+struct pylat_samples {
+    u64 count; /* ever */
+    u32 ns[PYLAT_SAMPLES];
+};
+
 /* What user space changes while the programs run. */
 struct pylat_config {
     u64 code_type;           /* address of PyCode_Type in the target and its forks */
@@ -186,12 +226,17 @@ struct pylat_config {
     u64 slower_ns;           /* calls beyond this are slow; 0: only where the function's statistics say so */
     u64 floor_ns;            /* slow calls up to this are counted, and no more: longer ones are kept already */
     u32 enabled;
-    u32 sliced; /* the probes have been away for a time (PYLAT_SLICES) */
+    u32 sliced;                       /* the probes have been away for a time (PYLAT_SLICES) */
+    u32 price_ns[PYLAT_HIT_KINDS][2]; /* what a hit takes from the target: one that is rejected, and one that counts */
+    u32 own_ns[PYLAT_HIT_KINDS];      /* what of a call's own two hits lies between its time stamps, by its exit */
+    u32 clock_ns;                     /* what it takes to read the clock */
+    u32 padding;
 };
 
 /* Counters, one set for each CPU. Every event of a wanted function ends as matched or in one of the losses. */
 struct pylat_counters {
     u64 hits;             /* probe hits, wanted or not */
+    u64 taken_ns;         /* by all of them, from all threads */
     u64 entries;          /* calls of wanted functions that began */
     u64 matched;          /* calls that ended, with a latency */
     u64 abandoned;        /* suspended calls that were closed or collected */

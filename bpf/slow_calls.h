@@ -34,7 +34,7 @@ static __always_inline struct pylat_slow_work *slow_call(struct pylat_counters *
     struct pylat_config *now = config.lookup(&zero);
     if (!of || !now)
         return NULL;
-    u64 ns = call->end_ns - call->start_ns, threshold_ns = of->slower_ns ? of->slower_ns : now->slower_ns;
+    u64 ns = latency_of(call), threshold_ns = of->slower_ns ? of->slower_ns : now->slower_ns;
     if (!threshold_ns) {
         __sync_fetch_and_add(&of->unjudged, 1);
         return NULL;

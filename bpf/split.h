@@ -164,6 +164,12 @@ static __always_inline void pylat_pushed(struct pylat_thread *thread, int pushed
         thread->open[pylat_place(depth - 2)].share.callees_ns = PYLAT_UNKNOWN_NS;
 }
 
+/* Of a stay that ends, what it was not running: the probes took nothing of that. */
+static __always_inline u64 pylat_elsewhere(const struct pylat_share *now, const struct pylat_share *then)
+{
+    return now->waiting_ns - then->waiting_ns + now->runnable_ns - then->runnable_ns + now->gc_ns - then->gc_ns;
+}
+
 /* A stay on the stack is over, and its call was popped: the share of the call becomes the one of this stay, and its
  * caller, the innermost open call now, learns how long it took. */
 static __always_inline void pylat_share_ends(struct pylat_thread *thread, struct pylat_open *call, u64 now_ns,

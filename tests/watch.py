@@ -9,6 +9,7 @@ from types import TracebackType
 from latency.cpython.interpreter import Target
 from latency.recording import FunctionLatency, Options, Recording
 from latency.tracing.loop import Outcome, Stop, measure
+from latency.tracing.probes.cost import HitCost
 from latency.tracing.probes.session import Session
 
 Truth = Mapping[str, Mapping[str, int]]
@@ -21,11 +22,16 @@ class Watch:
         pid: of the program.
         func: patterns; none for every function.
         engine: as ``--engine`` names it.
+        elapsed: latencies hold what the probes took, as those do that the program measures of itself meanwhile.
         options: further ones.
     """
 
-    def __init__(self, pid: int, func: Iterable[str] = (), *, engine: str = "auto", **options: object) -> None:
+    def __init__(
+        self, pid: int, func: Iterable[str] = (), *, engine: str = "auto", elapsed: bool = False, **options: object
+    ) -> None:
         self.session = Session(Target(pid, engine=engine), Options(func=tuple(func), **options))  # type: ignore[arg-type]
+        if elapsed:
+            self.session.hit_cost = HitCost(0.0, 0.0)  # so nothing is taken off
         self._enough = Stop()
         self._pool = ThreadPoolExecutor(1)
         try:

@@ -27,6 +27,7 @@ from latency.recording.model import (
     Watched,
     percentile_name,
 )
+from latency.recording.probes import Probes
 from latency.recording.slow import SLOWEST, Argument, SlowCall, SlowCalls, Slower, StackFrame, slowest
 from latency.recording.split import PARTS, Split
 
@@ -44,6 +45,7 @@ __all__ = [
     "Losses",
     "Options",
     "Overhead",
+    "Probes",
     "ProcessCalls",
     "Recording",
     "RecordingError",

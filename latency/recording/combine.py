@@ -118,6 +118,7 @@ def _together(one: FunctionLatency, other: FunctionLatency) -> FunctionLatency:
         else one.self_time or other.self_time,
         cut=one.cut + other.cut,
         ages=_ages(one.ages, other.ages),
+        probes=one.probes + other.probes if one.probes and other.probes else one.probes or other.probes,
     )
 
 

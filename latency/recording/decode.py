@@ -25,6 +25,7 @@ from latency.recording.model import (
     Watched,
 )
 from latency.recording.parts import Parts
+from latency.recording.probes import Probes
 from latency.recording.slow import MOST_SLOWEST, OUTCOMES, Argument, SlowCall, SlowCalls, Slower, StackFrame
 from latency.recording.split import PARTS, Split
 
@@ -196,6 +197,7 @@ def _function(value: object) -> FunctionLatency:
         self_time=_get(entry, "self", _histogram, None),
         cut=_get(entry, "cut", _count, 0),
         ages=_get(entry, "ages", _optional(_histogram), None),
+        probes=_get(entry, "probes", _probes, None),
     )
     aged = latency.ages.count if latency.ages else 0
     if not latency.cut <= aged <= latency.cut + latency.open:
@@ -203,6 +205,11 @@ def _function(value: object) -> FunctionLatency:
     if _get(entry, "calls", _count) != latency.calls:
         raise Invalid("calls: not returned + raised")
     return latency
+
+
+def _probes(value: object) -> Probes:
+    probes = _dict(value)
+    return Probes(_get(probes, "sum_ns", _count), _get(probes, "error_share", _amount))
 
 
 def _split(value: object) -> Split:

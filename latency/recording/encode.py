@@ -87,6 +87,14 @@ def _function(latency: FunctionLatency) -> Json:
         # JSON has no nan: no calls, no percentiles.
         "percentiles_ns": {name: round(value, 1) for name, value in percentiles if isfinite(value)},
     }
+    if latency.probes is not None:
+        encoded["probes"] = {
+            "sum_ns": latency.probes.sum_ns,
+            "mean_ns": round(latency.probes.mean_ns(latency.calls), 1),
+            "share": latency.probe_share,
+            "error_ns": round(latency.probe_error_ns, 1),
+            "error_share": latency.probes.error_share,
+        }
     if latency.ages is not None:
         bounds = zip(names, latency.at_least_ns().tolist(), strict=True)
         encoded["at_least_ns"] = {name: round(value, 1) for name, value in bounds if isfinite(value)}

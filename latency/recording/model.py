@@ -11,6 +11,7 @@ from latency.histogram import Floats, Histogram
 from latency.recording import censored
 from latency.recording.function import Function
 from latency.recording.parts import intervals_ns
+from latency.recording.probes import Probes
 from latency.recording.slow import SlowCalls
 from latency.recording.split import Split
 
@@ -158,7 +159,8 @@ class FunctionLatency:
         open: calls that began while pylat watched and had not ended when it stopped.
         abandoned: generators and coroutines closed or collected while suspended. They have no latency.
         suspensions: how often generators and coroutines yielded or awaited.
-        wall: from entry to end; of a generator or coroutine, from its first start to its end.
+        wall: from entry to end; of a generator or coroutine, from its first start to its end. As all latencies, without
+            what pylat's own probes took meanwhile (``probes``).
         active: of a generator or coroutine, the time that it really ran; of a marker, the time outside of those of its
             kind that were nested in it, where that was asked for; otherwise None.
         slices: ``wall`` in equal, consecutive parts of the measurement, for error bars (``Parts``); or ().
@@ -168,6 +170,7 @@ class FunctionLatency:
             where that is not known of all (greenlets, recursion beyond the table). None where it was not asked for.
         cut: calls that were running when the probes were taken away for a time. They have no latency.
         ages: in a measurement in slices, how long the cut calls had run, and the open ones; else None.
+        probes: what was taken off; None where that is not known, and nothing was.
     """
 
     function: Function
@@ -184,6 +187,7 @@ class FunctionLatency:
     self_time: Histogram | None = None
     cut: int = 0
     ages: Histogram | None = None
+    probes: Probes | None = None
 
     @property
     def calls(self) -> int:
@@ -207,11 +211,23 @@ class FunctionLatency:
     def intervals_ns(self, qs: Sequence[float] = PERCENTILES) -> list[tuple[float, float] | None]:
         """The 95 % interval of each quantile, or None where it is not known; see ``recording.parts.intervals_ns``.
 
-        In a measurement in slices they are not known.
+        In a measurement in slices they are not known. They hold what was taken off falsely (``probe_error_ns``).
         """
         if self.ages is not None:
             return [None] * len(qs)
-        return intervals_ns(self.slices, self.wall, qs) or [None] * len(qs)
+        error_ns = self.probe_error_ns
+        found = intervals_ns(self.slices, self.wall, qs) or [None] * len(qs)
+        return [None if each is None else (max(0.0, each[0] - error_ns), each[1] + error_ns) for each in found]
+
+    @property
+    def probe_share(self) -> float:
+        """Of the elapsed time of the calls, what the probes took; 0 where that is not known."""
+        return self.probes.share(self.wall.sum_ns) if self.probes else 0.0
+
+    @property
+    def probe_error_ns(self) -> float:
+        """By which the latencies may be wrong since the probes' share is an estimate; 0 where nothing was taken off."""
+        return self.probes.error_ns(self.calls) if self.probes else 0.0
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,20 @@ MARKED = (0.5, 0.9, 0.99)
 
 
 def percentiles(histogram: Histogram, unit: str | None, width: int) -> list[Line]:
-    """Percentiles and the exact maximum."""
+    """Percentiles and the maximum."""
     return table([_heads(), _values(histogram, unit)], width)
 
 
 def percentiles_with_errors(latency: FunctionLatency, unit: str | None, width: int) -> list[Line]:
     """The same of ``wall``, with error bars where the measurement knows them."""
-    rows = [_heads(), _values(latency.wall, unit) if latency.ages is None else _values_of_cut(latency, unit)]
+    error_ns = latency.probe_error_ns
+    rows = [_heads(), _values(latency.wall, unit, error_ns) if latency.ages is None else _values_of_cut(latency, unit)]
     intervals = latency.intervals_ns()
     if any(intervals):
         values = latency.percentiles_ns()
-        rows.append([*map(error, values.tolist(), intervals), "exact"])
+        longest_ns = float(latency.wall.max_ns)
+        of_longest = error(longest_ns, (longest_ns - error_ns, longest_ns + error_ns)) if error_ns else "exact"
+        rows.append([*map(error, values.tolist(), intervals), of_longest])
     return table(rows, width)
 
 
@@ -34,9 +37,11 @@ def _heads() -> list[str]:
     return [*map(percentile_name, PERCENTILES), "max"]
 
 
-def _values(histogram: Histogram, unit: str | None) -> list[str]:
+def _values(histogram: Histogram, unit: str | None, error_ns: float = 0.0) -> list[str]:
+    """What may be wrong by more than it is, is not told as a number: ``< 60 µs``."""
     longest = histogram.max_ns if len(histogram.counts) else float("nan")
-    return [duration(value, unit) for value in (*histogram.quantiles(PERCENTILES).tolist(), longest)]
+    values = (*histogram.quantiles(PERCENTILES).tolist(), longest)
+    return [f"< {duration(value + error_ns, unit)}" if value < error_ns else duration(value, unit) for value in values]
 
 
 def _values_of_cut(latency: FunctionLatency, unit: str | None) -> list[str]:

@@ -19,6 +19,8 @@ FULL = 5
 """Up to so many functions that were asked for are shown in full, and not in a table only."""
 MIN_WIDTH = 60
 MOST_PROCESSES = 12
+MOST_PROBES = 0.2
+"""Of the elapsed time; beyond it the report says how much of that the probes took."""
 
 _ENGINES = {
     "usdt": "USDT markers",
@@ -136,6 +138,8 @@ def _function(latency: FunctionLatency, duration_s: float, unit: str | None, wid
     else:
         yield Line(_calls_in(0, duration_s), style="yellow")
     yield from _unfinished(latency, width)
+    if latency.probe_share > MOST_PROBES:
+        yield from wrap(_of_probes(latency), width, style="yellow")
     if latency.cut:
         text = f"cut: {plural(latency.cut, 'call')} still running when the probes were taken away for a time"
         yield from wrap(f"{text}, after up to {duration(latency.ages.max_ns if latency.ages else 0)}", width)
@@ -158,6 +162,14 @@ def _function(latency: FunctionLatency, duration_s: float, unit: str | None, wid
     yield from divided(latency, unit, width)
     yield Line("")
     yield from log2_rows(wall, unit, width)
+
+
+def _of_probes(latency: FunctionLatency) -> str:
+    """``98 % of the elapsed time was pylat's own probes, which is taken off; ± 25 µs: …``."""
+    return (
+        f"{percent(latency.probe_share)} of the elapsed time was pylat's own probes, which is taken off; "
+        f"± {duration(latency.probe_error_ns)}: --engine watch does not touch the calls inside"
+    )
 
 
 def _unfinished(latency: FunctionLatency, width: int) -> Iterator[Line]:

@@ -1,7 +1,8 @@
-"""Which engine costs the target less: probes in the interpreter, or watchpoints on a few functions. Pure.
+"""Which engine is the truer one, and which costs the target less: probes in the interpreter, or watchpoints. Pure.
 
-A probe is passed by every Python call of the process, wanted or not, twice. A watchpoint is hit by the calls of its own
-function alone, three or four times, and each hit is dearer, in a virtual machine by far.
+A probe is passed by every Python call of the process, wanted or not, twice: by those inside of a wanted call, too,
+which they make longer. A watchpoint is hit by the calls of its own function alone, three or four times, and each hit
+is dearer, in a virtual machine by far.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from latency.tracing.probes.cost import HitCost
 from latency.tracing.probes.look import Look
 
+MOST_PROBES = 0.1
+"""Of a wanted call's time: where the probes took more, watchpoints are truer, though they may cost more."""
 RESOLVED_TRAPS = 1.4
 """Calls that are shorter than so many hits are not resolved: see ``WatchSession``."""
 
@@ -31,7 +34,7 @@ def choose(look: Look, hit: HitCost, trap_ns: float, probes: str) -> Choice:
     costs = f"about {_percent(watch_cost)} of one CPU by watch, {_percent(cost)} by {probes}"
     if not look.hits:
         return Choice(False, f"{probes}: no call in {look.seconds:.2f} s, so it costs nothing now", cost)
-    if watch_cost >= cost:
+    if watch_cost >= cost and look.probe_share <= MOST_PROBES:
         return Choice(False, f"{probes}: {rates}: {costs}", cost)
     shortest_ns, resolved_ns = look.shortest_ns(hit), RESOLVED_TRAPS * trap_ns
     if shortest_ns != shortest_ns:
@@ -39,6 +42,9 @@ def choose(look: Look, hit: HitCost, trap_ns: float, probes: str) -> Choice:
     if shortest_ns < resolved_ns:
         resolved = f"watch does not resolve calls below {resolved_ns / 1e3:.0f} µs, and some may be shorter"
         return Choice(False, f"{probes}: {resolved} ({costs})", cost)
+    if look.probe_share > MOST_PROBES:
+        truer = f"{_percent(look.probe_share)} of a wanted call's time was {probes}' probes"
+        return Choice(True, f"watch: {truer}; {rates}: {costs}", watch_cost)
     return Choice(True, f"watch: {rates}: {costs}", watch_cost)
 
 

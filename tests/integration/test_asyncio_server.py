@@ -35,7 +35,7 @@ def test_a_request_takes_as_long_as_the_server_says(
     require(importlib.util.find_spec("aiohttp"), "aiohttp is not installed (script/setup --tests)")
     target = start_target(environment_interpreter, "served.py")
     port = int((target.directory / "port").read_text())
-    some = watch(target.pid, ["Api.*", "timing"])
+    some = watch(target.pid, ["Api.*", "timing"], elapsed=True)
     asyncio.run(load(port))
     recording = some.stop()
     truth = target.run()

@@ -60,7 +60,7 @@ def test_the_shortest_and_the_longest_call_are_those_of_all_threads(
 ) -> None:
     for threads, environ in crowds(interpreter):
         target = start_target(interpreter, "crowded.py", threads, ROUNDS, "durations", environ=environ)
-        some = watch(target.pid, ["measured"])
+        some = watch(target.pid, ["measured"], elapsed=True)
         target.run()
         (measured,) = some.stop().functions
         inner, outer = durations(target.directory / "durations")

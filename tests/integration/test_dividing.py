@@ -52,7 +52,7 @@ def test_times_are_divided_as_the_targets_own_clocks_divide_them(
 ) -> None:
     """How near they are by the thread's own CPU clock is measured by ``benchmarks/accuracy.py``."""
     target = start_target(interpreter, "dividing.py", "log")
-    watching = watch(target.pid, NAMES, offcpu=True, self_time=True)
+    watching = watch(target.pid, NAMES, elapsed=True, offcpu=True, self_time=True)
     truth = target.run()
     functions = divided(watching.stop(), truth)
     told = "dtrace" in watching.session.target.build.flags

@@ -50,7 +50,7 @@ def test_times_lie_within_what_the_program_measures(
     interpreter: Interpreter, start_target: Start, watch: StartWatch
 ) -> None:
     target = start_target(interpreter, "timed.py", "times")
-    every = watch(target.pid)
+    every = watch(target.pid, elapsed=True)
     truth = target.run()
     recording = every.stop()
     assert wrong(recording, truth) == {}

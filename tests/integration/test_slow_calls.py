@@ -41,7 +41,7 @@ def told(
     """The slow calls of a whole run, and what the program says of each call."""
     target = start_target(interpreter, "slow.py", SLOW_NS)
     functions = [f"__main__:{name}" for name in FUNCTIONS]
-    session = watch(target.pid, functions, slower="10ms", slowest=1000)
+    session = watch(target.pid, functions, elapsed=True, slower="10ms", slowest=1000)
     truth = {int(key): value for key, value in target.run().items()}
     recording = session.stop()
     assert recording.losses.total == 0
@@ -104,7 +104,7 @@ def test_of_many_slow_calls_the_slowest_are_kept_and_all_are_counted(
     own_interpreter: Interpreter, start_target: Start, watch: Measure
 ) -> None:
     target = start_target(own_interpreter, "slow.py", SLOW_NS)
-    session = watch(target.pid, ["__main__:plain"], slower="10ms", slowest=3)
+    session = watch(target.pid, ["__main__:plain"], elapsed=True, slower="10ms", slowest=3)
     truth = [known for known in target.run().values() if known["function"] == "plain"]
     slow = session.stop().slow_calls
     assert slow

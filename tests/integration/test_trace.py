@@ -143,7 +143,8 @@ def test_calls_are_told_in_the_order_of_the_targets_own_log(
     times = [event.time_ns for event in tracer.events]
     assert times == sorted(times)
     ends = [event for event in tracer.events if event.kind in told.ENDS]
-    assert [event.latency_ns for event in ends] == [event.time_ns - began_ns(tracer.events, event) for event in ends]
+    elapsed_ns = [event.time_ns - began_ns(tracer.events, event) for event in ends]
+    assert all(0 <= event.latency_ns < elapsed for event, elapsed in zip(ends, elapsed_ns, strict=True))
     assert [bool(event.active_ns) for event in ends] == [
         bool(e.function and "counting" in e.function.qualname) for e in ends
     ]

@@ -39,7 +39,7 @@ class Stack:
         self.thread = np.zeros(1, wire.THREAD)
 
     def push(self, frame: int, start_ns: int = 0, *, may_repeat: bool = False, slot: int = 0, flags: int = 1) -> int:
-        call = np.array([(frame, start_ns, slot, wire.NO_SLOT, flags)], wire.OPEN)
+        call = np.array([(frame, start_ns, slot, wire.NO_SLOT, flags, 0)], wire.OPEN)
         return int(self.library.push(pointer(self.thread), pointer(call), int(may_repeat)))
 
     def pop(self, frame: int, *, anonymous: bool = True) -> tuple[int, int | None]:
@@ -203,7 +203,7 @@ class Generator:
         self.call = np.zeros(1, wire.OPEN)
 
     def start(self, now: int) -> None:
-        self.call[0] = (10, now, 3, 4, wire.WANTED | SUSPENDS)
+        self.call[0] = (10, now, 3, 4, wire.WANTED | SUSPENDS, 0)
 
     def suspend(self, now: int) -> None:
         self.library.suspend(pointer(self.kept), pointer(self.call), ctypes.c_uint64(now))
@@ -219,7 +219,7 @@ def test_a_suspended_call_keeps_its_first_start_and_the_time_that_it_ran(library
     generator.suspend(110)
     generator.resume(200)
     generator.suspend(205)
-    assert generator.kept.tolist() == [(100, 15, 0, 3, 4, 2, 0, 0)]
+    assert generator.kept.tolist() == [(100, 15, 0, 0, 0, 3, 4, 2, 0, 0)]
 
 
 def test_a_resumed_call_is_running_and_times_this_stay_alone(library: ctypes.CDLL) -> None:
@@ -228,7 +228,7 @@ def test_a_resumed_call_is_running_and_times_this_stay_alone(library: ctypes.CDL
     generator.suspend(110)
     generator.resume(200)
     assert generator.kept["running"] == 1
-    assert generator.call.tolist() == [(10, 200, 3, 4, wire.WANTED | SUSPENDS | RESUMED)]
+    assert generator.call.tolist() == [(10, 200, 3, 4, wire.WANTED | SUSPENDS | RESUMED, 0)]
 
 
 def test_a_clock_that_went_back_adds_no_active_time(library: ctypes.CDLL) -> None:

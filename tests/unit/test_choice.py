@@ -14,7 +14,9 @@ TRAP_NS = 15_000
 MS = 10**6
 
 
-def look(*, calls: int, wanted: int, latency_ns: int = 15 * MS, open_ns: tuple[int, ...] = ()) -> Look:
+def look(
+    *, calls: int, wanted: int, latency_ns: int = 15 * MS, open_ns: tuple[int, ...] = (), taken_ns: int | None = None
+) -> Look:
     ended = wanted - len(open_ns)
     return Look(
         seconds=0.1,
@@ -24,6 +26,7 @@ def look(*, calls: int, wanted: int, latency_ns: int = 15 * MS, open_ns: tuple[i
         wall=Histogram.from_values([latency_ns] * ended),
         open_ns=open_ns,
         functions=1,
+        taken_ns=taken_ns,
     )
 
 
@@ -47,6 +50,22 @@ def test_watch_pays_up_to_the_share_at_which_both_cost_the_same() -> None:
     equal = int(calls * 2 * HIT.unwanted_ns / (4 * TRAP_NS))
     assert choose(look(calls=calls, wanted=equal - 20), HIT, TRAP_NS, "eval").watch
     assert not choose(look(calls=calls, wanted=equal + 20), HIT, TRAP_NS, "eval").watch
+
+
+def test_where_the_probes_are_much_of_a_wanted_call_watch_is_taken_though_it_costs_more() -> None:
+    calls, dearer = 60_000, 3000
+    wall_ns = dearer * MS // 10
+    few = look(calls=calls, wanted=dearer, latency_ns=MS // 10, taken_ns=wall_ns // 20)
+    much = look(calls=calls, wanted=dearer, latency_ns=MS // 10, taken_ns=wall_ns // 3)
+    assert not choose(few, HIT, TRAP_NS, "handlers").watch
+    choice = choose(much, HIT, TRAP_NS, "handlers")
+    assert choice.watch
+    assert choice.why.startswith("watch: 25 % of a wanted call's time was handlers' probes; ")
+
+
+def test_a_latency_without_the_probes_needs_nothing_taken_off() -> None:
+    seen_ns = 30_000
+    assert choose(look(calls=100_000, wanted=2, latency_ns=seen_ns, taken_ns=500_000), HIT, TRAP_NS, "handlers").watch
 
 
 def test_a_function_that_watch_cannot_resolve_is_never_given_to_it() -> None:

@@ -24,6 +24,7 @@ from latency.recording import (
     Losses,
     Options,
     Overhead,
+    Probes,
     Recording,
     TargetInfo,
     Watched,
@@ -327,3 +328,22 @@ def test_bytes_that_are_no_text_are_one_clear_line(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="No such file"):
         load(tmp_path / "none.json")
+
+
+def test_what_the_probes_took_is_kept() -> None:
+    latency = FunctionLatency(Function("f", "a.py", 1), 600, 0, WALL, probes=Probes(6 * 10**6, 0.03))
+    (again,) = loads(dumps([recording(functions=(latency,))]))[0].functions
+    assert again.probes == latency.probes
+    assert again.probe_error_ns == pytest.approx(300)
+
+
+def test_intervals_hold_the_error_of_what_was_taken_off() -> None:
+    latency = FunctionLatency(Function("f", "a.py", 1), 590, 10, WALL, slices=tuple(PARTS))
+    off = replace(latency, probes=Probes(600 * 10**4, 0.05))
+    for one, other in zip(latency.intervals_ns(), off.intervals_ns(), strict=True):
+        assert one
+        assert other == pytest.approx((max(0, one[0] - 500), one[1] + 500))
+
+
+def test_what_the_probes_took_of_two_measurements_is_added() -> None:
+    assert Probes(10**6, 0.02) + Probes(3 * 10**6, 0.04) == Probes(4 * 10**6, pytest.approx(0.035))

@@ -24,6 +24,7 @@ from latency.recording import (
     Losses,
     Options,
     Overhead,
+    Probes,
     ProcessCalls,
     Recording,
     SlowCall,
@@ -61,6 +62,7 @@ def full() -> Recording:
         self_time=Histogram.from_values([10**4] * 600),
         cut=300,
         ages=Histogram.from_values([10**9] * 302),
+        probes=Probes(10**6, 0.03),
     )
     slow = SlowCall(
         SERVE,
@@ -127,6 +129,7 @@ PLACES: dict[str, tuple[object, ...]] = {
     "process": ("runs", 0, "processes", 0),
     "function": ("runs", 0, "functions", 1),
     "histogram": ("runs", 0, "functions", 1, "wall"),
+    "probes": ("runs", 0, "functions", 1, "probes"),
     "split": ("runs", 0, "functions", 1, "split"),
     "part": ("runs", 0, "functions", 1, "split", "running"),
     "slow_calls": ("runs", 0, "slow_calls"),

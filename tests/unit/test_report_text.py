@@ -20,6 +20,7 @@ from latency.recording import (
     Losses,
     Options,
     Overhead,
+    Probes,
     Recording,
     TargetInfo,
     Watched,
@@ -195,3 +196,17 @@ def test_no_line_of_an_ordinary_report_is_cut() -> None:
     run = recording(sliced(), latency("Api.get"), options=Options(("*",)), losses=Losses(too_deep=1))
     for unit in (None, "us", "ms"):
         assert "…" not in render(run, unit=unit).replace("571d98…", "")
+
+
+def test_what_the_probes_took_is_said_where_it_is_much() -> None:
+    text = " ".join(render(recording(latency(ns=[10**6] * 10, probes=Probes(90 * 10**6, 0.03)))).split())
+    assert "90 % of the elapsed time was pylat's own probes, which is taken off; ± 270 µs" in text
+
+
+def test_what_the_probes_took_is_not_said_where_it_is_little() -> None:
+    assert "probes, which is taken off" not in render(recording(latency(probes=Probes(10**4, 0.03))))
+
+
+def test_a_latency_that_may_be_wrong_by_more_than_it_is_is_no_number() -> None:
+    text = render(recording(latency(ns=[10**4] * 10, probes=Probes(10**7, 0.05))))
+    assert "< 60.0 µs" in text

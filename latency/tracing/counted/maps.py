@@ -100,6 +100,7 @@ class CallMaps(CountingMaps):
         self.processes = self.map("processes", _U32, wire.PROCESS)
         self.ancestors = self.map("ancestors", _U64, _U64)
         self.splits = Splits()
+        self._samples_memory = self.mapped("samples", wire.TIMES, wire.SAMPLE_SETS)
         self.extremes = Extremes(
             self.map("extremes", wire.EXTREMES_KEY, wire.EXTREMES) if "extremes" in descriptors else None
         )
@@ -107,6 +108,11 @@ class CallMaps(CountingMaps):
         self._closing = self.map("closing", wire.FRAME_KEY, _U32)
         self._free_slots = self.map("free_slots", _U32, _U32)
         self._events = self.ring("events", capacity.event_bytes)
+
+    @property
+    def samples(self) -> np.ndarray[Any, Any]:
+        """The times that the programs measured, all sets of ``wire.TIMES``, live."""
+        return np.frombuffer(self._samples_memory, wire.TIMES, wire.SAMPLE_SETS)
 
     def rows(self, slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Copies of the records of ``statistics`` of these slots, which ascend, with the last look's ``extremes``."""

@@ -37,6 +37,7 @@ class Row(NamedTuple):
     cut: int
     slow: int
     unjudged: int
+    taken_ns: int
     counted: Histogram
 
     @property
@@ -68,6 +69,7 @@ class Counted:
     cut: int = 0
     slow: int = 0
     unjudged: int = 0
+    taken_ns: int = 0
     wall: Histogram = field(default_factory=Histogram.empty)
     active: Histogram | None = None
     slots: list[int] = field(default_factory=list)
@@ -91,6 +93,7 @@ class Counted:
         self.cut += row.cut
         self.slow += row.slow
         self.unjudged += row.unjudged
+        self.taken_ns += row.taken_ns
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from latency.histogram import Histogram
-from latency.recording import Function, FunctionLatency
+from latency.recording import Function, FunctionLatency, Probes
 from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.reading import Counted, Reading, Slices
 from latency.tracing.limit.watched import ages
@@ -19,6 +19,7 @@ def latencies(
     earlier: Reading | None = None,
     empty: bool = True,
     cut: Mapping[Function, Histogram] | None = None,
+    probe_error: float | None = None,
 ) -> tuple[FunctionLatency, ...]:
     """What was seen of each wanted function, the busiest first.
 
@@ -27,6 +28,7 @@ def latencies(
         slices: for error bars.
         earlier: count only what came after this reading.
         empty: keep functions without a call.
+        probe_error: by which share what the probes took may be wrong; None where it is not known what that is.
         cut: in a measurement in slices, the ages of the calls that the slices' ends cut.
     """
     found = []
@@ -54,6 +56,7 @@ def latencies(
             oldest_open_ns=max((each.oldest_ns(reading.at_ns) for each in of_open), default=0),
             cut=cut_ages.count,
             ages=None if cut is None else cut_ages.merge(*open_ages),
+            probes=None if probe_error is None else Probes(counted.taken_ns - before.taken_ns, probe_error),
         )
         if empty or latency.calls or latency.open or latency.abandoned or latency.cut:
             found.append(latency)

@@ -172,7 +172,12 @@ class CountingSession(ABC):
             earlier=span.earlier,
             empty=bool(self.options.func),
             cut=span.watched.ages if self.watched.sliced else None,
+            probe_error=self._probe_error(),
         )
+
+    def _probe_error(self) -> float | None:
+        """By which share what the probes took of each call may be wrong; None where it is not known, or nothing."""
+        return None
 
     def _error_bars(self, span: Span) -> Slices | None:
         """The parts of the time, of a whole measurement alone."""
@@ -180,7 +185,7 @@ class CountingSession(ABC):
 
     def _recording(self, span: Span) -> Recording:
         counters = span.counters
-        del counters["slow_lost"]  # told with the slow calls
+        del counters["slow_lost"], counters["taken_ns"]  # told with the slow calls; with the cost
         losses = {name: counters.pop(name) for name in wire.LOSSES}
         losses["thread_ended"] += span.cut
         losses["unmatched_entry"] += self.vanished if span.whole else 0

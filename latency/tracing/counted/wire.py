@@ -27,6 +27,10 @@ RUNNING, WAITING, RUNNABLE, GC, SUSPENDED_PART = range(5)
 PARTS, SPLIT_BUCKETS = 5, 145
 SLOW_CODE, SLOW_CALL = 1, 2
 SNAPSHOT_HEAD_BYTES = 8  # of struct pylat_snapshot (bpf/capture.h), before its stream
+HIT_ENTRY, HIT_EXIT, HIT_RAISE, HIT_YIELD, HIT_DEALLOC, HIT_OTHER = range(6)
+HIT_KINDS = 6
+ACCOUNTS, SAMPLES = 65_536, 256
+GAP_SETS, PROGRAM_SETS, OWN_SETS, CLOCK_SET, SAMPLE_SETS = 0, 36, 48, 54, 55
 STACK_WHOLE, STACK_CUT, STACK_BROKEN = 1, 2, 3
 
 FUNCTION_KEY = np.dtype([("code", "<u8"), ("space", "<u8")])
@@ -41,7 +45,7 @@ STATISTICS = np.dtype(
             (name, "<u8")
             for name in (
                 *("returned", "raised", "abandoned", "suspensions", "cut", "sum_ns", "min_ns", "max_ns"),
-                *("slower_ns", "slow", "unjudged"),
+                *("taken_ns", "slower_ns", "slow", "unjudged"),
             )
         ),
         ("counts", "<u8", (BUCKETS,)),
@@ -49,7 +53,14 @@ STATISTICS = np.dtype(
 )
 EXTREMES_KEY = np.dtype([("tid", "<u4"), ("slot", "<u4")])
 EXTREMES = np.dtype([("min_ns", "<u8"), ("max_ns", "<u8")])
-OPEN = np.dtype([("frame", "<u8"), ("start_ns", "<u8"), ("slot", "<u2"), ("active_slot", "<u2"), ("flags", "<u4")])
+OPEN = np.dtype(
+    [
+        *((name, "<u8") for name in ("frame", "start_ns")),
+        *((name, "<u2") for name in ("slot", "active_slot")),
+        ("flags", "<u4"),
+        ("taken_ns", "<u8"),
+    ]
+)
 THREAD = np.dtype(
     [
         *((name, "<u4") for name in ("depth", "too_deep", "disordered", "last_beyond")),
@@ -60,9 +71,7 @@ THREAD = np.dtype(
 FRAME_KEY = np.dtype([("frame", "<u8"), ("space", "<u8")])
 SUSPENDED = np.dtype(
     [
-        ("start_ns", "<u8"),
-        ("active_ns", "<u8"),
-        ("resumed_ns", "<u8"),
+        *((name, "<u8") for name in ("start_ns", "active_ns", "resumed_ns", "taken_ns", "account_ns")),
         ("slot", "<u2"),
         ("active_slot", "<u2"),
         *((name, "<u4") for name in ("suspensions", "running", "padding")),
@@ -81,8 +90,13 @@ CONFIG = np.dtype(
     [
         *((name, "<u8") for name in ("code_type", "generator_exit_type", "slower_ns", "floor_ns")),
         *((name, "<u4") for name in ("enabled", "sliced")),
+        ("price_ns", "<u4", (HIT_KINDS, 2)),
+        ("own_ns", "<u4", (HIT_KINDS,)),
+        *((name, "<u4") for name in ("clock_ns", "padding")),
     ]
 )
+ACCOUNT = np.dtype([("taken_ns", "<u8"), ("ended_ns", "<u8"), ("left", "<u4"), ("before", "<u2"), ("turn", "<u2")])
+TIMES = np.dtype([("count", "<u8"), ("ns", "<u4", (SAMPLES,))])
 NAME = np.dtype([("text", "u1", (BARE_NAME_BYTES,))])
 PROCESS = np.dtype([("space", "<u8"), ("parent", "<u8"), ("told", "<u8")])
 PROCESS_EVENT = np.dtype([("kind", "<u4"), ("tgid", "<u4"), ("space", "<u8"), ("parent", "<u8")])
@@ -136,7 +150,7 @@ COUNTERS = np.dtype(
     [
         (name, "<u8")
         for name in (
-            *("hits", "entries", "matched", "abandoned", "duplicates", "began_before", "slow_lost"),
+            *("hits", "taken_ns", "entries", "matched", "abandoned", "duplicates", "began_before", "slow_lost"),
             *("unmatched_return", "unmatched_entry", "too_deep", "table_full", "read_fault", "negative"),
             *("bad_frame", "event_lost", "thread_ended"),
         )
@@ -154,6 +168,8 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "pylat_thread": THREAD,
     "pylat_frame_key": FRAME_KEY,
     "pylat_suspended": SUSPENDED,
+    "pylat_account": ACCOUNT,
+    "pylat_samples": TIMES,
     "pylat_config": CONFIG,
     "pylat_name": NAME,
     "pylat_counters": COUNTERS,

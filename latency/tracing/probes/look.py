@@ -24,6 +24,8 @@ class Look:
         wall: latencies of those that ended.
         open_ns: ages of those that did not.
         functions: how many wanted functions are known by now.
+        taken_ns: what the probes took of the calls that ended, which is not in ``wall``; None where it is not known,
+            and is in it.
     """
 
     seconds: float
@@ -33,6 +35,12 @@ class Look:
     wall: Histogram
     open_ns: tuple[int, ...] = ()
     functions: int = 0
+    taken_ns: int | None = None
+
+    @property
+    def probe_share(self) -> float:
+        """Of the time of wanted calls, what the probes took; 0 where it is not known."""
+        return self.taken_ns / (self.taken_ns + self.wall.sum_ns) if self.taken_ns else 0.0
 
     @property
     def calls_per_s(self) -> float:
@@ -55,9 +63,11 @@ class Look:
     def shortest_ns(self, hit: HitCost) -> float:
         """What all but few of the wanted calls take at least, without probes; nan where none was seen.
 
-        The probes that a call passed on its way are in its latency. They are taken off as if all that were passed
-        were passed within wanted calls, or as if these did nothing but call: both are more than is true.
+        The probes that a call passed on its way may be in its latency. Then they are taken off as if all that were
+        passed were passed within wanted calls, or as if these did nothing but call: both are more than is true.
         """
+        if len(self.wall.counts) and self.taken_ns is not None:
+            return self.wall.quantile(_SHORT_SHARE)
         if len(self.wall.counts):
             seen_ns, calls = self.wall.quantile(_SHORT_SHARE), self.wall.count
         elif self.open_ns:

@@ -67,14 +67,12 @@ class Part:
         called: further BPF functions, each with the map (a program array) through which the others go on to it.
         structs: those of ``wire.STRUCTS`` that have other members with it.
         maps: its own, each with the types of its key and its value.
-        needs_cost: what a hit costs is to be known before the measurement begins.
     """
 
     tracepoints: Mapping[str, str] = {}
     called: Mapping[str, str] = {}
     structs: Mapping[str, np.dtype[Any]] = {}
     maps: Mapping[str, tuple[np.dtype[Any], np.dtype[Any]]] = {}
-    needs_cost = False
 
     def flags(self) -> Mapping[str, int]:
         """``PYLAT_…`` for the compiler, beside those of ``parameters.cflags``.
@@ -94,6 +92,9 @@ class Part:
 
     def loaded(self, session: Host) -> None:
         """The program and its maps are there; nothing is attached."""
+
+    def calibrated(self) -> None:
+        """The programs have run in pylat's own process: what they have told by now is of nobody."""
 
     def begin(self) -> None:
         """Everything is attached, and the measurement begins now."""

@@ -28,6 +28,7 @@ from latency.tracing.counted.session import CountingSession
 from latency.tracing.counted.spaces import Spaces
 from latency.tracing.counted.table import FunctionTable
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
+from latency.tracing.probes.account import Account
 from latency.tracing.probes.calibration import hit_cost
 from latency.tracing.probes.cost import HitCost
 from latency.tracing.probes.following import Following
@@ -74,6 +75,7 @@ class Session(CountingSession):
     ) -> None:
         super().__init__(target, options)
         self.hit_cost: HitCost | None = None
+        self.account: Account | None = None
         jit.require_off(target.process, target.build)
         if options.children:
             require_first_pid_namespace()
@@ -114,8 +116,7 @@ class Session(CountingSession):
 
     def start(self) -> None:
         """Place the probes and begin. Raises AttachError, TargetGone."""
-        if any(part.needs_cost for part in self.parts):
-            self.calibrate()
+        self.calibrate()
         with self.target.stopwatch.step("attach"):
             self.target.process.check()
             self.program.attach(*self._place())
@@ -145,6 +146,13 @@ class Session(CountingSession):
         if self.hit_cost is None:
             with self.target.stopwatch.step("calibrate"):
                 self.hit_cost = hit_cost(self.program, self.target.plan, self.target.offsets)
+            for _ in self.maps.records():
+                pass
+            for part in self.parts:
+                part.calibrated()
+            if self.hit_cost is not None:
+                self.account = Account(self.target.plan)
+                self.account.calibrated(self.maps)
         return self.hit_cost
 
     def spent_s(self) -> float:
@@ -169,6 +177,7 @@ class Session(CountingSession):
             wall=Histogram.empty().merge(*walls),
             open_ns=tuple(max(0, now_ns - call.start_ns) for call in opens),
             functions=len(reading.functions),
+            taken_ns=sum(counted.taken_ns for counted in reading.functions.values()) if self.account else None,
         )
 
     def poll(self) -> str:
@@ -183,6 +192,8 @@ class Session(CountingSession):
             given += self.table.give_back_spaces(self.maps, finished)
             self._following.forget(finished)
         self._slices.give_back(given)
+        if self.account:
+            self.account.refresh(self.maps)
         for part in self.parts if not why else ():
             part.poll()
         return why
@@ -314,9 +325,14 @@ class Session(CountingSession):
         )
 
     def _cost_ns(self, counters: Mapping[str, int]) -> float:
+        if self.account:
+            return float(counters["taken_ns"])
         if self.hit_cost is None:
             return 0.0
         return self.hit_cost.total_ns(counters["hits"], counters["entries"] + counters["matched"])
+
+    def _probe_error(self) -> float | None:
+        return self.account.prices.error if self.account else None
 
     def _attached(self) -> Iterator[str]:
         yield f"live functions that match: {len(self.functions):,}; attached by {self.program.attachment}"

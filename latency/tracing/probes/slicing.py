@@ -18,8 +18,6 @@ class Slicing(Part):
         limit_pct: of one CPU.
     """
 
-    needs_cost = True
-
     def __init__(self, limit_pct: float) -> None:
         self._keeper = Keeper(limit_pct / 100, self.pause, self.resume)
         self._begun = False

@@ -139,6 +139,10 @@ class Trace(Part):
             for space, live in session.table.wanted:
                 self._signature(space.number, live.address)
 
+    def calibrated(self) -> None:
+        """The session has emptied the ring buffer."""
+        self._lost_table.update(np.zeros(1, "<u4"), np.zeros(1, "<u8"))
+
     def passing(self, records: Iterator[tuple[int, bytes]]) -> Iterable[tuple[int, bytes]]:
         """None: events are told in their order, by ``take`` alone. When the measurement has ended, this takes the last
         ones: what comes then is of the calibration, which hits the same probes."""
