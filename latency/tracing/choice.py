@@ -34,17 +34,18 @@ def choose(look: Look, hit: HitCost, trap_ns: float, probes: str) -> Choice:
     costs = f"about {_percent(watch_cost)} of one CPU by watch, {_percent(cost)} by {probes}"
     if not look.hits:
         return Choice(False, f"{probes}: no call in {look.seconds:.2f} s, so it costs nothing now", cost)
-    if watch_cost >= cost and look.probe_share <= MOST_PROBES:
-        return Choice(False, f"{probes}: {rates}: {costs}", cost)
     shortest_ns, resolved_ns = look.shortest_ns(hit), RESOLVED_TRAPS * trap_ns
+    truer = look.probe_share > MOST_PROBES and shortest_ns >= resolved_ns
+    if watch_cost >= cost and not truer:
+        return Choice(False, f"{probes}: {rates}: {costs}", cost)
     if shortest_ns != shortest_ns:
         return Choice(False, f"{probes}: {rates}, and no call was seen that says how long they take", cost)
     if shortest_ns < resolved_ns:
         resolved = f"watch does not resolve calls below {resolved_ns / 1e3:.0f} µs, and some may be shorter"
         return Choice(False, f"{probes}: {resolved} ({costs})", cost)
-    if look.probe_share > MOST_PROBES:
-        truer = f"{_percent(look.probe_share)} of a wanted call's time was {probes}' probes"
-        return Choice(True, f"watch: {truer}; {rates}: {costs}", watch_cost)
+    if truer:
+        why = f"{_percent(look.probe_share)} of a wanted call's time was {probes}' probes"
+        return Choice(True, f"watch: {why}; {rates}: {costs}", watch_cost)
     return Choice(True, f"watch: {rates}: {costs}", watch_cost)
 
 
