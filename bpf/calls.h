@@ -61,6 +61,7 @@ static __always_inline struct pylat_thread *this_thread(u32 tid, pylat_space spa
 static __always_inline void count_latency(struct pylat_counters *count, struct pylat_statistics *of, u32 slot,
                                           int of_self, u64 ns)
 {
+    ns += !ns; /* as in pylat_count_latency */
     int extreme = pylat_count_latency(of, ns);
 #if PYLAT_PARALLEL
     if (!extreme)

@@ -10,13 +10,14 @@
  * ones: whoever is told so keeps them elsewhere, too. 0 stands for "none yet". */
 static __always_inline int pylat_count_latency(struct pylat_statistics *of, u64 ns)
 {
+    ns += !ns; /* of a call from which all was taken off: it took something */
     u32 bucket = pylat_bucket(ns);
     if (bucket < PYLAT_BUCKETS)
         __sync_fetch_and_add(&of->counts[bucket], 1);
     __sync_fetch_and_add(&of->sum_ns, ns);
     int extreme = 0;
     if (of->min_ns == 0 || ns < of->min_ns) {
-        of->min_ns = ns ? ns : 1;
+        of->min_ns = ns;
         extreme = 1;
     }
     if (ns > of->max_ns) {

@@ -41,3 +41,9 @@ def test_a_value_that_another_thread_overwrote_with_an_older_one_was_told(add: C
     row["min_ns"] = 40  # by a thread that saw 50
     assert min(own) == 30
     assert add(row, 39) == 1  # more than needed is told, never less
+
+
+def test_a_call_of_which_nothing_is_left_took_a_nanosecond(add: Callable[..., int]) -> None:
+    row = np.zeros(1, wire.STATISTICS)
+    add(row, 0)
+    assert (row["min_ns"][0], row["max_ns"][0], row["sum_ns"][0]) == (1, 1, 1)
