@@ -7,7 +7,7 @@ from latency.cpython.sites import Place, Role, Site
 from latency.cpython.sites.choose import plan_for
 from latency.cpython.sites.code import Code, copies, first_emulated
 from latency.cpython.sites.dispatch import Handlers, opcode_handlers
-from latency.cpython.sites.fetches import tracing_fetches
+from latency.cpython.sites.fetched_again import tracing_fetches
 from latency.cpython.sites.handlers import home_of_frames, unwinding_sites
 from latency.cpython.sites.opcodes import opcodes
 from latency.cpython.sites.releases import releasing

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from latency.cpython.sites.fetches import tracing_fetches
+from latency.cpython.sites.fetched_again import tracing_fetches
 from latency.errors import UnsupportedBuild
 from tests.unit.made_handlers import address_of, made_handlers
 
