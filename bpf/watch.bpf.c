@@ -69,6 +69,13 @@ int pylat_watch(struct watch_context *ctx)
     hit.registers[REGISTERS - 1] = PYLAT_PLACE(ctx, ENTRY_HOME);
 #endif
     hit.place = PYLAT_REGISTER(ctx, PYLAT_WATCH_PLACE);
+#ifdef PYLAT_WATCH_HOMES
+    struct pylat_watch_home *home = homes.lookup(&hit.place);
+    u64 base = ctx->registers.bp, top = ctx->registers.sp;
+    asm volatile("" : "+r"(base), "+r"(top)); /* both are read: the context may not be read at a place that varies */
+    if (home)
+        pylat_read_u64((home->from_base ? base : top) + home->at, &hit.registers[REGISTERS - 1]);
+#endif
     hit.thread = this_thread(&hit);
     if (!hit.thread)
         return 0;

@@ -10,8 +10,10 @@
 #define PYLAT_WATCHED 4
 /* Units that return, of a function whose ends are not told by its reference count. */
 #define PYLAT_WATCH_RETURNS 3
-/* Stretches of the interpreter's code that fetch units. */
-#define PYLAT_WATCH_PARTS 4
+/* Stretches of the interpreter's code that fetch units, a power of two: two are usual, and of a build with tail calls
+ * each opcode's handler is a function. */
+#define PYLAT_WATCH_PARTS 1024
+#define PYLAT_WATCH_NO_PART (1ULL << 62) /* where one would begin that is not there: behind all addresses */
 /* Instructions that fetch a unit once more under a tracer (3.11). */
 #define PYLAT_WATCH_AGAIN 8
 #define PYLAT_WATCH_UNITS_BYTES (2 << 20) /* of one code object at most */
@@ -57,6 +59,14 @@ struct pylat_watch_call {
     u32 padding;
 };
 
+/* Where the frame lies while a unit is fetched and its register holds something else: a word of the machine's stack.
+ * Found by the place behind the instruction that fetches. Only of builds with tail calls, whose handlers have stack
+ * frames of their own. */
+struct pylat_watch_home {
+    s64 at;        /* how far from the register, in bytes */
+    u64 from_base; /* 1: from rbp; 0: from rsp */
+};
+
 struct pylat_watch_thread {
     struct pylat_thread calls;
     u64 traps; /* watchpoint hits on this thread */
@@ -65,11 +75,12 @@ struct pylat_watch_thread {
 
 struct pylat_watch_config {
     u64 leave[2 *
-              PYLAT_WATCH_LEAVES];    /* 3.12 and later: where frames are released: begin and end of each; 0 for none */
-    u64 generator_exit_type;          /* of the class GeneratorExit */
-    u64 trap_ns;                      /* what one hit takes */
-    u64 parts[2 * PYLAT_WATCH_PARTS]; /* 3.11 and later: begin and end of each; 0 for none */
-    u64 again[PYLAT_WATCH_AGAIN];     /* 3.11: behind each instruction of these; 0 for none */
+              PYLAT_WATCH_LEAVES]; /* 3.12 and later: where frames are released: begin and end of each; 0 for none */
+    u64 generator_exit_type;       /* of the class GeneratorExit */
+    u64 trap_ns;                   /* what one hit takes */
+    u64 begins[PYLAT_WATCH_PARTS]; /* 3.11 and later: where each begins, ascending; PYLAT_WATCH_NO_PART for none */
+    u64 ends[PYLAT_WATCH_PARTS];   /* and where it ends */
+    u64 again[PYLAT_WATCH_AGAIN];  /* 3.11: behind each instruction of these; 0 for none */
     u32 enabled;
     u32 padding;
 };

@@ -16,7 +16,7 @@
 
 /* The general registers, which struct pt_regs begins with, and before them the one that usually holds the frame; behind
  * them where the interpreter keeps it on the stack while it uses its register for something else, if it does. */
-#ifdef PYLAT_ENTRY_HOME
+#if defined(PYLAT_ENTRY_HOME) || defined(PYLAT_WATCH_HOMES)
 #define REGISTERS (2 + PYLAT_WATCH_REGISTERS)
 #else
 #define REGISTERS (1 + PYLAT_WATCH_REGISTERS)
@@ -86,13 +86,16 @@ static __always_inline u64 fresh_frame(const struct hit *hit, const struct pylat
 }
 
 #if PYLAT_START == PYLAT_START_BY_OPARG
-/* Whether the interpreter itself fetched a unit: others read them too (co_code, the specialiser). */
+/* Whether the interpreter itself fetched a unit: others read them too (co_code, the specialiser). Of its stretches of
+ * code the last one is looked for that begins before the place; without a branch, since the verifier would follow both
+ * ways of each. */
 static __always_inline int is_fetch(const struct hit *hit)
 {
-    for (u32 i = 0; i < PYLAT_WATCH_PARTS; i++)
-        if (hit->place > hit->config->parts[2 * i] && hit->place <= hit->config->parts[2 * i + 1])
-            return 1;
-    return 0;
+    u64 at = 0;
+#pragma unroll
+    for (u64 step = PYLAT_WATCH_PARTS / 2; step; step /= 2)
+        at += step * ((hit->config->begins[at + step] - hit->place) >> 63);
+    return hit->place > hit->config->begins[at] && hit->place <= hit->config->ends[at];
 }
 
 /* The interpreter fetched a unit that tells of a call, and nothing held its frame: there is one, and it is not told

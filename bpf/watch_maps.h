@@ -13,6 +13,9 @@ BPF_PERCPU_ARRAY(counters, struct pylat_counters, 1);
 BPF_TABLE("hash", u32, struct pylat_watch_thread, threads, 1);
 BPF_TABLE("hash", struct pylat_watch_key, struct pylat_watch_call, frames, 1);
 BPF_TABLE("hash", u64, struct pylat_watch_process, processes, 1);
+#ifdef PYLAT_WATCH_HOMES
+BPF_TABLE("hash", u64, struct pylat_watch_home, homes, 1);
+#endif
 BPF_ARRAY(empty_thread, struct pylat_watch_thread, 1);
 BPF_PERCPU_ARRAY(runs, u64, 1); /* of pylat_watch, which nothing interrupts */
 BPF_PROG_ARRAY(never, 1);       /* empty: see maps.h */

@@ -29,7 +29,7 @@ from typing import Any
 from latency.cpython import jit
 from latency.cpython.functions import LiveFunction
 from latency.cpython.offsets import Offsets
-from latency.cpython.sites import SitePlan
+from latency.cpython.sites import Place, SitePlan
 from latency.cpython.watch_units import UNIT_BYTES, read_units
 from latency.errors import ReadFault, UnsupportedBuild, UsageError
 from latency.target.build import Build
@@ -61,6 +61,8 @@ class WatchPlan(SitePlan):
             ``f_lasti`` of a frame that has not begun.
         parts: the stretches of the file's code that fetch units (addresses of their begins and ends), from 3.11.
         again: behind each instruction that fetches a unit once more under a tracer (3.11).
+        homes: of instructions that fetch units, by the address behind each: where the frame lies meanwhile, if its
+            register holds something else.
     """
 
     leave: tuple[tuple[int, int], ...] = ()
@@ -69,6 +71,7 @@ class WatchPlan(SitePlan):
     fresh: int = 0
     parts: tuple[tuple[int, int], ...] = ()
     again: tuple[int, ...] = ()
+    homes: tuple[tuple[int, Place], ...] = ()
 
     @classmethod
     def from_json(cls, value: Any) -> WatchPlan:
@@ -76,9 +79,12 @@ class WatchPlan(SitePlan):
         base = SitePlan.from_json(value)
         leave, parts = (tuple((begin, end) for begin, end in value[name]) for name in ("leave", "parts"))
         returns, again = tuple(value["returns"]), tuple(value["again"])
+        homes = tuple((address, Place.from_json(place)) for address, place in value["homes"])
+        if not all(len(place.path) == 1 for _, place in homes):
+            raise ValueError("a frame's home is no word of the stack")
         lasti_bytes, fresh = value["lasti_bytes"], value["fresh"]
         stretches = (number for stretch in (*leave, *parts) for number in stretch)
-        numbers = (lasti_bytes, fresh, *returns, *again, *stretches)
+        numbers = (lasti_bytes, fresh, *returns, *again, *stretches, *(address for address, _ in homes))
         if not all(type(number) is int for number in numbers):
             raise TypeError("an address or an opcode is no number")
         return cls(
@@ -89,6 +95,7 @@ class WatchPlan(SitePlan):
             fresh=fresh,
             parts=parts,
             again=again,
+            homes=homes,
         )
 
 

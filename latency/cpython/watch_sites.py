@@ -8,6 +8,7 @@ from latency.cpython.sites.choose import plan_for
 from latency.cpython.sites.code import Code, copies, first_emulated
 from latency.cpython.sites.dispatch import Handlers, opcode_handlers
 from latency.cpython.sites.fetched_again import tracing_fetches
+from latency.cpython.sites.fetches import fetching, homes_at_fetches
 from latency.cpython.sites.handlers import home_of_frames, unwinding_sites
 from latency.cpython.sites.opcodes import opcodes
 from latency.cpython.sites.releases import releasing
@@ -18,7 +19,7 @@ from latency.target.elf import Image
 
 _TRACEBACK = "PyTraceBack_Here"  # exported by every version
 _RETURN = ("RETURN_VALUE", "RETURN_CONST", "INSTRUMENTED_RETURN_VALUE", "INSTRUMENTED_RETURN_CONST")
-_MOST_PARTS, _MOST_AGAIN, _MOST_LEAVES = 4, 8, 8  # PYLAT_WATCH_PARTS, PYLAT_WATCH_AGAIN, PYLAT_WATCH_LEAVES
+_MOST_AGAIN, _MOST_LEAVES = 8, 8  # PYLAT_WATCH_AGAIN, PYLAT_WATCH_LEAVES
 _RETURN_VALUE, _END_FINALLY = 83, 88  # Include/opcode.h of 3.6 to 3.10
 _BLIND_SPOTS = ("functions that are defined after the start are not seen",)
 _OUTLIVING = "calls whose frame is kept when they return (a stored sys._getframe()) are counted as lost, not measured"
@@ -33,7 +34,9 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
     base = plan_for(image, version, offsets, (), engine="handlers" if version >= (3, 11, 0) else "eval")
     places = {"entry.frame": base.places["entry.frame"]}
     found = opcode_handlers(image, version[:2], offsets) if version >= (3, 11, 0) else None
-    if found and (home := home_of_frames(found)):
+    parts = fetching(found) if found else ()
+    homes = homes_at_fetches(found, parts) if found else ()
+    if found and not homes and (home := home_of_frames(found)):
         places["entry.home"] = home
     blind_spots: tuple[str, ...] = _BLIND_SPOTS
     sites: tuple[Site, ...] = ()
@@ -72,8 +75,9 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
         returns=returns,
         lasti_bytes=UNIT_BYTES if version >= (3, 10, 0) else 1,
         fresh=_fresh(version),
-        parts=_parts(found) if found else (),
+        parts=parts,
         again=_fetched_again(found) if found and version < (3, 12, 0) else (),
+        homes=homes,
     )
 
 
@@ -84,13 +88,6 @@ def _returns(version: tuple[int, int, int]) -> tuple[int, ...]:
         return (_RETURN_VALUE,)
     numbers = opcodes(version[:2])
     return tuple(numbers[name] for name in _RETURN if name in numbers)
-
-
-def _parts(found: Handlers) -> tuple[tuple[int, int], ...]:
-    if len(found.parts) > _MOST_PARTS:
-        name = found.code.image.name
-        raise UnsupportedBuild(f"{name} has opcode handlers in {len(found.parts)} functions", "try another --engine")
-    return found.parts
 
 
 def _fetched_again(found: Handlers) -> tuple[int, ...]:

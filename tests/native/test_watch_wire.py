@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from latency.cpython.sites.fetches import MOST_PARTS
 from latency.tracing.watch import wire as watch_wire
 
 
@@ -23,6 +24,7 @@ def header(compile_bpf: Callable[..., ctypes.CDLL]) -> ctypes.CDLL:
         '#include <stddef.h>\n#include "watch.h"\n'
         f"int layout[][2] = {{ {', '.join(layout)} }};\nint sizes[] = {{ {', '.join(sizes)} }};\n"
         "int most[] = { PYLAT_WATCHED, PYLAT_WATCH_RETURNS, PYLAT_WATCH_PARTS, PYLAT_WATCH_AGAIN };\n"
+        "u64 no_part = PYLAT_WATCH_NO_PART;\n"
     )
 
 
@@ -45,3 +47,11 @@ def test_every_struct_has_the_size_that_the_header_gives_it(header: ctypes.CDLL)
 def test_the_header_knows_as_many_of_each(header: ctypes.CDLL) -> None:
     known = (watch_wire.WATCHED_FUNCTIONS, watch_wire.MOST_RETURNS, watch_wire.MOST_PARTS, watch_wire.MOST_AGAIN)
     assert tuple((ctypes.c_int * len(known)).in_dll(header, "most")) == known
+
+
+def test_the_header_takes_the_same_address_for_none(header: ctypes.CDLL) -> None:
+    assert ctypes.c_uint64.in_dll(header, "no_part").value == watch_wire.NO_PART
+
+
+def test_as_many_stretches_of_code_are_found_as_the_header_has_room_for() -> None:
+    assert MOST_PARTS == watch_wire.MOST_PARTS

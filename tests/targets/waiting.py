@@ -200,6 +200,33 @@ def run_traced():
     return truth(turns - raised + 1, raised=raised)
 
 
+def asks(number):
+    """Whose last unit but one is a call of C."""
+    yield number
+    if number % 2:
+        return getattr(number, "real")
+    return max(number, 1)
+
+
+def run_asks():
+    for number in range(2 * N):
+        list(asks(number))
+    turns = 2 * N
+    if sys.version_info >= (3, 12):
+        tool, call = sys.monitoring.DEBUGGER_ID, sys.monitoring.events.CALL
+        sys.monitoring.use_tool_id(tool, "waiting")
+        sys.monitoring.register_callback(tool, call, lambda *_: None)
+        sys.monitoring.set_events(tool, call)
+        for number in range(2 * N):
+            list(asks(number))
+        sys.monitoring.set_events(tool, 0)
+        sys.monitoring.free_tool_id(tool)
+        list(asks(1))
+        list(asks(2))
+        turns += 2 * N + 2
+    return truth(turns)
+
+
 def shut(number):
     try:
         yield number
@@ -284,6 +311,7 @@ def run():
         "squares.<locals>.<genexpr>": run_squares(),
         "crosses": run_crosses(),
         "traced": run_traced(),
+        "asks": run_asks(),
         "shut": run_shut(),
         **asyncio.run(in_loop()),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import sys
 from types import CodeType
@@ -12,6 +13,7 @@ import pytest
 
 from latency.cpython.functions import LiveFunction
 from latency.cpython.offsets import Offsets, load
+from latency.cpython.sites import Place
 from latency.cpython.sites.opcodes import caches, opcodes
 from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, has_ended, is_alive, registers_needed, watch_points
 from latency.errors import UnsupportedBuild, UsageError
@@ -237,3 +239,16 @@ def test_a_frame_that_is_anothers_by_now_has_ended() -> None:
 def test_from_3_12_every_end_is_seen() -> None:
     offsets = load((3, 12))
     assert not has_ended(Memory(), offsets, plan(leave=((1, 2),)), FRAME, CODE)
+
+
+def test_a_plan_is_the_same_after_a_file() -> None:
+    whole = plan(leave=((1, 2),), parts=((3, 4), (5, 6)), again=(7,), homes=((8, Place("rsp", (16,))),), returns=(9,))
+    assert WatchPlan.from_json(json.loads(json.dumps(whole.to_json()))) == whole
+
+
+@pytest.mark.parametrize(
+    "homes", [[[1, {"register": "rsp", "path": []}]], [["1", {"register": "rsp", "path": [8]}]], [[1]], None]
+)
+def test_a_plan_whose_homes_are_none_is_not_read(homes: Any) -> None:
+    with pytest.raises((ValueError, TypeError, KeyError, AttributeError)):
+        WatchPlan.from_json({**json.loads(json.dumps(plan().to_json())), "homes": homes})

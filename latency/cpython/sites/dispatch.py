@@ -21,7 +21,7 @@ from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 
 _RETURN_LIMIT = 48  # instructions of RETURN_VALUE
-_NEVER_RUN = ("CACHE", "RESERVED")
+NEVER_RUN = ("CACHE", "RESERVED")
 _LONGEST_BYTES = 4096  # of a function that never returns
 _GOES_ELSEWHERE = ("jmp", "ret", "ud2", "int3", "hlt")
 
@@ -122,7 +122,7 @@ def _parts(image: Image, numbers: Mapping[str, int], targets: Sequence[int]) -> 
 
     An opcode that is never dispatched to need not lead anywhere: clang has CACHE point behind the function's end.
     """
-    never_run = {numbers[name] for name in _NEVER_RUN if name in numbers}
+    never_run = {numbers[name] for name in NEVER_RUN if name in numbers}
     parts = {image.code_range(target) for number, target in enumerate(targets) if number not in never_run}
     if None in parts:
         raise refused(image, "has opcode handlers outside the unwinder's table")

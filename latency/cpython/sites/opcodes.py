@@ -72,7 +72,7 @@ def find_table(image: Image, numbers: Mapping[str, int]) -> tuple[int, list[int]
     if len(found) != 1:
         raise UnsupportedBuild(
             f"{image.name} holds {len(found)} tables of opcode handlers, not one",
-            "builds without computed gotos and tail-call builds are not supported yet",
+            "builds without computed gotos or tail calls are not supported",
         )
     return found[0]
 

@@ -81,6 +81,7 @@ def watch_flags(offsets: Offsets, plan: WatchPlan, *, children: bool = False) ->
                 task_tgid=member_offset("task_struct", "tgid") if children else 0,
             ),
             *(f"-DPYLAT_WATCH_{name}={value}" for name, value in values.items()),
+            *(["-DPYLAT_WATCH_HOMES=1"] if plan.homes else []),
             f"-DPYLAT_FRAME_EXECUTING={-1 if executing is None else executing}",
         ]
     )
@@ -99,6 +100,7 @@ def compile_watch(offsets: Offsets, plan: WatchPlan, *, children: bool = False) 
         "threads": watching.WATCH_THREAD,
         "frames": watching.WATCH_CALL,
         "processes": watching.WATCH_PROCESS,
+        **({"homes": watching.WATCH_HOME} if plan.homes else {}),
     }
     if any(sizes.get(name) != dtype.itemsize for name, dtype in expected.items()):
         raise CompileError("bpf/watch.h and latency/tracing/watch/wire.py disagree on a struct", "reinstall pylat")
@@ -134,6 +136,7 @@ class WatchProgram:
             "threads": 2 * threads + _SPARE_THREADS + (_CHILDRENS_THREADS if children else 0),
             "frames": _OPEN_CALLS,
             "processes": _PROCESSES if children else 1,
+            "homes": len(plan.homes),
         }
         try:
             self._load(made, entries)
@@ -176,8 +179,12 @@ class WatchProgram:
             config["leave"][0, 2 * number : 2 * number + 2] = begin + bias, end + bias
         for number, address in enumerate(self._plan.again):
             config["again"][0, number] = address + bias
-        for number, (begin, end) in enumerate(self._plan.parts):
-            config["parts"][0, 2 * number : 2 * number + 2] = begin + bias, end + bias
+        config["begins"][0] = watching.NO_PART
+        for number, (begin, end) in enumerate(sorted(self._plan.parts)):
+            config["begins"][0, number], config["ends"][0, number] = begin + bias, end + bias
+        for address, home in self._plan.homes:
+            value = np.array([(home.path[0], home.register == "rbp")], watching.WATCH_HOME)
+            self.maps.map("homes", _U64, watching.WATCH_HOME).update(np.array([address + bias], _U64), value)
         for slot, points in enumerate(functions):
             self.maps.statistics["code"][slot] = points.live.address
             self.watched[slot] = _record(points, slot)

@@ -10,7 +10,8 @@ from latency.tracing.counted.wire import THREAD
 
 WATCHED_FUNCTIONS = 4  # PYLAT_WATCHED
 MOST_RETURNS = 3  # PYLAT_WATCH_RETURNS
-MOST_PARTS = 4  # PYLAT_WATCH_PARTS
+MOST_PARTS = 1024  # PYLAT_WATCH_PARTS
+NO_PART = 1 << 62  # PYLAT_WATCH_NO_PART
 MOST_AGAIN = 8  # PYLAT_WATCH_AGAIN
 MOST_LEAVES = 8  # PYLAT_WATCH_LEAVES
 
@@ -44,12 +45,13 @@ WATCH_CALL = np.dtype(
         ("padding", "<u4"),
     ]
 )
+WATCH_HOME = np.dtype([("at", "<i8"), ("from_base", "<u8")])
 WATCH_THREAD = np.dtype([("calls", THREAD), ("traps", "<u8"), ("ended", "<u8")])
 WATCH_CONFIG = np.dtype(
     [
         ("leave", "<u8", (2 * MOST_LEAVES,)),
         *((name, "<u8") for name in ("generator_exit_type", "trap_ns")),
-        ("parts", "<u8", (2 * MOST_PARTS,)),
+        *((name, "<u8", (MOST_PARTS,)) for name in ("begins", "ends")),
         ("again", "<u8", (MOST_AGAIN,)),
         ("enabled", "<u4"),
         ("padding", "<u4"),
@@ -61,6 +63,7 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "pylat_watch_process": WATCH_PROCESS,
     "pylat_watch_key": WATCH_KEY,
     "pylat_watch_call": WATCH_CALL,
+    "pylat_watch_home": WATCH_HOME,
     "pylat_watch_thread": WATCH_THREAD,
     "pylat_watch_config": WATCH_CONFIG,
 }
