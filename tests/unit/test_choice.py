@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from latency.histogram import Histogram
@@ -61,6 +63,11 @@ def test_where_the_probes_are_much_of_a_wanted_call_watch_is_taken_though_it_cos
     choice = choose(much, HIT, TRAP_NS, "handlers")
     assert choice.watch
     assert choice.why.startswith("watch: 25 % of a wanted call's time was handlers' probes; ")
+
+
+def test_the_probes_cost_what_their_account_says() -> None:
+    seen = look(calls=50_000, wanted=10)
+    assert replace(seen, spent_ns=30 * MS).probes_share(HIT) == pytest.approx(0.3)
 
 
 def test_a_latency_without_the_probes_needs_nothing_taken_off() -> None:

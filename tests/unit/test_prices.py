@@ -56,6 +56,11 @@ def test_an_instruction_that_is_single_stepped_has_its_own_price() -> None:
     assert found.trap_ns[wire.HIT_YIELD] == 2 * 5000.0 - 500.0  # half of a gap is the one, half the other
 
 
+def test_where_each_call_passes_one_of_either_kind_their_sum_is_right() -> None:
+    found = prices(measured(gap_01=[3020.0], gap_10=[3120.0]), Prices(), {wire.HIT_ENTRY})
+    assert found.trap_ns[wire.HIT_ENTRY] + found.trap_ns[wire.HIT_EXIT] == 6000.0
+
+
 def test_what_lies_between_the_time_stamps_of_a_call_is_half_a_trap_at_each_end_and_the_programs_in_between() -> None:
     samples = measured(gap_01=[520.0], own_0=[110.0], own_1=[60.0])
     found = prices(samples, Prices())

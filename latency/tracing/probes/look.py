@@ -24,6 +24,7 @@ class Look:
         wall: latencies of those that ended.
         open_ns: ages of those that did not.
         functions: how many wanted functions are known by now.
+        spent_ns: what all hits took, of all threads; None where their prices are not known.
         taken_ns: what the probes took of the calls that ended, which is not in ``wall``; None where it is not known,
             and is in it.
     """
@@ -36,6 +37,7 @@ class Look:
     open_ns: tuple[int, ...] = ()
     functions: int = 0
     taken_ns: int | None = None
+    spent_ns: int | None = None
 
     @property
     def probe_share(self) -> float:
@@ -54,7 +56,8 @@ class Look:
 
     def probes_share(self, hit: HitCost) -> float:
         """What the probes cost, as a share of one CPU: at the rate at which the target works with them."""
-        return hit.total_ns(self.hits, self.wanted_hits) / 1e9 / self.seconds
+        spent_ns = hit.total_ns(self.hits, self.wanted_hits) if self.spent_ns is None else self.spent_ns
+        return spent_ns / 1e9 / self.seconds
 
     def watch_share(self, trap_ns: float) -> float:
         """What watchpoints would cost at the same rate."""

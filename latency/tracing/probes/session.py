@@ -163,6 +163,8 @@ class Session(CountingSession):
     def look(self) -> Look:
         """What has been counted since the start, for the choice of an engine."""
         assert self._first is not None
+        if self.account:
+            self.account.refresh(self.maps)
         now_ns = time.monotonic_ns()
         reading = self._read(now_ns)
         since = self._first.counters
@@ -178,6 +180,7 @@ class Session(CountingSession):
             open_ns=tuple(max(0, now_ns - call.start_ns) for call in opens),
             functions=len(reading.functions),
             taken_ns=sum(counted.taken_ns for counted in reading.functions.values()) if self.account else None,
+            spent_ns=counters["taken_ns"] if self.account else None,
         )
 
     def poll(self) -> str:
