@@ -106,15 +106,15 @@ static __always_inline u64 account_behind(const struct account_hit *hit, u32 kin
     return hit->account && now ? hit->account->taken_ns + now->price_ns[kind][1] : 0;
 }
 
-/* What the probes took of a stay on the stack that ends with this hit; never more than all of it. */
+/* What the probes took of a stay on the stack that ends with this hit: never all of it. */
 static __always_inline u64 account_since(const struct account_hit *hit, u32 kind, u64 since_ns, u64 stay_ns)
 {
     u32 zero = 0;
     struct pylat_config *now = config.lookup(&zero);
-    if (!hit->account || !now)
+    if (!hit->account || !now || !stay_ns)
         return 0;
     u64 taken_ns = hit->account->taken_ns - since_ns + now->own_ns[kind];
-    return taken_ns < stay_ns ? taken_ns : stay_ns;
+    return taken_ns < stay_ns ? taken_ns : stay_ns - 1;
 }
 
 #endif
