@@ -42,7 +42,7 @@ def fetching(found: Handlers) -> tuple[Part, ...]:
         UnsupportedBuild: it goes on in code that the unwinder's table does not know, or lies in too many stretches.
     """
     parts = set(found.parts)
-    tail_calls = _by_tail_calls(found)
+    tail_calls = by_tail_calls(found)
     with_table = _with_the_table(found) - parts if tail_calls else set()
     near = _around(found, (goal for _, goal in found.sweep.jumps)) | with_table
     sweeps: dict[Part, Sweep] = {}
@@ -83,7 +83,7 @@ def homes_at_fetches(found: Handlers, parts: Iterable[Part]) -> tuple[tuple[int,
     Raises:
         UnsupportedBuild: there are too many.
     """
-    if not _by_tail_calls(found) or found.frame.path:
+    if not by_tail_calls(found) or found.frame.path:
         return ()
     frame = found.frame.register
     load = re.compile(rf"{frame}, qword ptr \[r[sb]p(?: [+-] (?:0x)?[0-9a-f]+)?\]")
@@ -118,7 +118,7 @@ def _home(found: Handlers, address: int, frame: str) -> Place | None:
     return None
 
 
-def _by_tail_calls(found: Handlers) -> bool:
+def by_tail_calls(found: Handlers) -> bool:
     """Whether each handler is a function."""
     begins = {begin for begin, _ in found.parts}
     return all(start in begins for name, start in found.by_name.items() if name not in NEVER_RUN)

@@ -14,9 +14,11 @@ from collections import Counter
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites.code import emulated, memory
+from latency.cpython.sites.copied import require_no_copies
 from latency.cpython.sites.dispatch import Handlers, opcode_handlers
 from latency.cpython.sites.endings import ending_sites, endings
-from latency.cpython.sites.entries import entry_sites
+from latency.cpython.sites.entries import ENTRY_OPCODES, entry_sites
+from latency.cpython.sites.fetches import by_tail_calls, fetching
 from latency.cpython.sites.holding import holding
 from latency.cpython.sites.plan import Place, Role, Site, SitePlan
 from latency.target.elf import Image
@@ -36,6 +38,9 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SiteP
     """The ``handlers`` engine's plan. Raises UnsupportedBuild, saying what was not found."""
     minor = version[:2]
     found = opcode_handlers(image, minor, offsets)
+    if by_tail_calls(found):
+        lines = found.code.sweep(fetching(found)).lines
+        require_no_copies(found, lines, (*ENTRY_OPCODES, *YIELD_OPCODES))
     entries, places = entry_sites(found)
     yields = [_yield_site(found, name) for name in YIELD_OPCODES if name in found.by_name]
     places["yield.frame"] = found.frame
