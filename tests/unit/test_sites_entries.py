@@ -143,8 +143,15 @@ def test_a_call_that_never_returns_is_known_by_its_function(
         ("488b45d8 4c89f1 4983c602 48894838 488b53f8 c3", "rbp-40", "r14", "rbx"),
         # mov rax, [rsp + 8]; mov rcx, [rsp + 16]; mov [rax + 0x38], rcx; mov rdx, [rsp + 24]; mov rdx, [rdx - 8]
         ("488b442408 488b4c2410 48894838 488b542418 488b52f8 c3", "rsp+8", "rsp+16", "rsp+24"),
+        # clang 22 -O1: mov [rsp + 0x38], r15; mov [r11 + 0x38], r9; mov r14, [r8 - 8]
+        ("4c897c2438 4d894b38 4d8b70f8 c3", "r11", "r9", "r8"),
+        # mov [rbp + 0x38], r15; mov rax, [rbp - 8]; mov rax, [rbp - 0x28]; mov [rax + 0x38], r14; mov rdx, [rbx - 8]
+        ("4c897d38 488b45f8 488b45d8 4c897038 488b53f8 c3", "rbp-40", "r14", "rbx"),
     ],
-    ids=["registers", "the stack", "clang", "beside a frame pointer", "nothing in a register"],
+    ids=[
+        *("registers", "the stack", "clang", "beside a frame pointer", "nothing in a register"),
+        *("behind a local variable", "behind others beside a frame pointer"),
+    ],
 )
 def test_the_places_are_those_that_return_value_begins_with(
     handled: Handled, code: str, frame: str, next_instr: str, stack_pointer: str

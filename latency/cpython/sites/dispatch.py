@@ -99,9 +99,10 @@ def _places(code: Code, start: int, instr_offset: int, *, frame_pointer: bool) -
         if step.mnemonic != "mov":
             continue
         stored, loaded = memory(step, 0), memory(step, 1)
+        own = ("rsp", "rip", "rbp") if frame_pointer else ("rsp", "rip")  # words of the function's own, not of a frame
         if not frame and stored and stored[1] == instr_offset and (source := register(step, 1)):
-            if stored[0] in ("rsp", "rip"):
-                break
+            if stored[0] in own:
+                continue
             frame = came.get(stored[0], Place(stored[0]))
             next_instr = came.get(source, Place(source))
             if not frame or not next_instr:
@@ -109,7 +110,7 @@ def _places(code: Code, start: int, instr_offset: int, *, frame_pointer: bool) -
                 raise refused(
                     code.image, f"has its {lost} in no place that pylat knows when a handler starts: {text(step)}"
                 )
-        if not stack_pointer and loaded and loaded[1] == -8 and register(step, 0):
+        if not stack_pointer and loaded and loaded[0] not in own and loaded[1] == -8 and register(step, 0):
             stack_pointer = came.get(loaded[0], Place(loaded[0]))
     if not frame or not next_instr or not stack_pointer:
         raise refused(code.image, "has a RETURN_VALUE handler that shows no frame")
