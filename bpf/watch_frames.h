@@ -86,6 +86,13 @@ static __always_inline u64 fresh_frame(const struct hit *hit, const struct pylat
 }
 
 #if PYLAT_START == PYLAT_START_BY_OPARG
+/* An index that the verifier sees the bound of, on old kernels too (pylat_place). */
+static __always_inline u64 part(u64 at)
+{
+    asm volatile("" : "+r"(at));
+    return at & (PYLAT_WATCH_PARTS - 1);
+}
+
 /* Whether the interpreter itself fetched a unit: others read them too (co_code, the specialiser). Of its stretches of
  * code the last one is looked for that begins before the place; without a branch, since the verifier would follow both
  * ways of each. */
@@ -94,7 +101,8 @@ static __always_inline int is_fetch(const struct hit *hit)
     u64 at = 0;
 #pragma unroll
     for (u64 step = PYLAT_WATCH_PARTS / 2; step; step /= 2)
-        at += step * ((hit->config->begins[at + step] - hit->place) >> 63);
+        at += step * ((hit->config->begins[part(at + step)] - hit->place) >> 63);
+    at = part(at);
     return hit->place > hit->config->begins[at] && hit->place <= hit->config->ends[at];
 }
 
