@@ -73,13 +73,26 @@ static __always_inline int may_be_address(u64 value)
     return !(value & 7) && value - 65536 < (1ULL << 47) - 65536;
 }
 
+/* What suspends runs in its generator's frame alone. What that was before it was moved there was never run, stands
+ * before its RESUME for ever, and can still be in a register. */
+static __always_inline int is_left_behind(u64 frame, const struct pylat_watched *of)
+{
+#if PYLAT_START == PYLAT_START_BY_OPARG
+    u8 owner = 0;
+    return of->suspends && (pylat_read(&owner, sizeof(owner), (void *)(frame + PYLAT_FRAME_OWNER)) ||
+                            owner != PYLAT_FRAME_OF_GENERATOR);
+#else
+    return 0;
+#endif
+}
+
 static __always_inline u64 fresh_frame(const struct hit *hit, const struct pylat_watched *of)
 {
     for (u32 i = 0; i < REGISTERS; i++) {
         u64 frame = hit->registers[i], code = 0;
         if (!may_be_address(frame) || pylat_frame_code(frame, &code) || code != of->code)
             continue;
-        if (is_fresh(frame, of))
+        if (is_fresh(frame, of) && !is_left_behind(frame, of))
             return frame;
     }
     return 0;
@@ -116,7 +129,8 @@ static __always_inline void count_unheld(const struct hit *hit, const struct pyl
     for (u32 i = 0; i < REGISTERS; i++) {
         u64 frame = hit->registers[i], code = 0, at = 0;
         if (may_be_address(frame) && !pylat_frame_code(frame, &code) && code == of->code &&
-            !pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) && at + 2 - of->units < PYLAT_WATCH_UNITS_BYTES)
+            !pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) && at + 2 - of->units < PYLAT_WATCH_UNITS_BYTES &&
+            !is_left_behind(frame, of))
             return;
     }
     PYLAT_COUNT(hit->count->bad_frame);
