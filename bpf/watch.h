@@ -17,7 +17,7 @@
 /* Instructions that fetch a unit once more under a tracer (3.11). */
 #define PYLAT_WATCH_AGAIN 8
 #define PYLAT_WATCH_UNITS_BYTES (2 << 20) /* of one code object at most */
-#define PYLAT_WATCH_LEAVES 8              /* stretches of code in which frames are released */
+#define PYLAT_WATCH_LEAVES 64             /* stretches of code in which frames are released, a power of two */
 
 /* One function, at the place of its statistics; `code` is 0 where there is none, or no longer one. */
 struct pylat_watched {
@@ -74,8 +74,8 @@ struct pylat_watch_thread {
 };
 
 struct pylat_watch_config {
-    u64 leave[2 *
-              PYLAT_WATCH_LEAVES]; /* 3.12 and later: where frames are released: begin and end of each; 0 for none */
+    u64 leave_begins[PYLAT_WATCH_LEAVES]; /* 3.12 and later: where frames are released, as below */
+    u64 leave_ends[PYLAT_WATCH_LEAVES];
     u64 generator_exit_type;       /* of the class GeneratorExit */
     u64 trap_ns;                   /* what one hit takes */
     u64 begins[PYLAT_WATCH_PARTS]; /* 3.11 and later: where each begins, ascending; PYLAT_WATCH_NO_PART for none */

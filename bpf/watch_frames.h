@@ -45,6 +45,25 @@ static __always_inline void close_call(const struct hit *hit, u64 frame)
     frames.delete(&key);
 }
 
+/* An index below a power of two that the verifier sees the bound of, on old kernels too (pylat_place). */
+static __always_inline u64 bound(u64 at, u64 number)
+{
+    asm volatile("" : "+r"(at));
+    return at & (number - 1);
+}
+
+/* Whether the instruction before a place lies in one of some stretches of code, in ascending order. The last one is
+ * looked for that begins before the place; without a branch, since the verifier would follow both ways of each. */
+static __always_inline int lies_in(const u64 *begins, const u64 *ends, u64 number, u64 place)
+{
+    u64 at = 0;
+#pragma unroll
+    for (u64 step = number / 2; step; step /= 2)
+        at += step * ((begins[bound(at + step, number)] - place) >> 63);
+    at = bound(at, number);
+    return place > begins[at] && place <= ends[at];
+}
+
 /* Whether a frame has not run its first instruction yet. The fetch of that is what an entry is, and it happens in the
  * caller's dispatch, where the frame can be in another register than in all the rest of the interpreter. */
 static __always_inline int is_fresh(u64 frame, const struct pylat_watched *of)
@@ -99,24 +118,10 @@ static __always_inline u64 fresh_frame(const struct hit *hit, const struct pylat
 }
 
 #if PYLAT_START == PYLAT_START_BY_OPARG
-/* An index that the verifier sees the bound of, on old kernels too (pylat_place). */
-static __always_inline u64 part(u64 at)
-{
-    asm volatile("" : "+r"(at));
-    return at & (PYLAT_WATCH_PARTS - 1);
-}
-
-/* Whether the interpreter itself fetched a unit: others read them too (co_code, the specialiser). Of its stretches of
- * code the last one is looked for that begins before the place; without a branch, since the verifier would follow both
- * ways of each. */
+/* Whether the interpreter itself fetched a unit: others read them too (co_code, the specialiser). */
 static __always_inline int is_fetch(const struct hit *hit)
 {
-    u64 at = 0;
-#pragma unroll
-    for (u64 step = PYLAT_WATCH_PARTS / 2; step; step /= 2)
-        at += step * ((hit->config->begins[part(at + step)] - hit->place) >> 63);
-    at = part(at);
-    return hit->place > hit->config->begins[at] && hit->place <= hit->config->ends[at];
+    return lies_in(hit->config->begins, hit->config->ends, PYLAT_WATCH_PARTS, hit->place);
 }
 
 /* The interpreter fetched a unit that tells of a call, and nothing held its frame: there is one, and it is not told
@@ -174,14 +179,10 @@ static __always_inline int returns(u64 frame, const struct pylat_watched *of)
 }
 
 /* Whether the count fell because this call's frame was released, and not because somebody had looked at the code. */
-static __always_inline int is_release(const struct hit *hit, u64 frame, const struct pylat_watched *of)
+static __always_inline int is_release(u64 frame, const struct pylat_watched *of)
 {
-#if PYLAT_WATCH_LEAVE == \
-    PYLAT_WATCH_LEAVE_BY_PLACE /* 3.12 and later: one function releases all frames, or its copies */
-    for (u32 i = 0; i < PYLAT_WATCH_LEAVES; i++)
-        if (hit->place > hit->config->leave[2 * i] && hit->place <= hit->config->leave[2 * i + 1])
-            return 1;
-    return 0;
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_PLACE /* 3.12 and later: the place has told it */
+    return 1;
 #elif PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_OPCODE /* 3.11: exceptions are seen by pylat_watch_raise */
     return returns(frame, of);
 #else
@@ -193,10 +194,14 @@ static __always_inline int is_release(const struct hit *hit, u64 frame, const st
 static __always_inline u64 released_frame(const struct hit *hit, const struct pylat_watched *of, u32 slot)
 {
     u64 found = 0, latest_ns = 0;
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_PLACE /* one function releases all frames, or its copies */
+    if (!lies_in(hit->config->leave_begins, hit->config->leave_ends, PYLAT_WATCH_LEAVES, hit->place))
+        return 0;
+#endif
     for (u32 i = 0; i < REGISTERS; i++) {
         u64 frame = hit->registers[i];
         const struct pylat_watch_call *call = may_be_address(frame) ? open_call(hit, frame) : NULL;
-        if (!call || call->slot != slot || call->start_ns <= latest_ns || !is_release(hit, frame, of))
+        if (!call || call->slot != slot || call->start_ns <= latest_ns || !is_release(frame, of))
             continue;
         found = frame;
         latest_ns = call->start_ns;

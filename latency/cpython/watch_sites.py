@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Place, Role, Site
 from latency.cpython.sites.choose import plan_for
 from latency.cpython.sites.code import Code, copies, first_emulated
+from latency.cpython.sites.copied import words_of_the_frame
 from latency.cpython.sites.dispatch import Handlers, opcode_handlers
+from latency.cpython.sites.endings import clear_function, sites_of_questions
 from latency.cpython.sites.fetched_again import tracing_fetches
-from latency.cpython.sites.fetches import fetching, homes_at_fetches
-from latency.cpython.sites.handlers import home_of_frames, unwinding_sites
+from latency.cpython.sites.fetches import by_tail_calls, fetching, homes_at_fetches
+from latency.cpython.sites.handlers import home_of_frames, plan_of, unwinding_sites
 from latency.cpython.sites.opcodes import opcodes
-from latency.cpython.sites.releases import releasing
+from latency.cpython.sites.releases import WHOLE_COPY_LIMIT, Asked, releasing, releasing_at
 from latency.cpython.watch_points import ENGINE, WatchPlan
 from latency.cpython.watch_units import UNIT_BYTES
 from latency.errors import UnsupportedBuild
@@ -19,7 +23,7 @@ from latency.target.elf import Image
 
 _TRACEBACK = "PyTraceBack_Here"  # exported by every version
 _RETURN = ("RETURN_VALUE", "RETURN_CONST", "INSTRUMENTED_RETURN_VALUE", "INSTRUMENTED_RETURN_CONST")
-_MOST_AGAIN, _MOST_LEAVES = 8, 8  # PYLAT_WATCH_AGAIN, PYLAT_WATCH_LEAVES
+_MOST_AGAIN, _MOST_LEAVES = 8, 64  # PYLAT_WATCH_AGAIN, PYLAT_WATCH_LEAVES
 _RETURN_VALUE, _END_FINALLY = 83, 88  # Include/opcode.h of 3.6 to 3.10
 _BLIND_SPOTS = ("functions that are defined after the start are not seen",)
 _OUTLIVING = "calls whose frame is kept when they return (a stored sys._getframe()) are counted as lost, not measured"
@@ -31,9 +35,12 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
     Raises:
         UnsupportedBuild: the frame's register, or the place where frames are released, is not found.
     """
-    base = plan_for(image, version, offsets, (), engine="handlers" if version >= (3, 11, 0) else "eval")
-    places = {"entry.frame": base.places["entry.frame"]}
     found = opcode_handlers(image, version[:2], offsets) if version >= (3, 11, 0) else None
+    if found and by_tail_calls(found):
+        base = plan_of(found, version[:2], (), {"entry.frame": found.frame})
+    else:
+        base = plan_for(image, version, offsets, (), engine="handlers" if found else "eval")
+    places = {"entry.frame": base.places["entry.frame"]}
     parts = fetching(found) if found else ()
     homes = homes_at_fetches(found, parts) if found else ()
     if found and not homes and (home := home_of_frames(found)):
@@ -43,7 +50,10 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
     leave: tuple[tuple[int, int], ...] = ()
     returns = _returns(version)
     if version >= (3, 12, 0):
-        leave = releasing(Code(image), base, offsets)
+        if found and by_tail_calls(found):
+            leave = _releasing_anywhere(found, parts, offsets)
+        else:
+            leave = releasing(Code(image), base, offsets)
         if len(leave) > _MOST_LEAVES:
             raise UnsupportedBuild(f"{image.name} releases frames in {len(leave)} places", "try another --engine")
         if version < (3, 13, 0):  # the code objects of the interpreter's own modules are immortal
@@ -79,6 +89,21 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
         again=_fetched_again(found) if found and version < (3, 12, 0) else (),
         homes=homes,
     )
+
+
+def _releasing_anywhere(
+    found: Handlers, parts: tuple[tuple[int, int], ...], offsets: Offsets
+) -> tuple[tuple[int, int], ...]:
+    """Where frames give back their code objects in a build with tail calls: in the function for that, and in each copy
+    of it. A profile can make copies of whole handlers, so that it does not matter here which of them leads to which."""
+    whole = replace(found, sweep=found.code.sweep(parts))
+    clear, name = clear_function(found, offsets)
+    exits = [found.code.site(Role.EXIT, name, clear, found.code.at(clear))] if clear else []
+    asked = [
+        Asked(site, frozenset({frame}), words_of_the_frame(whole, site.address), WHOLE_COPY_LIMIT)
+        for site, frame in sites_of_questions(whole, offsets)
+    ]
+    return releasing_at(found.code, exits, asked, offsets)
 
 
 def _returns(version: tuple[int, int, int]) -> tuple[int, ...]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from latency.cpython.sites.copied import require_no_copies
+from latency.cpython.sites.copied import require_no_copies, words_of_the_frame
 from latency.errors import UnsupportedBuild
-from tests.unit.made_handlers import address_of, made_handlers
+from latency.target.elf import Image
+from tests.unit.made_handlers import address_of, assembled, made_handlers
 
 FETCHES = "410fb707 0fb6c8"  # movzx eax, word [r15]; movzx ecx, al
 IS_RESUME = "3c95"  # cmp al, 0x95
@@ -68,3 +69,50 @@ def test_who_takes_the_handlers_address_to_compare_it_is_refused(tmp_path: Path)
     code["NOP"] = f"{FETCHES} 488d15{distance.to_bytes(4, 'little').hex()} {GOES_ON}"
     with pytest.raises(UnsupportedBuild, match="has copies of its RESUME handler"):
         require(tmp_path, code)
+
+
+KEEPS = "4c8965f8"  # mov [rbp - 8], r12
+
+
+def words(directory: Path, monkeypatch: pytest.MonkeyPatch, code: dict[str, str]) -> frozenset[tuple[str, int]]:
+    """Of a handler CALL, of which ``behind`` is the end; ``cold`` lies elsewhere."""
+    found = made_handlers(directory, code, frame="r12", next_instr="r15")
+    begins = {name: address_of(found, code, name) for name in code}
+    cold = begins.get("cold", 1 << 32)
+
+    def code_range(_: Image, address: int) -> tuple[int, int]:
+        return (begins["CALL"], cold) if address < cold else (cold, cold + len(assembled(code)["cold"]))
+
+    monkeypatch.setattr(Image, "code_range", code_range)
+    return words_of_the_frame(found, begins["CALL"])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [f"{KEEPS} c3", f"85c0 7402 90 90 {KEEPS} 4c8b65f8 c3", "4d89e2 4c8955f8 c3", f"{KEEPS} 488945f0 c3"],
+    ids=["at once", "behind a branch", "by a copy of its register", "beside another word"],
+)
+def test_a_word_that_is_written_to_once_has_what_was_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    assert words(tmp_path, monkeypatch, {"CALL": call}) == {("rbp", -8)}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        {"CALL": f"{KEEPS} 488945f8 c3"},  # mov [rbp - 8], rax
+        {"CALL": f"{KEEPS} c645fb00 c3"},  # mov byte [rbp - 5], 0
+        {"CALL": f"{KEEPS} {KEEPS} c3"},
+        {"CALL": f"4989c4 {KEEPS} c3"},  # mov r12, rax
+        {"CALL": "488945f8 c3"},
+        {"CALL": "4c8963f8 c3"},  # mov [rbx - 8], r12
+        {"CALL": f"{KEEPS} je:cold 90", "behind": "90 c3", "cold": "488945f8 jmp:behind"},
+    ],
+    ids=[
+        *("another value too", "a part of it", "twice", "another value in its register", "another register"),
+        *("no word of the stack", "elsewhere"),
+    ],
+)
+def test_other_words_may_hold_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: dict[str, str]) -> None:
+    assert words(tmp_path, monkeypatch, code) == frozenset()

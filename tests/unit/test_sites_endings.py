@@ -279,7 +279,7 @@ def test_the_function_is_found_by_calls_through_its_slot(
     again = Code(Image.open(tmp_path / "image"))
     low, high = found.sweep.lines[0].address, found.sweep.lines[-1].address + 1
     found = replace(found, code=again, sweep=again.sweep([(low, high)]))
-    monkeypatch.setattr("latency.cpython.sites.endings._clear_function", lambda *_: (function, "clear"))
+    monkeypatch.setattr("latency.cpython.sites.endings.clear_function", lambda *_: (function, "clear"))
     with pytest.raises(UnsupportedBuild, match="leaves frames"):
         endings(found, offsets)
     slot = Symbol("clear", function, 8, "func")
@@ -293,7 +293,7 @@ def test_the_function_is_found_through_the_linkage_table(
     code = {**{name: text.replace("call:function", "call:stub") for name, text in CALLING.items()}, "stub": GOES_ON}
     found = made_handlers(tmp_path, code)
     stub, function = address_of(found, code, "stub"), address_of(found, code, "function")
-    monkeypatch.setattr("latency.cpython.sites.endings._clear_function", lambda *_: (function, "clear"))
+    monkeypatch.setattr("latency.cpython.sites.endings.clear_function", lambda *_: (function, "clear"))
     with pytest.raises(UnsupportedBuild, match="leaves frames"):
         endings(found, offsets)
     monkeypatch.setattr(type(found.code), "lands", lambda _, address: function if address == stub else address)

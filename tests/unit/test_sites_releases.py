@@ -9,7 +9,7 @@ import pytest
 from latency.cpython.offsets import Offsets, load
 from latency.cpython.sites import Place, Role, SitePlan
 from latency.cpython.sites.code import Code
-from latency.cpython.sites.releases import releasing
+from latency.cpython.sites.releases import Asked, releasing, releasing_at
 from latency.errors import UnsupportedBuild
 from latency.target.elf import Image
 from tests.unit.made_handlers import address_of, assembled, made_handlers
@@ -152,3 +152,18 @@ def test_what_does_not_show_where_is_not_watched(
 ) -> None:
     with pytest.raises(UnsupportedBuild, match=r"does not show where frames that end in \w+ give back"):
         found_in(tmp_path, offsets, monkeypatch, code, roles)
+
+
+def test_a_copy_may_have_the_frame_in_a_word_of_the_stack_that_was_written_to_before(
+    tmp_path: Path, offsets: Offsets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # jne; call; mov rsi, [rbp - 8]; mov rdi, [rsi]
+    code = {"value": f"7501 c3 call:other 488b75f8 488b3e {COUNTS} c3", "other": RELEASES.replace("48", "49")}
+    found = made_handlers(tmp_path, {**code, "NOP": "90"})
+    begin = address_of(found, {**code, "NOP": "90"}, "value")
+    monkeypatch.setattr(Image, "code_range", lambda *_: None)
+    site = found.code.site(Role.RETURN, "value", begin, found.code.at(begin))
+    (stretch,) = releasing_at(found.code, (), [Asked(site, frozenset({"rbx"}), frozenset({("rbp", -8)}))], offsets)
+    assert found.code.at(stretch[0]).mnemonic == "sub"
+    with pytest.raises(UnsupportedBuild, match="does not show where frames that end in value give back"):
+        releasing_at(found.code, (), [Asked(site, frozenset({"rbx"}))], offsets)

@@ -10,12 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from latency.cpython.sites.code import Line, full_register, target
-from latency.cpython.sites.dispatch import Handlers, refused
+from latency.cpython.sites.code import Instruction, Line, full_register, memory, register, target, written
+from latency.cpython.sites.dispatch import Handlers
+from latency.cpython.sites.holding import changes, holding
+from latency.cpython.sites.plan import Place
 from latency.errors import UnsupportedBuild
 
 _DISPATCH_LIMIT = 16  # instructions from the fetch of a unit to the last comparison of its opcode
 _LEAVING_LIMIT = 10  # from the comparison to the jump to the handler: the end of a function
+_FUNCTION_LIMIT = 256  # instructions from a handler's start to where it keeps the frame
+_OF_THE_STACK = ("rsp", "rbp")
+_ON_THE_STACK = re.compile(r"\[r[sb]p\b")
 _FETCH = re.compile(r"(\w+), (?:byte|word) ptr \[r(?!sp|ip).*\]")
 _COMPARED = re.compile(r"(\w+), (0x[0-9a-f]+|\d+)")
 _COMPARED_THERE = re.compile(r"byte ptr \[r(?!sp|ip).*\], (0x[0-9a-f]+|\d+)")
@@ -39,6 +44,50 @@ def require_no_copies(found: Handlers, lines: Sequence[Line], names: Iterable[st
                 raise _refused(found, numbers[number], line.address)
         if (name := starts.get(_address_taken(line) or -1)) is not None:
             raise _refused(found, name, line.address)
+
+
+def words_of_the_frame(found: Handlers, address: int) -> frozenset[tuple[str, int]]:
+    """Words of the machine's stack (base register, displacement) that have a handler's frame once they are written to:
+    in the function around an address one instruction alone writes to each, and that stores what the frame's register
+    held when the function began.
+
+    Args:
+        found: with all code that goes on at units in its sweep.
+    """
+    around = found.code.image.code_range(address)
+    if around is None or found.frame.path:
+        return frozenset()
+    frame = found.frame
+    steps = found.code.straight(around[0], limit=_FUNCTION_LIMIT, follow=True)
+    stored = {
+        step.address: word
+        for step, held in holding(steps, frame)
+        if step.mnemonic == "mov"
+        and (word := memory(step, 0)) is not None
+        and word[0] in _OF_THE_STACK
+        and register(step, 1) in held.registers
+    }
+    inside = [line for line in found.sweep.lines if around[0] <= line.address < around[1]]
+    inside += _parts_elsewhere(found, around)
+    touching = [found.code.at(line.address) for line in inside if _ON_THE_STACK.search(line.operands)]
+    return frozenset(
+        word
+        for at, word in stored.items()
+        if not any(step.address != at and _writes_to(step, word) for step in touching)
+    )
+
+
+def _writes_to(step: Instruction, word: tuple[str, int]) -> bool:
+    """Whether an instruction writes to a word of the stack; that it moves the stack is no matter here."""
+    place = Place(word[0], (word[1],))
+    return changes(step, place) and word[0] not in written(step)
+
+
+def _parts_elsewhere(found: Handlers, around: tuple[int, int]) -> list[Line]:
+    """What a compiler moved away of a function: stretches that jump into its midst."""
+    sources = found.sweep.jumps_into(around[0] + 1, around[1] - 1)
+    others = {found.code.image.code_range(source) for source in sources if not around[0] <= source < around[1]}
+    return found.code.sweep(filter(None, others)).lines
 
 
 def _comparisons(lines: Sequence[Line], place: int) -> Iterator[tuple[int, int]]:
@@ -84,4 +133,6 @@ def _address_taken(line: Line) -> int | None:
 
 
 def _refused(found: Handlers, name: str, address: int) -> UnsupportedBuild:
-    return refused(found.code.image, f"has copies of its {name} handler in others, at {address:#x}")
+    return UnsupportedBuild(
+        f"{found.code.image.name} has copies of its {name} handler in others, at {address:#x}", "try --engine watch"
+    )

@@ -14,7 +14,7 @@ Source: Python/ceval.c (_PyEval_FrameClearAndPop, clear_thread_frame, exit_unwin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from latency.cpython.offsets import Offsets
@@ -70,11 +70,9 @@ class Endings:
 
 def endings(found: Handlers, offsets: Offsets) -> Endings:
     """Find them all. Raises UnsupportedBuild where a way out has none, or an end is of neither."""
-    clear, name = (0, "") if "frame.is_entry" in offsets else _clear_function(found, offsets)
+    clear, name = (0, "") if "frame.is_entry" in offsets else clear_function(found, offsets)
     calls = _calls_of(found, clear)
-    # is_entry is a bool, which can be compared with either; owner is asked for FRAME_OWNED_BY_THREAD
-    member, answer = ("frame.is_entry", "[01]") if "frame.is_entry" in offsets else ("frame.owner", "0")
-    question = re.compile(rf"byte ptr \[r(?!sp|ip)\w+ \+ {offsets[member]:#x}\], {answer}")
+    question = _question(offsets)
 
     def ends(line: Line) -> bool:
         if line.mnemonic == "cmp":
@@ -99,6 +97,22 @@ def endings(found: Handlers, offsets: Offsets) -> Endings:
             raise _unseen(found, min(left - refusals or left))
         raises |= left
     return replace(result, raises=raises)
+
+
+def _question(offsets: Offsets) -> re.Pattern[str]:
+    """What asks whose frame it is."""
+    # is_entry is a bool, which can be compared with either; owner is asked for FRAME_OWNED_BY_THREAD
+    member, answer = ("frame.is_entry", "[01]") if "frame.is_entry" in offsets else ("frame.owner", "0")
+    return re.compile(rf"byte ptr \[r(?!sp|ip)\w+ \+ {offsets[member]:#x}\], {answer}")
+
+
+def sites_of_questions(found: Handlers, offsets: Offsets) -> Iterator[tuple[Site, str]]:
+    """(the site on the jump by its answer, the register of the frame there) of each question in the handlers' code,
+    whoever comes to it."""
+    question = _question(offsets)
+    for line in found.sweep.lines:
+        if line.mnemonic == "cmp" and question.fullmatch(line.operands):
+            yield _at_answer(found, Role.RETURN, "a copy", line.address)
 
 
 def ending_sites(found: Handlers, offsets: Offsets, ends: Endings) -> tuple[list[Site], dict[str, Place]]:
@@ -173,7 +187,7 @@ def _unseen(found: Handlers, address: int, where: str = "") -> Exception:
 # -- the function --------------------------------------------------------------------------------------
 
 
-def _clear_function(found: Handlers, offsets: Offsets) -> tuple[int, str]:
+def clear_function(found: Handlers, offsets: Offsets) -> tuple[int, str]:
     """(address, name) of the function that every frame ends in; 0 where the interpreter holds nothing but copies."""
     image = found.code.image
     symbols = image.symbols(CLEAR)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites.code import emulated, memory
@@ -45,10 +46,14 @@ def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SiteP
     yields = [_yield_site(found, name) for name in YIELD_OPCODES if name in found.by_name]
     places["yield.frame"] = found.frame
     exits, where = ending_sites(found, offsets, endings(found, offsets))
-    places |= where
+    return plan_of(found, minor, (*exits, *yields, *entries), places | where)
+
+
+def plan_of(found: Handlers, minor: tuple[int, int], sites: tuple[Site, ...], places: Mapping[str, Place]) -> SitePlan:
+    """These sites and places, and what else holds for all plans of these handlers."""
     return SitePlan(
         engine="handlers",
-        sites=(*exits, *yields, *entries),
+        sites=sites,
         places=places,
         start_by="oparg",
         resume_mask=RESUME_MASKS[minor],

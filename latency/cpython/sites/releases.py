@@ -9,6 +9,7 @@ Source: Python/ceval.c (clear_thread_frame: ``Py_DECREF(frame->f_executable)``).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import capstone
@@ -22,7 +23,25 @@ from latency.errors import UnsupportedBuild
 
 _FUNCTION_LIMIT = 2048  # instructions of a function that releases frames, and states of its registers
 _COPY_LIMIT = 32  # of a copy of that, from whose frame it is
+WHOLE_COPY_LIMIT = 512  # and of one that holds copies of what it calls, too
 _WAY_LIMIT = 8  # from whose frame it is to the call of what releases it
+
+
+class Asked(NamedTuple):
+    """A copy: its site, on the jump by the answer; the registers and the words of the machine's stack (base register,
+    displacement) that have the frame there; how many steps are looked at behind it."""
+
+    site: Site
+    registers: frozenset[str]
+    words: frozenset[tuple[str, int]] = frozenset()
+    limit: int = _COPY_LIMIT
+
+    @classmethod
+    def at(cls, site: Site, frame: Place) -> Asked:
+        """Where the frame is in one place."""
+        if frame.path:
+            return cls(site, frozenset(), frozenset({(frame.register, frame.path[0])}))
+        return cls(site, frozenset({frame.register}))
 
 
 def releasing(code: Code, plan: SitePlan, offsets: Offsets) -> tuple[tuple[int, int], ...]:
@@ -31,27 +50,42 @@ def releasing(code: Code, plan: SitePlan, offsets: Offsets) -> tuple[tuple[int, 
     Raises:
         UnsupportedBuild: there is a place where frames end that leads to no such stretch.
     """
+    asked = [
+        Asked.at(site, plan.places[f"{role.value}.frame"])
+        for role in (Role.RETURN, Role.RAISE)
+        for site in plan.of(role)
+    ]
+    return releasing_at(code, plan.of(Role.EXIT), asked, offsets)
+
+
+def releasing_at(
+    code: Code, exits: Iterable[Site], asked: Iterable[Asked], offsets: Offsets
+) -> tuple[tuple[int, int], ...]:
+    """The same of some places where frames end.
+
+    Args:
+        exits: in functions whose second argument the frame is.
+        asked: of copies.
+    """
     stretches = set[tuple[int, int]]()
-    for site in plan.of(Role.EXIT):
+    for site in exits:
         start = site.start
         starts = {start} if _releases(code, start, offsets) else _goals(code, start, offsets)
         if len(starts) != 1:
             raise _refused(code, site)
         stretches.add(_around(code, starts.pop(), site))
-    for role in (Role.RETURN, Role.RAISE):
-        for site in plan.of(role):
-            stretches.add(_behind(code, site, plan.places[f"{role.value}.frame"], offsets))
+    for each in asked:
+        stretches.add(_behind(code, each, offsets))
     return tuple(sorted(stretches))
 
 
-def _behind(code: Code, site: Site, frame: Place, offsets: Offsets) -> tuple[int, int]:
+def _behind(code: Code, asked: Asked, offsets: Offsets) -> tuple[int, int]:
     """Where a frame is released behind a site, on either way of its jump: by a function that is called, or there."""
-    jump = code.at(site.address)
+    site, jump = asked.site, code.at(asked.site.address)
     found = set[tuple[int, int]]()
     for way in filter(None, (jump.address + jump.size, target(jump))):
-        words = frozenset({(frame.register, frame.path[0])} if frame.path else ())
-        begin = _Frame(frozenset() if words else frozenset({frame.register}), words, "")
-        released = _released(code, way, begin, offsets, limit=_COPY_LIMIT)
+        begin = _Frame(asked.registers, asked.words, "")
+        released = _released(code, way, begin, offsets, limit=asked.limit)
         if released:
             found.add((released.address, released.address + released.size))
             continue

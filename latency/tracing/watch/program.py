@@ -175,13 +175,12 @@ class WatchProgram:
             KernelTooOld
         """
         config = self.maps.config
-        for number, (begin, end) in enumerate(self._plan.leave):
-            config["leave"][0, 2 * number : 2 * number + 2] = begin + bias, end + bias
         for number, address in enumerate(self._plan.again):
             config["again"][0, number] = address + bias
-        config["begins"][0] = watching.NO_PART
-        for number, (begin, end) in enumerate(sorted(self._plan.parts)):
-            config["begins"][0, number], config["ends"][0, number] = begin + bias, end + bias
+        for prefix, stretches in ("leave_", self._plan.leave), ("", self._plan.parts):
+            config[f"{prefix}begins"][0] = watching.NO_PART
+            for number, (begin, end) in enumerate(sorted(stretches)):
+                config[f"{prefix}begins"][0, number], config[f"{prefix}ends"][0, number] = begin + bias, end + bias
         for address, home in self._plan.homes:
             value = np.array([(home.path[0], home.register == "rbp")], watching.WATCH_HOME)
             self.maps.map("homes", _U64, watching.WATCH_HOME).update(np.array([address + bias], _U64), value)

@@ -13,7 +13,7 @@ MOST_RETURNS = 3  # PYLAT_WATCH_RETURNS
 MOST_PARTS = 1024  # PYLAT_WATCH_PARTS
 NO_PART = 1 << 62  # PYLAT_WATCH_NO_PART
 MOST_AGAIN = 8  # PYLAT_WATCH_AGAIN
-MOST_LEAVES = 8  # PYLAT_WATCH_LEAVES
+MOST_LEAVES = 64  # PYLAT_WATCH_LEAVES
 
 WATCHED = np.dtype(
     [
@@ -49,7 +49,7 @@ WATCH_HOME = np.dtype([("at", "<i8"), ("from_base", "<u8")])
 WATCH_THREAD = np.dtype([("calls", THREAD), ("traps", "<u8"), ("ended", "<u8")])
 WATCH_CONFIG = np.dtype(
     [
-        ("leave", "<u8", (2 * MOST_LEAVES,)),
+        *((name, "<u8", (MOST_LEAVES,)) for name in ("leave_begins", "leave_ends")),
         *((name, "<u8") for name in ("generator_exit_type", "trap_ns")),
         *((name, "<u8", (MOST_PARTS,)) for name in ("begins", "ends")),
         ("again", "<u8", (MOST_AGAIN,)),
