@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from latency.tracing.counted import wire
 from latency.tracing.probes.prices import Prices, prices
@@ -95,11 +94,6 @@ def test_too_few_samples_say_nothing() -> None:
     samples = measured()
     put(samples, wire.GAP_SETS + 1, 520.0, count=3)
     assert not prices(samples, Prices()).trap_ns.any()
-
-
-@pytest.mark.parametrize(("times", "error"), [([500.0], 0.02), ([500.0, 530.0, 560.0, 900.0], 0.04)])
-def test_the_error_follows_the_spread_of_the_gaps(times: list[float], error: float) -> None:
-    assert prices(measured(gap_01=times), Prices()).error == pytest.approx(error)
 
 
 def test_the_programs_get_whole_nanoseconds() -> None:

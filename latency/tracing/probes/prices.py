@@ -33,8 +33,9 @@ _NEAR, _NEAR_GAP = 1.5, 1.1
 some virtual machines: one value of many is no estimate, their mean is.)"""
 _MOST_TRAPS = 2
 """So many times the cheapest trap takes another one at most whose instruction is emulated, too."""
-_LEAST_ERROR = 0.02
-_MOST_ERROR = 0.04
+ERROR = 0.04
+"""Of all that is taken off: the most by which it was seen to be wrong where each hit is followed by little Python
+(``script/bench --only truth``; 3.4 % of a generator's hundred steps, 0.4 % of a thousand calls)."""
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -52,14 +53,12 @@ class Prices:
         program_ns: of a hit that is rejected, and of one that counts; shape (kinds, 2).
         own_ns: of an entry, behind the call's time stamp; of an exit, before it; without the trap; shape (kinds,).
         clock_ns: to read the clock once.
-        error: of what all hits take together, as a share.
     """
 
     trap_ns: Floats = field(default_factory=lambda: _nothing(wire.HIT_KINDS))
     program_ns: Floats = field(default_factory=lambda: _nothing(wire.HIT_KINDS, 2))
     own_ns: Floats = field(default_factory=lambda: _nothing(wire.HIT_KINDS))
     clock_ns: float = 0.0
-    error: float = _MOST_ERROR
 
     @property
     def hit_ns(self) -> Floats:
@@ -92,7 +91,7 @@ def prices(samples: np.ndarray[Any, Any], before: Prices, stepped: Collection[in
         stepped: kinds of hits of which the kernel single-steps the instruction.
     """
     clock_ns = _usual(samples[wire.CLOCK_SET], before.clock_ns)
-    trap_ns, error = _traps(samples, before, stepped, clock_ns)
+    trap_ns = _traps(samples, before, stepped, clock_ns)
     program_ns, own_ns = before.program_ns.copy(), before.own_ns.copy()
     for kind in range(wire.HIT_KINDS):
         for counts in (0, 1):
@@ -102,41 +101,37 @@ def prices(samples: np.ndarray[Any, Any], before: Prices, stepped: Collection[in
     # Before one of a kind was measured, it is taken for another way out.
     unknown = [kind for kind in range(wire.HIT_RAISE, wire.HIT_KINDS) if not program_ns[kind].any()]
     program_ns[unknown], own_ns[unknown] = program_ns[wire.HIT_EXIT], own_ns[wire.HIT_EXIT]
-    return Prices(trap_ns, np.maximum(program_ns, 0.0), np.maximum(own_ns, 0.0), clock_ns, error)
+    return Prices(trap_ns, np.maximum(program_ns, 0.0), np.maximum(own_ns, 0.0), clock_ns)
 
 
-def _traps(
-    samples: np.ndarray[Any, Any], before: Prices, stepped: Collection[int], clock_ns: float
-) -> tuple[Floats, float]:
-    """Of each kind, and the error of them all.
+def _traps(samples: np.ndarray[Any, Any], before: Prices, stepped: Collection[int], clock_ns: float) -> Floats:
+    """Of each kind.
 
     A gap is half of the trap before it, half of the one behind it, and what the interpreter does in between. So no two
     traps are more than twice the gap between them, and a kind takes as much as all of its gaps leave room for.
     """
-    gaps: dict[tuple[int, int], tuple[float, np.ndarray[Any, Any]]] = {}
+    gaps: dict[tuple[int, int], float] = {}
     for first in range(wire.HIT_KINDS):
         for then in range(wire.HIT_KINDS):
             taken = _taken(samples[wire.GAP_SETS + first * wire.HIT_KINDS + then])
             if len(taken) >= _FEW:
-                gaps[first, then] = max(0.0, _near(taken, _NEAR_GAP) - clock_ns), taken
+                gaps[first, then] = max(0.0, _near(taken, _NEAR_GAP) - clock_ns)
     if not gaps:
-        return before.trap_ns, before.error
+        return before.trap_ns
     emulated = [each for kinds, each in gaps.items() if not set(kinds) & set(stepped)]
     if not emulated:  # each call passes one of either kind: their sum is what counts
         emulated, stepped = list(gaps.values()), ()
-    least_ns, shortest = min(emulated, key=lambda each: each[0])
-    spread_ns = float(np.quantile(shortest, 0.5) - np.quantile(shortest, _SHORTEST))
-    error = min(_MOST_ERROR, max(_LEAST_ERROR, spread_ns / max(least_ns, 1.0)))
+    least_ns = min(emulated)
     trap_ns = np.full(wire.HIT_KINDS, least_ns)
     for kind in sorted({kind for kinds in gaps for kind in kinds}, key=lambda kind: kind in stepped):
         room_ns = min(
             gap_ns if kinds == (kind, kind) else 2 * gap_ns - trap_ns[sum(kinds) - kind]
-            for kinds, (gap_ns, _) in gaps.items()
+            for kinds, gap_ns in gaps.items()
             if kind in kinds
         )
         # Where calls are left by exceptions, say, no gap is without work of the interpreter.
         trap_ns[kind] = max(least_ns, room_ns if kind in stepped else min(room_ns, _MOST_TRAPS * least_ns))
-    return trap_ns, error
+    return trap_ns
 
 
 def _taken(one: np.void) -> np.ndarray[Any, Any]:

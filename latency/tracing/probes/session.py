@@ -36,6 +36,7 @@ from latency.tracing.probes.loading import MANY_SLOTS, SLOTS, Loader
 from latency.tracing.probes.look import Look
 from latency.tracing.probes.part import Part
 from latency.tracing.probes.parts import parts_of
+from latency.tracing.probes.prices import ERROR
 from latency.tracing.probes.program import Program
 
 _WAITING = 16
@@ -335,7 +336,7 @@ class Session(CountingSession):
         return self.hit_cost.total_ns(counters["hits"], counters["entries"] + counters["matched"])
 
     def _probe_error(self) -> float | None:
-        return self.account.prices.error if self.account else None
+        return ERROR if self.account else None
 
     def _attached(self) -> Iterator[str]:
         yield f"live functions that match: {len(self.functions):,}; attached by {self.program.attachment}"
