@@ -13,9 +13,6 @@
 #include "count.h"
 #include "maps.h"
 
-/* What of it is taken off the latencies. */
-#define PYLAT_OFF(taken_ns) (PYLAT_NET ? (taken_ns) : 0)
-
 /* Of one hit. */
 struct account_hit {
     struct pylat_account *account;

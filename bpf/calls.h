@@ -96,7 +96,7 @@ struct ended_call {
 static __always_inline u64 latency_of(const struct ended_call *call)
 {
     u64 elapsed_ns = call->end_ns > call->start_ns ? call->end_ns - call->start_ns : 0;
-    return elapsed_ns > PYLAT_OFF(call->taken_ns) ? elapsed_ns - PYLAT_OFF(call->taken_ns) : 0;
+    return elapsed_ns > call->taken_ns ? elapsed_ns - call->taken_ns : 0;
 }
 
 #if PYLAT_SPLIT
@@ -111,7 +111,7 @@ static __always_inline void finish_split(struct pylat_counters *count, u32 slot,
     struct pylat_statistics *self = self_times.lookup(&slot);
     u64 callees_ns = call->share.callees_ns;
     /* What was taken off is an estimate: a little less than nothing may be left. */
-    if (self && pylat_knows_callees(&call->share, call->active_ns + PYLAT_OFF(call->taken_ns)))
+    if (self && pylat_knows_callees(&call->share, call->active_ns + call->taken_ns))
         count_latency(count, self, slot, 1, call->active_ns > callees_ns ? call->active_ns - callees_ns : 0);
 #endif
 }

@@ -109,7 +109,7 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
 #if PYLAT_TRACE
     struct trace_left left = {.slot = call.slot, .timed = 1};
     if (popped == PYLAT_MATCHED && now_ns > call.start_ns)
-        left.latency_ns = now_ns - PYLAT_OFF(taken_ns) - call.start_ns;
+        left.latency_ns = now_ns - taken_ns - call.start_ns;
 #endif
 #if PYLAT_START == PYLAT_START_BY_LASTI
     /* To 3.10 close() and throw() enter even a generator that was not started. */
@@ -124,7 +124,7 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
 #endif
 #if PYLAT_SPLIT
     if (popped == PYLAT_MATCHED)
-        pylat_share_ends(thread, &call, now_ns - PYLAT_OFF(taken_ns), &leaving);
+        pylat_share_ends(thread, &call, now_ns - taken_ns, &leaving);
 #endif
     if (how == LEFT_UNKNOWN && suspends && pylat_suspended(frame, thread_state))
         how = LEFT_BY_YIELD;
@@ -147,7 +147,7 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
 #endif
     if (kept && popped == PYLAT_NOT_OPEN) {
         taken_ns = ran_beyond_taken(paid, kind, kept, now_ns);
-        ran_ns = pylat_ran_beyond(kept, now_ns - PYLAT_OFF(taken_ns));
+        ran_ns = pylat_ran_beyond(kept, now_ns - taken_ns);
     }
     u32 *closing_slot = NULL;
     if (suspends && popped == PYLAT_NOT_OPEN && !kept)
@@ -189,7 +189,7 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
     ended.slot = call.slot;
     ended.active_slot = call.active_slot;
     if (popped == PYLAT_MATCHED && now_ns > call.start_ns)
-        ended.active_ns = now_ns - PYLAT_OFF(taken_ns) - call.start_ns;
+        ended.active_ns = now_ns - taken_ns - call.start_ns;
     if (kept) {
         ended.start_ns = kept->start_ns;
         ended.taken_ns += kept->taken_ns;

@@ -21,7 +21,7 @@ static __always_inline void suspend_first(struct pylat_counters *count, const st
                                           const struct pylat_open *call, u64 now_ns, u64 taken_ns)
 {
     struct pylat_suspended fresh = {};
-    pylat_suspend(&fresh, call, now_ns - PYLAT_OFF(taken_ns));
+    pylat_suspend(&fresh, call, now_ns - taken_ns);
     fresh.taken_ns = taken_ns;
 #if PYLAT_SPLIT
     fresh.share = call->share;
@@ -33,7 +33,7 @@ static __always_inline void suspend_first(struct pylat_counters *count, const st
 static __always_inline void suspend_again(struct pylat_suspended *kept, const struct pylat_open *call, u64 now_ns,
                                           u64 taken_ns)
 {
-    pylat_suspend(kept, call, now_ns - PYLAT_OFF(taken_ns));
+    pylat_suspend(kept, call, now_ns - taken_ns);
     kept->taken_ns += taken_ns;
 #if PYLAT_SPLIT
     pylat_share_add(&kept->share, &call->share);

@@ -102,7 +102,6 @@ def cflags(
     by_name: bool = False,
     by_module: bool = False,
     task_tgid: int = 0,
-    net: bool = True,
     further: Mapping[str, int] | None = None,
 ) -> list[str]:
     """The compiler flags for ``bpf/pylat.bpf.c``, sorted.
@@ -113,7 +112,6 @@ def cflags(
         by_name: code objects that are met while running are first asked for their bare name, in the kernel.
         by_module: of each of these the module is asked too, in the kernel.
         task_tgid: offset of ``tgid`` in the kernel's ``task_struct``; needed for ``children``.
-        net: latencies are without what the probes took.
         further: of what is only there when it is asked for (``probes.part.Part.flags``).
 
     Raises:
@@ -152,7 +150,6 @@ def cflags(
         "CODE_LINE": offsets["code.firstlineno"],
         "CODE_NAME": offsets["code.qualname" if "code.qualname" in offsets else "code.name"],
         "CODE_FILENAME": offsets["code.filename"],
-        "NET": int(net),
         "BY_NAME": int(by_name),
         "CODE_BARE_NAME": offsets["code.name"],
         "UNICODE_LENGTH": offsets["unicode.length"],

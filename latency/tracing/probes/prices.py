@@ -34,8 +34,9 @@ some virtual machines: one value of many is no estimate, their mean is.)"""
 _MOST_TRAPS = 2
 """So many times the cheapest trap takes another one at most whose instruction is emulated, too."""
 ERROR = 0.04
-"""Of all that is taken off: the most by which it was seen to be wrong where each hit is followed by little Python
-(``script/bench --only truth``; 3.4 % of a generator's hundred steps, 0.4 % of a thousand calls)."""
+"""Of all that is taken off: by so much at most the medians of plain calls and generators were wrong on 3.11.2 beside a
+little other work (``benchmarks/truth.py``: 3.4 % of a generator's hundred steps, 0.4 % of a thousand calls). Where the
+machine's speed changes, it is more."""
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
