@@ -17,7 +17,7 @@ from tests import lab
 from tests.kernels import page
 from tests.kernels.debian import Kernel, kernel
 from tests.kernels.guest import Report
-from tests.kernels.machine import REPOSITORY, Root, boot, say
+from tests.kernels.machine import REPOSITORY, Root, boot, emulated_badly, fault, say
 from tests.lab import LabError
 
 VERSIONS = ("5.10", "6.1", "6.12", "6.18-none", "6.18-voluntary", "6.18", "6.18-full", "newest")
@@ -56,17 +56,10 @@ def quick(root: Root, one: Kernel, parameters: Sequence[str], only: Sequence[str
     command = [*_PYTHON, "tests.kernels.guest"]
     root.run([*command, "--prepare", *only])
     say(f"{one.release}: {time.monotonic() - began:.0f} s; starting it")
-    with tempfile.TemporaryDirectory(prefix="pylat-kernels-") as temporary:
-        results = Path(temporary)
-        whole = boot(root, one, [*command, *only], results, limit_s=_LIMIT_S, parameters=parameters)
-        said = "\n".join(
-            path.read_text(errors="replace") for path in (results / "console", results / "output") if path.exists()
-        )
-        if not whole or not (results / "cases.json").exists():
-            raise LabError(f"{one.release} did not come to its end:\n{said[-4000:]}")
-        report = Report.from_json((results / "cases.json").read_text())
-    say(f"{one.release}: {time.monotonic() - began:.0f} s in all\n{said}")
-    return report
+    brought = _brought(root, one, parameters, [*command, *only], "cases.json")
+    console, output = (brought.get(name, "") for name in ("console", "output"))
+    say(f"{one.release}: {time.monotonic() - began:.0f} s in all\n{console}\n{output}")
+    return Report.from_json(brought["cases.json"])
 
 
 def said(
@@ -88,15 +81,8 @@ def said(
         say(f"{one.release}: compiling for it")
         root.run([*command, "--prepare"])
     say(f"{one.release}: starting it")
-    with tempfile.TemporaryDirectory(prefix="pylat-kernels-") as temporary:
-        results = Path(temporary)
-        whole = boot(root, one, command, results, limit_s=limit_s, parameters=parameters)
-        output = results / "output"
-        text = output.read_text(errors="replace") if output.exists() else ""
-        if not whole or not (results / "status").exists():
-            console = (results / "console").read_text(errors="replace")
-            raise LabError(f"{one.release} did not come to its end:\n{console[-4000:]}")
-        return text, int((results / "status").read_text())
+    brought = _brought(root, one, parameters, command, "status", limit_s)
+    return brought.get("output", ""), int(brought["status"])
 
 
 def tests(root: Root, one: Kernel, parameters: Sequence[str], only: Sequence[str]) -> page.Tests:
@@ -109,18 +95,37 @@ def tests(root: Root, one: Kernel, parameters: Sequence[str], only: Sequence[str
     say(f"{one.release}: compiling for it, by the same tests here")
     root.run(command, judged=False)
     say(f"{one.release}: starting it")
-    with tempfile.TemporaryDirectory(prefix="pylat-kernels-") as temporary:
-        results = Path(temporary)
-        whole = boot(
-            root, one, [*command, "--junitxml=/run/results/tests.xml"], results,
-            limit_s=_TESTS_LIMIT_S, parameters=parameters,
-        )  # fmt: skip
-        output = results / ("output" if (results / "output").exists() else "console")
-        text = output.read_text(errors="replace") if output.exists() else ""
-        if not whole or not (results / "tests.xml").exists():
-            raise LabError(f"{one.release} did not come to its end:\n{text[-4000:]}")
-        print(text, file=sys.stderr)
-        return page.Tests.from_junit((results / "tests.xml").read_text())
+    reported = [*command, "--junitxml=/run/results/tests.xml"]
+    brought = _brought(root, one, parameters, reported, "tests.xml", _TESTS_LIMIT_S)
+    print(brought.get("output", ""), file=sys.stderr)
+    return page.Tests.from_junit(brought["tests.xml"])
+
+
+def _brought(
+    root: Root,
+    one: Kernel,
+    parameters: Sequence[str],
+    command: Sequence[str],
+    needed: str,
+    limit_s: float = _LIMIT_S,
+) -> dict[str, str]:
+    """What a command wrote on one kernel: the texts of the files that came back, by their names.
+
+    A machine that stopped by a fault of its emulation is started once more. Raises LabError, if then the file that is
+    needed did not come back, with what the kernel said.
+    """
+    for _ in range(2):
+        with tempfile.TemporaryDirectory(prefix="pylat-kernels-") as temporary:
+            results = Path(temporary)
+            whole = boot(root, one, command, results, limit_s=limit_s, parameters=parameters)
+            brought = {path.name: path.read_text(errors="replace") for path in results.iterdir() if path.is_file()}
+        if whole and needed in brought:
+            return brought
+        console = brought.get("console", "")
+        if not emulated_badly(console):
+            break
+        say(f"{one.release}: stopped in code that it was changing, a fault of the emulation:\n{fault(console)}")
+    raise LabError(f"{one.release} did not come to its end:\n{fault(console)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

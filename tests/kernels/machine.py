@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -36,6 +37,8 @@ _ENVIRONMENT = {"HOME": "/root", "LANG": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _SPARE_BYTES, _RESULT_BYTES = 2 << 30, 64 << 20
 _PROCESSORS, _MEMORY_MB = 2, 3072
+_FAULT = re.compile(r"^.*(BUG:|Oops|int3: 0000|general protection|invalid opcode|Kernel panic).*$", re.MULTILINE)
+_SHOWN_CHARACTERS = 6000
 _FIRST = """#!/bin/sh
 export PATH=/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
@@ -184,6 +187,22 @@ def boot(
             raise LabError(f"qemu ended with {error.returncode}") from None
         done = subprocess.run(["tar", "-xf", answer, "-C", results], capture_output=True, check=False)
     return done.returncode == 0
+
+
+def fault(console: str) -> str:
+    """What a kernel said of its fault, from its first line on; the end of what it said, if it had none."""
+    found = _FAULT.search(console)
+    return console[found.start() :][:_SHOWN_CHARACTERS] if found else console[-_SHOWN_CHARACTERS:]
+
+
+def emulated_badly(console: str) -> bool:
+    """Whether the kernel met its own breakpoint after it had taken it away.
+
+    Linux changes its code (static keys) by way of an ``int3``, and all processors have seen the new code when its
+    handler forgets the place (``text_poke_bp_batch``). TCG may let one of them wait between the two.
+    """
+    found = _FAULT.search(console)
+    return bool(found and "int3" in found[0])
 
 
 def say(line: str) -> None:

@@ -10,6 +10,7 @@ from tests.kernels import page
 from tests.kernels.__main__ import asked
 from tests.kernels.debian import newest
 from tests.kernels.guest import EXACT, Case, Report
+from tests.kernels.machine import emulated_badly, fault
 
 PACKAGES = (
     "linux-image-6.1.0-9-amd64",
@@ -118,3 +119,20 @@ def test_failures_errors_and_skips_of_tests_are_told_apart() -> None:
     )
     found = page.Tests.from_junit(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
     assert found == page.Tests(1, 1, ["test_run::b", "test_run::c"])
+
+
+_PATCHED = (
+    "booted\n[  573.8] Oops: int3: 0000 [#1] PREEMPT SMP\n[  573.9] Kernel panic - not syncing: Fatal exception\n"
+)
+_OWN = "booted\n[  9.1] BUG: unable to handle page fault for address: 1d8f\n[  9.3] int3: 0000 [#2]\n"
+
+
+def test_only_a_kernel_that_stopped_in_its_own_changing_code_is_started_again() -> None:
+    assert emulated_badly(_PATCHED)
+    assert not emulated_badly(_OWN)
+    assert not emulated_badly("booted\nthe time was up\n")
+
+
+def test_a_fault_of_a_kernel_is_shown_from_its_first_line() -> None:
+    assert fault(_OWN).startswith("[  9.1] BUG:")
+    assert fault("no fault, but no end") == "no fault, but no end"
