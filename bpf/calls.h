@@ -41,6 +41,15 @@ static __always_inline struct pylat_counters *hit(struct pt_regs *ctx, u32 kind,
     return count;
 }
 
+/* Something found no room, where a program has no counters at hand. */
+static __always_inline void count_table_full(void)
+{
+    u32 zero = 0;
+    struct pylat_counters *count = counters.lookup(&zero);
+    if (count)
+        PYLAT_COUNT(count->table_full);
+}
+
 static __always_inline struct pylat_thread *this_thread(u32 tid, pylat_space space)
 {
     struct pylat_thread *thread = threads.lookup(&tid);

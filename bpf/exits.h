@@ -231,6 +231,7 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
     account_ends(paid, kind, 1); /* pylat_slow adds what it takes itself */
     paid->account = NULL;
     slow_programs.call(ctx, 0);
+    slow_work.delete(&tid);
     PYLAT_COUNT(count->slow_lost); /* the call of another program does not come back, unless it failed */
 #endif
 #if PYLAT_TRACE

@@ -71,8 +71,7 @@ static __always_inline struct pylat_suspended *record_beyond(const struct pylat_
                                                              const struct pylat_open *call)
 {
     struct pylat_suspended fresh = {.start_ns = call->start_ns, .slot = call->slot, .active_slot = call->active_slot};
-    suspended.update(key, &fresh);
-    return suspended.lookup(key);
+    return suspended.update(key, &fresh) ? NULL : suspended.lookup(key);
 }
 
 #endif

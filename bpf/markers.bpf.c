@@ -100,7 +100,7 @@ static __always_inline struct pylat_marker_named *named(const struct hit *hit, s
     return names.lookup(name);
 }
 
-static __always_inline void count_latency(struct pylat_statistics *of, u32 slot, u64 ns)
+static __always_inline void count_latency(const struct hit *hit, struct pylat_statistics *of, u32 slot, u64 ns)
 {
     u32 bucket = pylat_bucket(ns);
     if (bucket < PYLAT_BUCKETS)
@@ -122,7 +122,8 @@ static __always_inline void count_latency(struct pylat_statistics *of, u32 slot,
         own->max_ns = ns > own->max_ns ? ns : own->max_ns;
     } else {
         struct pylat_marker_extremes first = {.min_ns = ns, .max_ns = ns};
-        extremes.update(&key, &first);
+        if (extremes.update(&key, &first))
+            ADD(hit->count->table_full, 1);
     }
 }
 
@@ -152,12 +153,12 @@ static __always_inline u64 finish(struct hit *hit, const struct pylat_marker_cal
         ADD(of->raised, 1);
     else
         ADD(of->returned, 1);
-    count_latency(of, slot, ns);
+    count_latency(hit, of, slot, ns);
     ADD(hit->count->matched, 1);
     if (own_slot != PYLAT_NO_SLOT) {
         of = statistics.lookup(&own_slot);
         if (of)
-            count_latency(of, own_slot, ns > call->inner_ns ? ns - call->inner_ns : 0);
+            count_latency(hit, of, own_slot, ns > call->inner_ns ? ns - call->inner_ns : 0);
     }
     return ns;
 }

@@ -199,7 +199,8 @@ static __always_inline int collect(struct pt_regs *ctx, struct account_hit *paid
     }
 #endif
     suspended.delete(&key);
-    closing.update(&key, &slot);
+    if (closing.update(&key, &slot))
+        PYLAT_COUNT(count->table_full);
     return 1;
 }
 
@@ -241,8 +242,8 @@ int pylat_code_dealloc(struct pt_regs *ctx)
 #if PYLAT_MANY_PROCESSES
     /* A mark, since without it the address would be looked up in the parent's. */
     struct pylat_function freed = {.slot = PYLAT_NO_SLOT, .active_slot = PYLAT_NO_SLOT, .flags = PYLAT_FREED};
-    if (function || inherited(&key))
-        functions.update(&key, &freed);
+    if ((function || inherited(&key)) && functions.update(&key, &freed))
+        count_table_full(); /* calls of what comes to lie there would be its parent's */
 #else
     if (function)
         functions.delete(&key);
@@ -266,16 +267,13 @@ static __always_inline int forks(struct bpf_raw_tracepoint_args *ctx, int again)
         return 0;
     }
     struct pylat_process child = {.space = new_space(child_tgid), .parent = process->space, .told = !again};
-    ancestors.update(&child.space, &child.parent);
-    if (!processes.update(&child_tgid, &child)) {
+    if (!ancestors.update(&child.space, &child.parent) && !processes.update(&child_tgid, &child)) {
         announce(PYLAT_EVENT_FORK, child_tgid, child.space, child.parent);
         return 0;
     }
     ancestors.delete(&child.space);
-    u32 zero = 0;
-    struct pylat_counters *count = counters.lookup(&zero);
-    if (count && again) /* once, if both find no room */
-        PYLAT_COUNT(count->table_full);
+    if (again) /* once, if both find no room */
+        count_table_full();
     return 0;
 }
 
@@ -300,10 +298,11 @@ static __always_inline int execs(struct bpf_raw_tracepoint_args *ctx, int again)
         process->told = 0;
         return 0;
     }
-    struct pylat_process now = {.space = new_space(tgid), .told = !again};
-    pylat_space before = process->space;
-    processes.update(&tgid, &now);
-    announce(PYLAT_EVENT_EXEC, tgid, now.space, before);
+    pylat_space before = process->space, now = new_space(tgid);
+    process->space = now; /* in its place, where there is always room; no other thread of it is left */
+    process->parent = 0;
+    process->told = !again;
+    announce(PYLAT_EVENT_EXEC, tgid, now, before);
     forget_thread(tgid);
     forget_thread((u32)ctx->args[1]); /* its tid until now, if a thread that was not the first called exec */
     return 0;
@@ -393,6 +392,8 @@ int pylat_gc_start(struct pt_regs *ctx)
     struct pylat_thread *thread = this_thread((u32)bpf_get_current_pid_tgid(), space);
     if (thread)
         pylat_gc_begins(&thread->clock);
+    else
+        count_table_full();
     return 0;
 }
 

@@ -46,9 +46,7 @@ static __always_inline struct pylat_slow_work *slow_call(struct pylat_counters *
         return NULL;
     u32 tid = bpf_get_current_pid_tgid();
     struct pylat_slow_work *empty = empty_slow_work.lookup(&zero);
-    if (empty)
-        slow_work.update(&tid, empty);
-    struct pylat_slow_work *work = slow_work.lookup(&tid);
+    struct pylat_slow_work *work = empty && !slow_work.update(&tid, empty) ? slow_work.lookup(&tid) : NULL;
     if (!work) {
         PYLAT_COUNT(count->slow_lost);
         return NULL;
