@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 
-from latency.tracing.counted.parameters import Capacity
+from latency.tracing.counted.parameters import GENERATIONS, Capacity
 from latency.tracing.probes import loading
 from latency.tracing.probes.following import Following
 from tests.lab import Interpreter
@@ -43,6 +44,25 @@ def test_children_that_end_make_room_for_those_to_come(
     assert len(recording.processes) == 1 + children
     assert {each.returned for each in recording.processes if each.ended} == {truth["job"]["returned"] // children}
     assert len(watching.session.spaces) < children
+
+
+def test_those_that_fork_on_and_end_make_room_too(
+    own_interpreter: Interpreter, start_target: Callable[..., TargetProgram], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links, functions, runs = 40, 100, 4
+    known = 2 + GENERATIONS + 16  # spaces: the target, the last of the chain, whom it asks, and a few that wait
+    room = (2 * links + known) * (functions + 20)  # much less than for all of them, and for the interpreter's own
+    monkeypatch.setattr(loading, "Capacity", partial(Capacity, functions=room))
+    target = start_target(own_interpreter, "forking_on.py", links, functions)
+    with Watch(target.pid, ["job", "made_later"], children=True) as watching:
+        for _ in range(runs):
+            truth = target.run()
+            until = time.monotonic() + 300
+            while len(watching.session.spaces) > known and time.monotonic() < until:
+                time.sleep(0.01)
+        recording = watching.stop()
+    assert wrong(recording, truth) == {}
+    assert len(recording.processes) == 2 + runs * links
 
 
 def test_suspended_calls_of_children_that_end_are_cut(

@@ -17,7 +17,7 @@ from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.ringbuf import RingBuffer
 
 _EVENT_TYPES = {wire.EVENT_CODE: wire.CODE_EVENT, wire.EVENT_MODULE: wire.MODULE_EVENT}
-_U32, _U64 = np.dtype("<u4"), np.dtype("<u8")
+_U8, _U32, _U64 = np.dtype("u1"), np.dtype("<u4"), np.dtype("<u8")
 
 
 class CountingMaps:
@@ -105,6 +105,7 @@ class CallMaps(CountingMaps):
             self.map("extremes", wire.EXTREMES_KEY, wire.EXTREMES) if "extremes" in descriptors else None
         )
         self._claims = self.map("claims", wire.FUNCTION_KEY, wire.FUNCTION) if "claims" in descriptors else None
+        self._told_codes = self.map("told_codes", wire.FUNCTION_KEY, _U8) if "told_codes" in descriptors else None
         self._closing = self.map("closing", wire.FRAME_KEY, _U32)
         self._free_slots = self.map("free_slots", _U32, _U32)
         self._events = self.ring("events", capacity.event_bytes)
@@ -127,10 +128,10 @@ class CallMaps(CountingMaps):
 
     def want_names(self, names: Iterable[str]) -> None:
         """Of code objects that the program meets, measure only those with one of these bare names."""
-        table = self.map("wanted_names", wire.NAME, np.dtype("u1"))
+        table = self.map("wanted_names", wire.NAME, _U8)
         for name in names:
             key = np.frombuffer(name.encode()[: wire.BARE_NAME_BYTES].ljust(wire.BARE_NAME_BYTES, b"\0"), wire.NAME)
-            table.update(key, np.ones(1, "u1"))
+            table.update(key, np.ones(1, _U8))
 
     def follow(self, pid: int, space: int) -> None:
         """Measure this process from now on; only where children are followed."""
@@ -155,11 +156,10 @@ class CallMaps(CountingMaps):
         Returns:
             How many suspended calls of each slot ended with them.
         """
-        keys, _ = self.functions.everything()
-        self.functions.delete_many(keys[np.isin(keys["space"], list(numbers))])
-        if self._claims is not None:
-            keys, _ = self._claims.everything()
-            self._claims.delete_many(keys[np.isin(keys["space"], list(numbers))])
+        for table in (self.functions, self._claims, self._told_codes):
+            if table is not None:
+                keys, _ = table.everything()
+                table.delete_many(keys[np.isin(keys["space"], list(numbers))])
         keys, values = self.suspended.everything()
         gone = np.isin(keys["space"], list(numbers))
         self.suspended.delete_many(keys[gone])

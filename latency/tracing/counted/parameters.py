@@ -24,8 +24,9 @@ _CO_SUSPENDS = 0x20 | 0x80 | 0x100 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ITE
 _NO_CREATOR = 0x100  # no oparg is that large
 _NO_OPCODE = -1
 _MOST_RESUMES = 4
-_FEW_THREADS, _FEW_SUSPENDED = 512, 65_536
-_GENERATIONS = 8  # of forks, over which the knowledge of code objects is inherited
+_FEW_THREADS, _FEW_SUSPENDED, _FEW_FUNCTIONS = 512, 65_536, 65_536
+GENERATIONS = 8
+"""Of forks, over which the knowledge of code objects is inherited."""
 _POINTER_MASK = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -35,7 +36,7 @@ class Capacity:
 
     Attributes:
         slots: functions with statistics (a suspending function takes two), at most 65,535; 4.7 kB each.
-        functions: code objects that are known, wanted or not; 24 bytes each and some.
+        functions: code objects that are known, wanted or not, of each process; 24 bytes each and some while it is.
         threads: threads with an open call at one time; 24 kB each while it lives.
         suspended: generators and coroutines of wanted functions that are suspended at one time.
         processes: followed at one time.
@@ -49,7 +50,7 @@ class Capacity:
     """
 
     slots: int = 1024
-    functions: int = 65_536
+    functions: int = 262_144
     threads: int = 8192
     suspended: int = 262_144
     processes: int = 4096
@@ -67,7 +68,12 @@ class Capacity:
         Args:
             alive: threads that there are now.
         """
-        return replace(self, threads=max(_FEW_THREADS, 2 * alive), suspended=min(self.suspended, _FEW_SUSPENDED))
+        return replace(
+            self,
+            functions=min(self.functions, _FEW_FUNCTIONS),
+            threads=max(_FEW_THREADS, 2 * alive),
+            suspended=min(self.suspended, _FEW_SUSPENDED),
+        )
 
     def entries(self) -> dict[str, int]:
         """``max_entries`` of the maps that it sizes, by name."""
@@ -128,7 +134,7 @@ def cflags(
         "EVERY_FUNCTION": int(every_function),
         "MANY_PROCESSES": int(children),
         "PARALLEL": int(offsets.free_threaded),  # several threads run Python at once
-        "GENERATIONS": _GENERATIONS,
+        "GENERATIONS": GENERATIONS,
         "TASK_TGID": task_tgid,
         "ENTRY_MAY_REPEAT": int(plan.may_repeat),
         "ALWAYS_ASK_KIND": int(plan.creator_oparg is not None),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from latency.cpython.functions import LiveFunction
@@ -62,13 +62,24 @@ class Spaces(dict[int, Space]):
 
     def known_code(self, number: int, address: int) -> LiveFunction | None:
         """The code object at an address when pylat attached, in this space or in one that it was forked from."""
-        while space := self.get(number):
-            if address in space.lives:
-                return space.lives[address]
+        for each in (number, *self.ancestors(number)):
+            if each in self and address in self[each].lives:
+                return self[each].lives[address]
+        return None
+
+    def ancestors(self, number: int, most: int | None = None) -> list[int]:
+        """The spaces that this one was forked from, the nearest first, at most so many."""
+        found: list[int] = []
+        while (space := self.get(number)) and space.parent in self and (most is None or len(found) < most):
             if not space.parent:
                 break  # 0 is no parent, but it is the number of a process that is followed alone
             number = space.parent
-        return None
+            found.append(number)
+        return found
+
+    def heirs(self, numbers: Collection[int]) -> list[Space]:
+        """Those that were forked from some of these, and are none of them."""
+        return [space for space in self.values() if space.parent in numbers and space.number not in numbers]
 
     @property
     def running(self) -> list[Space]:

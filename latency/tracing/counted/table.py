@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -200,7 +201,8 @@ class FunctionTable:
         return [self._give_back(maps, slot) for slot in sorted(ready)]
 
     def give_back_spaces(self, maps: CallMaps, numbers: set[int]) -> list[Given]:
-        """The same of everything that was known of processes that ended; nothing was forked from them that is there."""
+        """The same of everything that was known of processes that ended. Those that come from them, and are there, are
+        so far from them that the program does not ask what they knew; their names are handed down."""
         if not numbers:
             return []
         statistics = maps.statistics
@@ -209,11 +211,30 @@ class FunctionTable:
         used = np.flatnonzero(statistics["code"])
         gone = used[np.isin(statistics["space"][used], list(numbers))].tolist()
         given = [self._give_back(maps, slot) for slot in gone]
+        self._hand_down(statistics, numbers)
         for known in (self._met, self._modules):
             for key in [key for key in known if key[0] in numbers]:
                 del known[key]
         self._ripe.difference_update(gone)
         return given
+
+    def _hand_down(self, statistics: np.ndarray[Any, Any], numbers: set[int]) -> None:
+        """What these spaces know by name is known of those from now on that were forked from them."""
+        heirs = self._spaces.heirs(numbers)
+        if not heirs:
+            return
+        of_heirs = np.isin(statistics["space"], [space.number for space in heirs]) & (statistics["code"] != 0)
+        for slot in np.flatnonzero(of_heirs).tolist():
+            self.owner(slot, statistics[slot])  # told while it is known whom they have it from
+        met: dict[int, dict[int, Function]] = {}
+        for (number, address), function in self._met.items():
+            met.setdefault(number, {})[address] = function
+        for space in heirs:
+            for number in itertools.takewhile(numbers.__contains__, self._spaces.ancestors(space.number)):
+                for address, function in met.get(number, {}).items():
+                    self._met.setdefault((space.number, address), function)
+                if self._spaces[number].lives:
+                    space.lives = {**self._spaces[number].lives, **space.lives}
 
     def _give_back(self, maps: CallMaps, slot: int) -> Given:
         statistics = maps.statistics
@@ -249,10 +270,9 @@ class FunctionTable:
 
     def _inherited(self, number: int, address: int) -> Function | None:
         """What a process that this one was forked from has met there: the program asks for no name a second time."""
-        while (space := self._spaces.get(number)) and space.parent:
-            number = space.parent
-            if (number, address) in self._met:
-                return self._met[number, address]
+        for each in self._spaces.ancestors(number):
+            if (each, address) in self._met:
+                return self._met[each, address]
         return None
 
     def _described(self, number: int, address: int) -> LiveFunction | None:

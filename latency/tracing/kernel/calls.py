@@ -303,12 +303,16 @@ class Map:
                 raise
 
     def update_many(self, keys: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> None:
-        """Set many values in one call (Linux 5.6)."""
-        if not len(keys):
-            return
-        keys, values = np.ascontiguousarray(keys), np.ascontiguousarray(values)
-        attributes = _MapBatch(keys=keys.ctypes.data, values=values.ctypes.data, count=len(keys), map_fd=self.fd)
-        bpf(_MAP_UPDATE_BATCH, attributes, "update many")
+        """Set many values in one call (Linux 5.6), or a few, where the kernel has to find more memory in between."""
+        while len(keys):
+            keys, values = np.ascontiguousarray(keys), np.ascontiguousarray(values)
+            attributes = _MapBatch(keys=keys.ctypes.data, values=values.ctypes.data, count=len(keys), map_fd=self.fd)
+            try:
+                bpf(_MAP_UPDATE_BATCH, attributes, "update many")
+            except OSError as error:
+                if error.errno != errno.ENOMEM or not attributes.count:
+                    raise
+            keys, values = keys[attributes.count :], values[attributes.count :]
 
     def delete_many(self, keys: np.ndarray[Any, Any]) -> None:
         """Take many keys out in one call (Linux 5.6), those that are there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from latency.recording import ProcessCalls
 from latency.target.process import Process
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CallMaps
+from latency.tracing.counted.parameters import GENERATIONS
 from latency.tracing.counted.reading import Reading
 from latency.tracing.counted.spaces import Space, Spaces
 from latency.tracing.counted.table import FunctionTable
@@ -87,23 +89,27 @@ class Following:
         return "" if "" in ends else ends[0]
 
     @property
-    def over(self) -> list[Space]:
-        """Those that had ended at the last look (``ended``), but for the target itself."""
-        return [space for space in list(self.spaces.values())[1:] if space.ended]
+    def over(self) -> list[int]:
+        """The numbers of those that had ended at the last look (``ended``), but for the target itself."""
+        return [space.number for space in list(self.spaces.values())[1:] if space.ended]
 
-    def finished(self, least: int) -> set[int]:
-        """The numbers of those of which nothing need be known any longer: nobody that they have forked is there, who
-        would ask what they knew.
+    def finished(self, over: Collection[int], least: int) -> set[int]:
+        """The numbers of those of which nothing need be known any longer: nobody that comes from them is there, who
+        would ask the program what they knew (``parameters.GENERATIONS``).
 
         Args:
+            over: those that had ended before all was taken in that the program has told.
             least: of fewer none.
         """
-        parents = {space.parent for space in self.spaces.values()}
-        found = {space.number for space in self.over if space.number not in parents}
+        asked = {number for space in self.spaces.running for number in self.spaces.ancestors(space.number, GENERATIONS)}
+        found = set(over) - asked
         return found if len(found) >= least else set()
 
     def forget(self, numbers: set[int]) -> None:
         """Only their calls are known from now on."""
+        for space in self.spaces.heirs(numbers):
+            ancestors = self.spaces.ancestors(space.number)
+            space.parent = next((number for number in ancestors if number not in numbers), 0)
         self._gone += [(number, self.spaces.pop(number).pid) for number in numbers]
 
     def calls(self, reading: Reading) -> tuple[ProcessCalls, ...]:

@@ -55,12 +55,13 @@ class Loader:
             further={name: value for part in self._parts for name, value in part.flags().items()},
         )
 
-    def load(self, slots: int, known: int = 0) -> Program:
+    def load(self, slots: int, known: int = 0, processes: int = 0) -> Program:
         """The program, with nothing attached.
 
         Args:
             slots: of statistics.
-            known: code objects that are in the table from the first; its own size is for those to come.
+            known, processes: code objects and processes that are in the tables from the first; their own size is for
+                those to come.
 
         Raises:
             MissingBcc, CompileError, NoPrivilege, HostError
@@ -79,7 +80,12 @@ class Loader:
         for part in self._parts:
             capacity = part.capacity(capacity)
         most_names = max(capacity.names, len(self.names or ()))
-        capacity = replace(capacity, names=most_names, functions=capacity.functions + known)
+        capacity = replace(
+            capacity,
+            names=most_names,
+            functions=capacity.functions + known,
+            processes=capacity.processes + processes,
+        )
         with target.stopwatch.step("load"):
             return Program(
                 made,

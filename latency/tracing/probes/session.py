@@ -189,10 +189,10 @@ class Session(CountingSession):
         self.take_events()
         given = self.table.give_back(self.maps, lambda: {call.slot for call in opencalls.open_calls(self.maps)})
         why = self._following.ended()
-        if self._following.over:
+        if over := self._following.over:
             self.take_events()  # whom they have forked before they ended is known then
             few = 2 * np.count_nonzero(self.maps.statistics["code"]) < self.maps.slots
-            finished = self._following.finished(_WAITING if few else 1)
+            finished = self._following.finished(over, _WAITING if few else 1)
             given += self.table.give_back_spaces(self.maps, finished)
             self._following.forget(finished)
         self._slices.give_back(given)
@@ -291,10 +291,11 @@ class Session(CountingSession):
                 raise
         needed_slots = min(wire.NO_SLOT, 2 * self.table.slots_for(wanted))
         known = sum(len(space.lives) for space in self.spaces.values())
-        if needed_slots <= slots and 2 * known <= program.capacity.functions:
+        capacity, processes = program.capacity, len(self.spaces)
+        if needed_slots <= slots and 2 * known <= capacity.functions and 2 * processes <= capacity.processes:
             return program
         program.close()
-        return self._loader.load(max(slots, needed_slots), known)
+        return self._loader.load(max(slots, needed_slots), known, processes)
 
     # -- results ---------------------------------------------------------------------------------
 
