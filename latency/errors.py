@@ -5,6 +5,7 @@
     ├── HostError                    pylat cannot work on this machine
     │   ├── MissingBcc               the distribution's bcc is not importable
     │   ├── NoPrivilege              not root, and not the capabilities either
+    │   ├── NoDescriptors            pylat may not open as many files as it needs
     │   ├── KernelTooOld             a kernel feature is missing
     │   ├── CompileError             the BPF program did not compile or load
     │   └── AttachError              a probe could not be placed
@@ -56,6 +57,10 @@ class MissingBcc(HostError):
 
 class NoPrivilege(HostError):
     """Neither root nor the capabilities that BPF and perf events need."""
+
+
+class NoDescriptors(HostError):
+    """The limit of open files is reached, pylat's or the machine's: that says nothing of the target."""
 
 
 class KernelTooOld(HostError):

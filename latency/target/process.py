@@ -10,7 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from latency.errors import KernelTooOld, NoPrivilege, NoSuchProcess, ReadFault, TargetError, TargetGone
+from latency.errors import (
+    HostError,
+    KernelTooOld,
+    NoDescriptors,
+    NoPrivilege,
+    NoSuchProcess,
+    ReadFault,
+    TargetError,
+    TargetGone,
+)
 from latency.target import vm
 from latency.target.maps import Mapping, parse
 
@@ -36,7 +45,7 @@ class Process:
         proc: a mounted proc file system.
 
     Raises:
-        NoSuchProcess: there is none, or only its zombie.
+        NoSuchProcess: there is none, or only its zombie; or the number is that of a thread.
     """
 
     def __init__(self, pid: int, *, proc: Path = Path("/proc")) -> None:
@@ -47,6 +56,13 @@ class Process:
         first = self._stat()
         if first is None or first.state in "ZX":
             raise NoSuchProcess(f"there is no process {pid}", "list the processes with: ps -e")
+        # Whatever a thread has in /proc, under its own number too, most of it is only that of the thread.
+        for whose in _numbers(self._path("status"), "Tgid"):
+            if whose != pid:
+                raise NoSuchProcess(
+                    f"{pid} is no process: it is thread {pid} of process {whose} ({first.comm})",
+                    f"give -p {whose}: all of its threads are measured",
+                )
         self.start_ticks = first.start_ticks
         """Start time in clock ticks since boot."""
 
@@ -72,8 +88,11 @@ class Process:
     # -- who it is -------------------------------------------------------------------------
 
     def alive(self) -> bool:
-        """Whether this very process still runs: same start time, and not a zombie."""
-        now = self._stat()
+        """Whether this very process still runs: same start time, and not a zombie. What cannot be looked at does."""
+        try:
+            now = self._stat()
+        except HostError:
+            return True
         return now is not None and now.start_ticks == self.start_ticks and now.state not in "ZX"
 
     def check(self) -> None:
@@ -95,12 +114,15 @@ class Process:
         Returns:
             ``""`` if it has not; ``"exited"``, also while it exits: its state is that of a running process then, but it
             has no memory any more (Linux fs/proc/array.c: without a memory map all addresses are 0); or ``"exec"``: it
-            runs another program.
+            runs another program. What cannot be looked at has not ended.
         """
-        now = self._stat()
+        try:
+            now = self._stat()
+        except HostError:
+            return ""
         if now is None or now.start_ticks != self.start_ticks or now.state in "ZX" or not any(now.image):
             return "exited"
-        return "" if now.image == image else "exec"
+        return "" if now.image == image or not image else "exec"
 
     @property
     def comm(self) -> str:
@@ -135,10 +157,7 @@ class Process:
     @property
     def namespace_pid(self) -> int:
         """The PID as the process itself sees it (its innermost PID namespace)."""
-        for line in self._file("status").splitlines():
-            if line.startswith(b"NSpid:"):
-                return int(line.split()[-1])
-        return self.pid
+        return [self.pid, *_numbers(self._path("status"), "NSpid")][-1]
 
     def threads(self) -> list[int]:
         """The TIDs of all threads, ascending."""
@@ -269,13 +288,15 @@ class Process:
             raise self._failed(name, error) from None
 
     def _stat(self) -> _Stat | None:
+        """None: there is no such process. Raises NoDescriptors."""
         try:
             text = self._path("stat").read_text("utf-8", "backslashreplace")
             # comm may hold spaces and parentheses: the fields that follow start after the last ")".
             comm, _, rest = text.partition("(")[2].rpartition(")")
             fields = rest.split()
             return _Stat(comm, fields[0], int(fields[19]), tuple(map(int, fields[23:26])))
-        except (OSError, IndexError, ValueError):
+        except (OSError, IndexError, ValueError) as error:
+            _require_descriptors(error)
             return None
 
     def _memory(self) -> int:
@@ -289,7 +310,8 @@ class Process:
         try:
             # O_NONBLOCK: whatever lies there now, a FIFO or a terminal, opening it must not wait.
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            _require_descriptors(error)
             return None
         status = os.fstat(fd)
         if stat.S_ISREG(status.st_mode) and status.st_ino == mapping.inode:
@@ -298,14 +320,35 @@ class Process:
         return None
 
     def _gone(self) -> TargetGone:
-        return TargetGone(f"process {self.pid} ended, or runs another program now", "look for its new PID")
+        if self.alive():
+            return TargetGone(f"process {self.pid} replaced itself by another program (exec)", "measure it again")
+        return TargetGone(f"process {self.pid} ended", "look for its new PID")
 
     def _failed(self, name: str, error: OSError) -> TargetError | NoPrivilege:
+        _require_descriptors(error)
         if error.errno in (errno.ENOENT, errno.ESRCH) or not self.alive():
             return self._gone()
         if error.errno in (errno.EACCES, errno.EPERM):
             return NoPrivilege(f"no right to read /proc/{self.pid}/{name}", _PRIVILEGE_HINT)
         return TargetError(f"cannot read /proc/{self.pid}/{name}: {os.strerror(error.errno or 0)}")
+
+
+def _numbers(status: Path, name: str) -> list[int]:
+    """Those in a line of ``/proc/PID/status``; none where it is not there, or may not be read."""
+    try:
+        lines = status.read_text("utf-8", "backslashreplace").split("\n")
+        return next(([*map(int, line.split()[1:])] for line in lines if line.startswith(f"{name}:")), [])
+    except (OSError, ValueError) as error:
+        _require_descriptors(error)
+        return []
+
+
+def _require_descriptors(error: Exception) -> None:
+    """Raises NoDescriptors where that is what the error means: it says nothing of the process."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        raise NoDescriptors(
+            f"pylat has no file descriptors left: {os.strerror(error.errno)}", "raise the limit: ulimit -n"
+        ) from None
 
 
 def _device(number: int) -> str:
@@ -327,4 +370,7 @@ def _children(tasks: Path) -> list[int]:
                     ) from None
     except (FileNotFoundError, ProcessLookupError):
         pass  # it ended meanwhile: it has no children any more
+    except OSError as error:
+        _require_descriptors(error)
+        raise TargetError(f"cannot read {tasks}: {error.strerror}") from None
     return found

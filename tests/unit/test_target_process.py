@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from latency.errors import NoSuchProcess, ReadFault, TargetError, TargetGone
+from latency.errors import NoDescriptors, NoSuchProcess, ReadFault, TargetError, TargetGone
 from latency.target.process import Process
 
 STAT = "{pid} ({comm}) {state} 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start} 0 0{image}\n"
@@ -225,3 +229,68 @@ def test_a_mapped_file_is_opened_by_its_inode() -> None:
         assert not os.get_inheritable(fd)
     finally:
         os.close(fd)
+
+
+# -- a number that is no process's, and what says nothing of the process ------------------------------
+
+
+def test_the_number_of_a_thread_is_refused_with_its_process(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/status").write_text("Name:\tworker\nTgid:\t5\nNSpid:\t7\n")
+    with pytest.raises(NoSuchProcess, match="thread 7 of process 5") as caught:
+        fake(tmp_path, 7)
+    assert "-p 5" in caught.value.hint
+
+
+def test_a_real_thread_is_refused_with_its_process() -> None:
+    begun, end = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: (begun.set(), end.wait()))
+    thread.start()
+    try:
+        begun.wait()
+        with pytest.raises(NoSuchProcess, match=f"thread {thread.native_id} of process {os.getpid()}"):
+            Process(thread.native_id or 0)
+    finally:
+        end.set()
+        thread.join()
+
+
+@contextmanager
+def without_descriptors() -> Iterator[None]:
+    """No file can be opened."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_process_has_not_ended_where_no_file_can_be_opened() -> None:
+    process = Process(os.getpid())
+    image = process.image_identity()
+    errors: list[str] = []
+    with without_descriptors():
+        alive, ending = process.alive(), process.ending(image)
+        for look in (process.maps, process.threads, process.children, lambda: process.read(1 << 20, 8)):
+            try:
+                look()
+            except NoDescriptors as error:
+                errors.append(str(error))
+    assert (alive, ending) == (True, "")
+    assert len(errors) == 4
+    assert all("no file descriptors left" in each for each in errors)
+
+
+def test_a_process_whose_image_could_not_be_looked_at_is_not_said_to_have_replaced_it(tmp_path: Path) -> None:
+    process = fake(tmp_path, image=" 0 16 32 48")
+    assert process.ending(()) == ""
+
+
+def test_whoever_reads_a_process_is_told_whether_it_ended_or_became_another(tmp_path: Path) -> None:
+    process = fake(tmp_path)
+    with pytest.raises(TargetGone, match="replaced itself"):
+        process.maps()
+    shutil.rmtree(tmp_path / "7")
+    with pytest.raises(TargetGone, match="process 7 ended"):
+        process.maps()

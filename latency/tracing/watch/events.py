@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from latency.cpython.watch_points import REGISTERS
-from latency.errors import AttachError, KernelTooOld
+from latency.errors import AttachError, KernelTooOld, PylatError
 from latency.tracing.kernel import calls as kernel
 
 READ_WRITE, WRITE = 3, 2  # HW_BREAKPOINT_RW, HW_BREAKPOINT_W
@@ -78,6 +78,9 @@ class Watchpoints:
         except OSError as error:
             self.close()
             raise _explained(error) from error
+        except PylatError:  # of the list of threads
+            self.close()
+            raise
 
     def close(self) -> None:
         """Take them all away, from the threads that came later too."""
