@@ -15,8 +15,8 @@ from latency.cli.output import DONE
 from latency.cpython import jit
 from latency.cpython.build_report import build_report
 from latency.cpython.functions import live_functions
-from latency.cpython.interpreter import Target
 from latency.cpython.sites.choose import offered
+from latency.cpython.wrapped import target_of
 from latency.errors import PylatError, UsageError
 from latency.report.names import escape
 from latency.report.units import number, percent
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _target(pid: int, engine: str) -> str:
     """Why the process cannot be measured; ``""`` if it can."""
     try:
-        target = Target(pid, engine=engine)
+        target = target_of(pid, engine=engine)
         jit.require_off(target.process, target.build)
         functions = len(live_functions(target.process, target.build, target.offsets))
     except PylatError as error:
@@ -101,7 +101,7 @@ def _cost(arguments: argparse.Namespace) -> bool:
     """A short look with the probes in place."""
     options = options_of(arguments)
     try:
-        look, choice = foreseen(Target(arguments.pid, engine=arguments.engine), options)
+        look, choice = foreseen(target_of(arguments.pid, engine=arguments.engine), options)
     except PylatError as error:
         return _failed("cost", error)
     wanted = f", {number(look.wanted_per_s)}/s of them wanted" if options.func else ""

@@ -6,8 +6,8 @@ import argparse
 import json
 
 from latency.cpython.functions import LiveFunction, live_functions
-from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nearest
+from latency.cpython.wrapped import target_of
 from latency.errors import NoFunctionMatches
 from latency.report.names import escape
 
@@ -16,7 +16,7 @@ _LONGEST_NAME = 1000
 
 def run(arguments: argparse.Namespace) -> int:
     """List them, by file and line."""
-    target = Target(arguments.pid)
+    target = target_of(arguments.pid)
     lives = live_functions(target.process, target.build, target.offsets)
     found = lives
     if arguments.pattern:

@@ -14,7 +14,7 @@ from latency.cli import output
 from latency.cli.arguments import DEFAULT_LIMIT_PCT
 from latency.cli.options import options_of
 from latency.cli.terminal import say
-from latency.cpython.interpreter import Target
+from latency.cpython.wrapped import target_of
 from latency.errors import UsageError
 from latency.recording import Options
 from latency.report.names import escape
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         output.require_writable(arguments.output, to_append=arguments.append)
     if arguments.ebpf:
-        sys.stdout.write(program_text(Target(arguments.pid[0], engine=options.engine), options))
+        sys.stdout.write(program_text(target_of(arguments.pid[0], engine=options.engine), options))
         return output.DONE
     outcome = record(arguments.pid, options, arguments)
     for pid in outcome.other_programs:
@@ -57,7 +57,7 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
     require()
     stop = Stop()
     with ExitStack() as stack:
-        targets = [Target(pid, engine=options.engine) for pid in dict.fromkeys(pids)]
+        targets = [target_of(pid, engine=options.engine, children=options.children) for pid in dict.fromkeys(pids)]
         measurements = []
         for target in targets:
             measurements.append(begin(target, options, attachment=arguments.attach))
@@ -93,7 +93,7 @@ def _limit(arguments: argparse.Namespace) -> float | None:
 def _banner(measurements: Sequence[Measurement], options: Options) -> str:
     asked = options.func or options.markers
     what = escape(", ".join(asked), _LONGEST_NAME) if asked else "every function"
-    whom = ", ".join(str(each.target.process.pid) for each in measurements)
+    whom = ", ".join(str(each.target.pid) for each in measurements)
     first = measurements[0]
     end = f"for {options.duration_s:g} s" if options.duration_s else "... Hit Ctrl-C to end."
     return f"Tracing {what} in pid {whom} (CPython {first.target.build.version_text}, {first.engine}) {end}"

@@ -13,6 +13,7 @@ from latency.cli import output
 from latency.cli.options import options_of
 from latency.cli.terminal import say
 from latency.cpython.interpreter import Target
+from latency.cpython.wrapped import target_of
 from latency.errors import UsageError
 from latency.recording import Options, Recording
 from latency.recording import trace as told
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     stop = Stop()
     with ExitStack() as stack:
         writer = stack.enter_context(_Writer(arguments))
-        target = Target(arguments.pid, engine=options.engine)
+        target = target_of(arguments.pid, engine=options.engine, children=options.children)
         measurement, calls = begin_trace(
             target, options, arguments=arguments.args, values=arguments.ret, event_bytes=arguments.buffer << 10
         )
@@ -162,5 +163,5 @@ def _status(calls: Calls, writer: _Writer, recording: Recording, max_loss_pct: f
 def _banner(target: Target, options: Options) -> str:
     what = escape(", ".join(options.func), _LONGEST_NAME) if options.func else "every function"
     end = f"for {options.duration_s:g} s" if options.duration_s else "... Hit Ctrl-C to end."
-    whom = f"pid {target.process.pid} (CPython {target.build.version_text}, {target.plan.engine})"
+    whom = f"pid {target.pid} (CPython {target.build.version_text}, {target.plan.engine})"
     return f"Tracing {what} in {whom} {end}"

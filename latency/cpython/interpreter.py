@@ -48,6 +48,8 @@ class Target:
 
     Attributes:
         choice: why this engine, once somebody has chosen between several.
+        around: the program whose PID was asked for, where that is no CPython itself and its children are meant
+            (``wrapped.target_of``); else None.
 
     Raises:
         TargetError: no such process, not CPython, or a build that pylat cannot measure.
@@ -59,6 +61,7 @@ class Target:
     ) -> None:
         self.stopwatch = stopwatch or Stopwatch()
         self.choice = ""
+        self.around: Process | None = None
         with self.stopwatch.step("identify"):
             self.process = Process(pid)
             self.build: Build = identify(self.process)
@@ -87,11 +90,17 @@ class Target:
         cache, decode = self._cache, WatchPlan.from_json
         return kept(self.build, self.offsets, engine=WATCH, cache=cache, decode=decode, find=find)
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was asked for."""
+        return (self.around or self.process).pid
+
     def info(self) -> TargetInfo:
         """As a recording states it."""
+        asked = self.around or self.process
         return TargetInfo(
-            pids=(self.process.pid,),
-            command=self.process.command or self.process.comm,
+            pids=(asked.pid,),
+            command=asked.command or asked.comm,
             python=self.build.version_text,
             build_id=self.build.build_id,
             executable=self.build.executable,

@@ -6,7 +6,8 @@ Without ``regex``, the first rule that fits the pattern's form decides:
 ``app/views.py:88``    the functions that begin in that line (``co_firstlineno``: that of the first decorator)
                        of a file of that name, or whose path ends with that
 ``app.views:Api.get``  the functions of exactly that qualname in exactly that module; both may be globs. A function
-                       whose module is not known is not meant
+                       whose module is not known is not meant. ``__main__`` is also what the workers of
+                       ``multiprocessing`` call ``__mp_main__``
 ``Api.*``              the functions whose whole qualname the glob (``*``, ``?``, ``[``) fits, case and all
 ``get``, ``Api.get``   the functions of that qualname, or whose qualname ends with a dot and that
 =====================  =================================================================================
@@ -82,7 +83,7 @@ class Matcher:
         if self.matches_function(function, module):
             return False
         for in_module, qualname in self._named:
-            if module and in_module and not fnmatchcase(module, in_module):
+            if module and in_module and not _in_module(module, in_module):
                 continue
             if (in_module and not module and fnmatchcase(function.qualname, qualname)) or (
                 bare and qualname.rpartition(".")[2] == function.qualname != qualname
@@ -133,7 +134,7 @@ def _rule(pattern: str) -> _Rule:
     if not in_module or not qualname:
         raise UsageError(f"the function pattern {pattern!r} is incomplete", "write MODULE:QUALNAME or FILE:LINE")
     return lambda function, module: (
-        bool(module) and fnmatchcase(function.qualname, qualname) and fnmatchcase(module, in_module)
+        bool(module) and fnmatchcase(function.qualname, qualname) and _in_module(module, in_module)
     )
 
 
@@ -156,6 +157,11 @@ def _has_qualname(function: Function, pattern: str) -> bool:
     if not _GLOB.isdisjoint(pattern):
         return fnmatchcase(function.qualname, pattern)
     return function.qualname == pattern or function.qualname.endswith(f".{pattern}")
+
+
+def _in_module(module: str, pattern: str) -> bool:
+    # multiprocessing/spawn.py, _fixup_main_from_path: the script is imported by another name in the workers
+    return fnmatchcase(module, pattern) or (module == "__mp_main__" and fnmatchcase("__main__", pattern))
 
 
 def _in_file(function: Function, file: str) -> bool:

@@ -35,6 +35,8 @@ def cannot_watch(target: Target, options: Options, functions: Sequence[LiveFunct
     """Why the watch engine is out of the question for these functions; ``""`` where it is not."""
     if not options.func:
         return "all functions are wanted"
+    if target.around:
+        return "watch follows the forks of one Python, and not another program's children"
     if options.offcpu or options.self_time:
         return "watch does not see where a call's time goes"
     if options.slower:

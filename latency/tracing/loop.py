@@ -99,9 +99,9 @@ def measure(
             strangers.watch(session)
             doubt = session.doubt()
             if doubt and on_doubt:
-                on_doubt(session.target.process.pid, doubt)
+                on_doubt(session.target.pid, doubt)
             if why:
-                ended[session.target.process.pid] = why
+                ended[session.target.pid] = why
                 finished[id(session)] = session.stop()
                 running.remove(session)
         begun = strangers.started()

@@ -31,6 +31,7 @@ class Strangers:
         self._pool = ThreadPoolExecutor(1)
         self._since: dict[int, tuple[float, Measurement]] = {}
         self._starting: dict[int, Future[Session]] = {}
+        self._known: set[tuple[int, int, tuple[int, ...]]] = set()  # programs that were decided on
 
     def watch(self, session: Measurement) -> None:
         """Take over the strangers of a session."""
@@ -49,9 +50,14 @@ class Strangers:
             except PylatError:
                 if self._clock() - since > _PATIENCE_S:
                     del self._since[pid]
-                    self.others.append(pid)
+                    self._give_up(pid)
                 continue
             del self._since[pid]
+            # One may be told of twice: as a child that is there, and when it replaces its program.
+            program = (pid, target.process.start_ticks, target.process.image_identity())
+            if program in self._known:
+                continue
+            self._known.add(program)
             if target.build.device_inode != session.target.build.device_inode:
                 self._starting[pid] = self._pool.submit(self._start, target, session)
         for pid, future in list(self._starting.items()):
@@ -60,8 +66,12 @@ class Strangers:
                 try:
                     found.append(future.result())
                 except PylatError:
-                    self.others.append(pid)
+                    self._give_up(pid)
         return found
+
+    def _give_up(self, pid: int) -> None:
+        if pid not in self.others:
+            self.others.append(pid)
 
     def close(self) -> list[Session]:
         """Wait for the sessions that are being started, and return them."""

@@ -157,3 +157,10 @@ def test_the_nearest_names_are_offered() -> None:
 def test_the_nearest_lines_of_the_file_are_offered() -> None:
     lives = [live("a", line=1), live("b", line=90), live("b", line=90), live("c", line=80), live("d", "other.py", 88)]
     assert nearest("views.py:88", lives, n=2) == ["views.py:90", "views.py:80"]
+
+
+def test_the_script_is_main_in_the_workers_of_multiprocessing_too() -> None:
+    in_worker = live("work", module="__mp_main__")
+    assert all(Matcher.parse([it]).matches(in_worker) for it in ("__main__:work", "__mp_main__:work", "__*__:work"))
+    assert not Matcher.parse(["__main__:rest"]).may_mean(in_worker.function, "__mp_main__")
+    assert not Matcher.parse(["__mp_main__:work"]).matches(live("work", module="__main__"))

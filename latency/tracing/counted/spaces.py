@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from latency.cpython.functions import LiveFunction
 from latency.errors import TargetError
+from latency.target.build import Build
 from latency.target.process import Process
 
 
@@ -21,6 +22,8 @@ class Space:
         parent: number of the space that it was forked from, 0 for none.
         lives: the code objects that were alive in it when pylat attached, by address.
         ended: ``""``, ``"exited"`` or ``"exec"``.
+        build: the target's, as it is mapped in this process; None where it is as in the target, or not known yet.
+        foreign: it runs another program, and is followed for what it will fork.
     """
 
     number: int
@@ -30,6 +33,8 @@ class Space:
     lives: Mapping[int, LiveFunction] = field(default_factory=dict)
     ended: str = ""
     image: tuple[int, ...] = ()
+    build: Build | None = None
+    foreign: bool = False
 
     def __post_init__(self) -> None:
         self.image = self.process.image_identity() if self.process else ()
@@ -37,13 +42,13 @@ class Space:
             self.ended = "exited"
 
     @classmethod
-    def of_pid(cls, number: int, pid: int, parent: int) -> Space:
+    def of_pid(cls, number: int, pid: int, parent: int, build: Build | None = None) -> Space:
         """The space of a process that has just begun, or has ended again already."""
         try:
             process = Process(pid)
         except TargetError:
             return cls(number, pid, None, parent)
-        return cls(number, pid, process, parent)
+        return cls(number, pid, process, parent, build=build)
 
     def look(self) -> str:
         """Whether it is still there: ``""``, or why not."""

@@ -278,10 +278,10 @@ class FunctionTable:
     def _described(self, number: int, address: int) -> LiveFunction | None:
         space = self._spaces.get(number)
         process = space.readable if space else None
-        if process is None:
+        if space is None or process is None:
             return None
         try:
-            return describe(process, self._build, self._offsets, address)
+            return describe(process, space.build or self._build, self._offsets, address)
         except TargetError:
             return None  # it ended meanwhile
 

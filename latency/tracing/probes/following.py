@@ -11,6 +11,7 @@ from latency.cpython.functions import live_functions
 from latency.cpython.interpreter import Target
 from latency.errors import TargetError
 from latency.recording import ProcessCalls
+from latency.target.build import identify
 from latency.target.process import Process
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CallMaps
@@ -52,13 +53,15 @@ class Following:
 
     def find(self) -> None:
         """The target's code objects, and those of the children that it has already. Raises TargetError."""
-        process = self._target.process
+        process, around = self._target.process, self._target.around
         self._heads = {}
         if not self._children:
             self._add(Space(0, process.pid, process))
             return
         self._add(Space(1, process.pid, process))
-        for pid in process.children(recursive=True):
+        if around:
+            self.spaces[2] = Space(2, around.pid, around, foreign=True)
+        for pid in self._descendants():
             self._add_child(pid)
 
     def begin(self, maps: CallMaps, table: FunctionTable) -> None:
@@ -76,7 +79,8 @@ class Following:
         """A ``wire.PROCESS_EVENT``: a process was forked, or has replaced its program."""
         number, pid, other = int(event["space"]), int(event["tgid"]), int(event["parent"])
         if kind == wire.EVENT_FORK:
-            self.spaces[number] = Space.of_pid(number, pid, other)
+            parent = self.spaces.get(other)
+            self.spaces[number] = Space.of_pid(number, pid, other, parent.build if parent else None)
         elif kind == wire.EVENT_EXEC:
             if before := self.spaces.get(other):
                 before.ended = before.ended or "exec"
@@ -115,7 +119,11 @@ class Following:
     def calls(self, reading: Reading) -> tuple[ProcessCalls, ...]:
         """The calls of each process, those before and after an exec together."""
         found: dict[int, ProcessCalls] = {}
-        here = [(space.number, space.pid, bool(space.look())) for space in self.spaces.values()]
+        here = [
+            (space.number, space.pid, bool(space.look()))
+            for space in self.spaces.values()
+            if not space.foreign or space.number in reading.spaces
+        ]
         for number, pid, ended in sorted([*here, *((number, pid, True) for number, pid in self._gone)]):
             returned, raised = reading.spaces.get(number, (0, 0))
             before = found.get(pid, ProcessCalls(pid))
@@ -132,21 +140,33 @@ class Following:
         if space.process is None:
             return
         try:
-            if self._runs_same_file(space.process):
+            places = self._places(space.process)
+            if places and places != self._places(self._target.process):
+                # Another exec made it: the addresses of the same interpreter are others there.
+                space.build = identify(space.process)
+            if places:
                 self._add(space)
-            else:
-                self.strangers.append(pid)
+                return
         except TargetError:
             return  # it ended meanwhile
+        self.strangers.append(pid)
+        space.foreign = True
+        self.spaces[space.number] = space
 
-    def _runs_same_file(self, process: Process) -> bool:
+    def _places(self, process: Process) -> list[int]:
+        """Where the interpreter's file is mapped."""
         mine = self._target.build.device_inode
-        return any(mapping.device_inode == mine for mapping in process.maps())
+        return [mapping.start for mapping in process.maps() if mapping.device_inode == mine]
+
+    def _descendants(self) -> list[int]:
+        """The PIDs below what is followed, without the target."""
+        process, around = self._target.process, self._target.around
+        return [pid for pid in (around or process).children(recursive=True) if pid != process.pid]
 
     def _add(self, space: Space) -> None:
         target = self._target
         assert space.process is not None
-        lives = live_functions(space.process, target.build, target.offsets)
+        lives = live_functions(space.process, space.build or target.build, target.offsets)
         space.lives = {live.address: live for live in lives}
         self._heads[space.number] = space.process.read_many(list(space.lives), _CODE_BYTES)
         self.spaces[space.number] = space
@@ -155,7 +175,7 @@ class Following:
         """Children that were forked between the look at the process tree and the moment that forks are followed."""
         known = {space.pid for space in self.spaces.values()} | set(self.strangers)
         followed = {int(key[0]) for key, _ in maps.processes.items()}
-        for pid in self._target.process.children(recursive=True):
+        for pid in self._descendants():
             if pid not in known and pid not in followed:
                 number = len(self.spaces) + 1
                 self._add_child(pid)

@@ -236,10 +236,10 @@ class Trace(Part):
             space = self._session.spaces.get(number)
             process = space.readable if space else None
             self._readers[number] = None
-            if process is not None:
+            if space is not None and process is not None:
                 memory = Quiet(process)
                 try:
-                    self._readers[number] = Reader(memory, self._target.build, self._target.offsets)
+                    self._readers[number] = Reader(memory, space.build or self._target.build, self._target.offsets)
                     self._memories[number] = memory
                 except TargetError:
                     pass

@@ -55,6 +55,11 @@ class WatchSession(CountingSession):
             raise UsageError("the watch engine does not tell slow calls one by one", "take another --engine")
         if options.offcpu or options.self_time:
             raise UsageError("the engine watch does not see where a call's time goes", "take --engine auto")
+        if target.around:
+            raise UsageError(
+                f"the watch engine follows the forks of a Python, and process {target.pid} is none",
+                f"give -p {target.process.pid}, or take another --engine",
+            )
         super().__init__(target, options)
         self._plan = target.plan
         jit.require_off(target.process, target.build)

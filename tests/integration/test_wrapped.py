@@ -1,0 +1,55 @@
+"""A PID that is not that of the Python that does the work: of a shell around it, or of a master that only starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Interpreter
+from tests.pylat_command import EVERY_CALL, Tracing, pylat
+from tests.target_program import TargetProgram
+
+Start = Callable[..., TargetProgram]
+
+
+@pytest.fixture
+def shell(own_interpreter: Interpreter, tmp_path: Path, start_target: Start) -> TargetProgram:
+    """A shell that runs a Python; the PID is the shell's."""
+    script = tmp_path / "entrypoint.sh"
+    script.write_text(f'#!/bin/sh\n{own_interpreter.path} "$@"\nexit $?\n')
+    script.chmod(0o755)
+    return start_target(Interpreter(own_interpreter.version, str(script), None, "shell"), "recursion.py", 10, 10)
+
+
+def test_the_python_below_a_shell_is_named(shell: TargetProgram) -> None:
+    children = Path(f"/proc/{shell.pid}/task/{shell.pid}/children").read_text().split()
+    for arguments in (("--func", "descend"), ("--gc",)):
+        result = pylat("-p", shell.pid, *arguments)
+        assert result.status == 2
+        assert f"but its child {children[0]} (python3" in result.err
+        assert f"give -p {children[0]}; or --children" in result.err
+
+
+def test_the_pythons_below_a_shell_are_measured_with_children(shell: TargetProgram) -> None:
+    with Tracing("-p", shell.pid, "--children", "--func", "descend", *EVERY_CALL, "-j") as tracing:
+        truth = shell.run()
+        result = tracing.stop()
+    assert result.function("descend")["calls"] == truth["descend"]["calls"]
+    assert result.run["target"]["pids"] == [shell.pid]
+    assert not any(result.run["losses"].values())
+
+
+@pytest.mark.parametrize("version", [(3, 9), (3, 13)])
+def test_functions_that_only_started_children_have_are_measured_wherever_their_libpython_lies(
+    interpreters: list[Interpreter], start_target: Start, version: tuple[int, int]
+) -> None:
+    """Each process that an exec made has a shared libpython elsewhere, and so code objects of another type."""
+    shared = next(it for it in interpreters if it.minor == version and it.embeddable)
+    program = start_target(shared, "spawning.py", "recursion.py")
+    with Tracing("-p", program.pid, "--children", "--func", "descend", *EVERY_CALL, "-j") as tracing:
+        truth = program.run()
+        result = tracing.stop()
+    assert result.function("descend")["calls"] == truth["descend"]["calls"]
+    assert not any(result.run["losses"].values())
