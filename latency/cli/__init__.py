@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from latency.cli.arguments import parse
-from latency.cli.terminal import complain
+from latency.cli.terminal import complain, show_any_text
 from latency.errors import PylatError
 
 _INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
@@ -19,6 +19,7 @@ _INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit status; see the README for what each means."""
+    show_any_text()
     arguments = parse(sys.argv[1:] if argv is None else argv)
     try:
         status: int = arguments.run(arguments)

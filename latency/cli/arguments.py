@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from latency import __version__
-from latency.cli.terminal import say
+from latency.cli.terminal import say, typed
 from latency.cpython.sites import ENGINES
 from latency.cpython.watch_points import ENGINE as WATCH
 from latency.report.names import escape
@@ -109,7 +109,9 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     checking.add_argument(
         "--cost", action="store_true", help="what it would cost: places the probes for 0.15 s at most"
     )
-    checking.add_argument("--func", action="append", default=[], metavar="PATTERN", help="the cost of measuring these")
+    checking.add_argument(
+        "--func", type=typed, action="append", default=[], metavar="PATTERN", help="the cost of measuring these"
+    )
     checking.add_argument("-r", "--regex", action="store_true", help="--func is a regular expression on the qualname")
     checking.add_argument(
         "--report", metavar="FILE", help="write what pylat's developers need to know of a build that is refused"
@@ -240,6 +242,7 @@ def _patterns(parser: argparse.ArgumentParser) -> None:
     """Which functions of which processes, and how."""
     parser.add_argument(
         "--func",
+        type=typed,
         action="append",
         default=[],
         metavar="PATTERN",
@@ -307,8 +310,11 @@ def _probing(parser: argparse.ArgumentParser) -> None:
 
 def _listing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", "--pid", type=_pid, required=True, help="whose functions")
-    parser.add_argument("pattern", nargs="?", metavar="PATTERN", help="as --func takes it; else all of them")
+    parser.add_argument(
+        "pattern", nargs="?", type=typed, metavar="PATTERN", help="as --func takes it; else all of them"
+    )
     parser.add_argument("-r", "--regex", action="store_true", help="PATTERN is a regular expression on the qualname")
+    parser.add_argument("--children", action="store_true", help="and those of its child processes")
     parser.add_argument("-j", "--json", action="store_true", help="as JSON")
 
 

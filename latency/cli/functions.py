@@ -4,43 +4,76 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from latency.cpython.functions import LiveFunction, live_functions
+from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nearest
 from latency.cpython.wrapped import target_of
-from latency.errors import NoFunctionMatches
+from latency.errors import NoFunctionMatches, TargetError
 from latency.report.names import escape
+from latency.target.files import TargetFiles
 
 _LONGEST_NAME = 1000
 
 
 def run(arguments: argparse.Namespace) -> int:
     """List them, by file and line."""
-    target = target_of(arguments.pid)
-    lives = live_functions(target.process, target.build, target.offsets)
-    found = lives
-    if arguments.pattern:
-        matcher = Matcher.parse([arguments.pattern], regex=arguments.regex)
-        found = [live for live in lives if matcher.matches(live)]
-        if not found:
-            near = nearest(arguments.pattern, lives)
-            raise NoFunctionMatches(
-                f"no function of process {arguments.pid} matches {arguments.pattern!r}",
-                f"nearest: {', '.join(near)}" if near else "without a pattern, all of them are listed",
-            )
-    found = sorted(found, key=lambda live: (live.function.filename, live.function.line, live.function.qualname))
+    targets = list(_targets(arguments.pid, children=arguments.children))
+    found: list[tuple[int, LiveFunction]] = []
+    every: list[LiveFunction] = []
+    for target in targets:
+        try:
+            lives = live_functions(target.process, target.build, target.offsets)
+        except TargetError:
+            if target is targets[0]:
+                raise
+            continue  # a child that ended meanwhile
+        every += lives
+        found += [(target.process.pid, live) for live in _matching(target, lives, arguments)]
+    if arguments.pattern and not found:
+        near = nearest(arguments.pattern, every, same_file=TargetFiles(targets[0].process).same)
+        whose = f"process {arguments.pid}{' or its children' if arguments.children else ''}"
+        raise NoFunctionMatches(
+            f"no function of {whose} matches {arguments.pattern!r}",
+            f"nearest: {', '.join(near)}" if near else "without a pattern, all of them are listed",
+        )
     if arguments.json:
-        print(json.dumps([_record(live) for live in found], indent=1))
+        print(json.dumps([_record(pid, live) for pid, live in sorted(found, key=_place)], indent=1))
     else:
-        for live in found:
-            function = live.function
+        # Processes that were forked from one another have the same functions.
+        for function in dict.fromkeys(live.function for _, live in sorted(found, key=_place)):
             place = f"{function.filename}:{function.line}"
             kind = "" if function.kind == "function" else f"  {function.kind.replace('_', ' ')}"
             print(f"{escape(function.qualname, _LONGEST_NAME):40}  {escape(place, _LONGEST_NAME)}{kind}")
     return 0
 
 
-def _record(live: LiveFunction) -> dict[str, object]:
+def _targets(pid: int, *, children: bool) -> Iterator[Target]:
+    """The process, and with ``children`` all below it that run a CPython which can be looked at."""
+    first = target_of(pid, children=children)
+    yield first
+    for child in (first.around or first.process).children(recursive=True) if children else ():
+        if child != first.process.pid:
+            with suppress(TargetError):
+                yield Target(child)
+
+
+def _matching(target: Target, lives: list[LiveFunction], arguments: argparse.Namespace) -> Iterable[LiveFunction]:
+    if not arguments.pattern:
+        return lives
+    same_file = TargetFiles(target.process).same
+    matcher = Matcher.parse([arguments.pattern], regex=arguments.regex, same_file=same_file)
+    return filter(matcher.matches, lives)
+
+
+def _place(each: tuple[int, LiveFunction]) -> tuple[str, int, str, int]:
+    pid, live = each
+    return live.function.filename, live.function.line, live.function.qualname, pid
+
+
+def _record(pid: int, live: LiveFunction) -> dict[str, object]:
     function = live.function
     return {
         "qualname": function.qualname,
@@ -49,4 +82,5 @@ def _record(live: LiveFunction) -> dict[str, object]:
         "line": function.line,
         "kind": function.kind,
         "address": live.address,
+        "pid": pid,
     }

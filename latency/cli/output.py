@@ -22,7 +22,7 @@ def show(recording: Recording, arguments: argparse.Namespace) -> None:
     if arguments.format == "json":
         sys.stdout.write(dumps([recording]) + "\n")
     elif arguments.format == "html":
-        sys.stdout.write(page([recording], arguments))
+        write_page([recording], arguments)
     else:
         sys.stdout.write(text(recording, arguments))
     sys.stdout.flush()
@@ -41,6 +41,16 @@ def page(recordings: Sequence[Recording], arguments: argparse.Namespace) -> str:
     from latency.report.html import render_html
 
     return render_html(recordings, unit=arguments.unit, top=arguments.top, full=arguments.full)
+
+
+def write_page(recordings: Sequence[Recording], arguments: argparse.Namespace) -> None:
+    """The page, in the encoding that it names, whatever that of the terminal is."""
+    sys.stdout.flush()
+    out = getattr(sys.stdout, "buffer", None)
+    if out is None:
+        sys.stdout.write(page(recordings, arguments))
+    else:
+        out.write(page(recordings, arguments).encode())
 
 
 def text(recording: Recording, arguments: argparse.Namespace) -> str:

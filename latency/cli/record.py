@@ -23,7 +23,7 @@ from latency.tracing.kernel.host import require
 from latency.tracing.loop import Outcome, Stop, measure
 from latency.tracing.measurement import AUTO, Measurement, begin
 
-_LONGEST_NAME = 60
+_LONGEST_NAME, _LONGEST_LINE = 60, 1000
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -71,6 +71,8 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
         if arguments.verbose:
             _explain(measurements, time.perf_counter() - started_s)
         say(_banner(measurements, options))
+        for line in (line for each in measurements for line in each.remarks):
+            say(f"  {escape(line, _LONGEST_LINE)}")
         outcome = measure(
             measurements,
             stop,

@@ -16,7 +16,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         sys.stdout.write(dumps(runs) + "\n")
     elif arguments.format == "html":
-        sys.stdout.write(output.page(runs, arguments))
+        output.write_page(runs, arguments)
     else:
         print("\n".join(output.text(run, arguments) for run in runs), end="")
     return output.DONE if any(run.calls for run in runs) else output.NOTHING_MEASURED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import shutil
 import sys
@@ -9,8 +11,36 @@ import sys
 from latency.errors import PylatError
 from latency.report.names import escape
 
+# What a report is drawn with, where the terminal has no more than its own letters.
+_PLAIN = {"µ": "u", "μ": "u", "±": "+-", "×": "x", "≥": ">=", "…": "...", "–": "-", "—": "-"}
+_PLAIN |= dict.fromkeys("█▉▊▋▌▐", "#") | dict.fromkeys("▍▎▏", ".")
+
 _MOST_COLUMNS = 120
 _LONGEST_LINE = 1000  # of an error: it may hold a name that came from a target
+
+
+def show_any_text() -> None:
+    """Nothing that is printed may fail for its letters: what the terminal's encoding has not is shown in those that all
+    have, and what came from a target as ``\\u....``."""
+    codecs.register_error("pylat", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="pylat")
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(it) or it.encode("ascii", "backslashreplace").decode() for it in letters), error.end
+
+
+def typed(text: str) -> str:
+    """A name of a program as it was typed. Python took it for text of the locale; where it is UTF-8, it is that."""
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeError:
+        return text
 
 
 def say(text: str) -> None:

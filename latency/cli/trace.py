@@ -26,7 +26,7 @@ from latency.tracing.measurement import Calls, Measurement, begin_trace
 
 _POLL_S = 0.02
 _LOOK_S = 0.1  # between two looks at whether the process lives
-_LONGEST_NAME = 60
+_LONGEST_NAME, _LONGEST_LINE = 60, 1000
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
             signal.signal(number, lambda *_: stop.set())
         measurement.start()
         say(_banner(target, options))
+        for line in measurement.remarks:
+            say(f"  {escape(line, _LONGEST_LINE)}")
         if arguments.args or arguments.ret:
             say(trace_text.LATER)
         why = _follow(measurement, calls, writer, stop, arguments)

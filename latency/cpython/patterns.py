@@ -4,7 +4,8 @@ Without ``regex``, the first rule that fits the pattern's form decides:
 
 =====================  =================================================================================
 ``app/views.py:88``    the functions that begin in that line (``co_firstlineno``: that of the first decorator)
-                       of a file of that name, or whose path ends with that
+                       of a file of that name, or whose path ends with that; or that is the same file by another
+                       path, as the caller of ``parse`` finds
 ``app.views:Api.get``  the functions of exactly that qualname in exactly that module; both may be globs. A function
                        whose module is not known is not meant. ``__main__`` is also what the workers of
                        ``multiprocessing`` call ``__mp_main__``
@@ -12,12 +13,14 @@ Without ``regex``, the first rule that fits the pattern's form decides:
 ``get``, ``Api.get``   the functions of that qualname, or whose qualname ends with a dot and that
 =====================  =================================================================================
 
-With ``regex`` a pattern is searched anywhere in the qualname.
+With ``regex`` a pattern is searched anywhere in the qualname. Names are also taken in the form that Python gives them
+when it compiles (NFKC).
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -28,6 +31,8 @@ from latency.errors import NoFunctionMatches, UsageError
 from latency.recording import Function
 
 _Rule = Callable[[Function, str], bool]
+SameFile = Callable[[str, str], bool]
+"""Whether a path that was typed, and a ``co_filename``, are of one file (``target.files.TargetFiles.same``)."""
 
 _FILE_LINE = re.compile(r"(?:\./)?(.+):(\d{1,9})", re.DOTALL)
 _WORD = re.compile(r"\w+")
@@ -41,6 +46,7 @@ class Matcher:
     _rules: tuple[tuple[str, _Rule], ...]
     _bare_names: frozenset[str] | None = None
     _named: tuple[tuple[str, str], ...] = ()  # (module or "", qualname) of the patterns that are no FILE:LINE
+    same_file: SameFile | None = None
 
     @property
     def bare_names(self) -> frozenset[str] | None:
@@ -48,17 +54,22 @@ class Matcher:
         return self._bare_names
 
     @classmethod
-    def parse(cls, patterns: Sequence[str], *, regex: bool = False) -> Matcher:
+    def parse(cls, patterns: Sequence[str], *, regex: bool = False, same_file: SameFile | None = None) -> Matcher:
         """The matcher of some patterns.
+
+        Args:
+            same_file: asked where a line is right and the path of the file is another; None: paths must agree.
 
         Raises:
             UsageError: a pattern is empty, or no regular expression.
         """
         names = frozenset(pattern.rpartition(":")[2].rpartition(".")[2] for pattern in patterns)
         plain = not regex and all(name.isascii() and not name.isdigit() and _GLOB.isdisjoint(name) for name in names)
-        rules = tuple((pattern, _regex(pattern) if regex else _rule(pattern)) for pattern in patterns)
+        rules = tuple((each, _either(each, _regex) if regex else _rule(each, same_file)) for each in patterns)
         named = (each.rpartition(":") for each in patterns if not regex and not _FILE_LINE.fullmatch(each))
-        return cls(rules, names if plain and names else None, tuple((it[0], it[2]) for it in named))
+        return cls(
+            rules, names if plain and names else None, tuple((it[0], _compiled(it[2])) for it in named), same_file
+        )
 
     def matches(self, live: LiveFunction) -> bool:
         """Whether a pattern means this function."""
@@ -93,25 +104,35 @@ class Matcher:
 
     def unmatched(self, lives: Iterable[LiveFunction]) -> list[str]:
         """The patterns that mean none of these functions."""
-        missing = dict(self._rules)
+        missing = [pattern for pattern, _ in self._rules]
         for live in lives:
-            for pattern in [it for it, rule in missing.items() if rule(live.function, live.module)]:
-                del missing[pattern]
+            missing = self.still_unmatched(missing, live.function, live.module)
             if not missing:
                 break
-        return list(missing)
+        return missing
+
+    def still_unmatched(self, patterns: Sequence[str], function: Function, module: str) -> list[str]:
+        """Those of these patterns that do not mean this function either."""
+        return [pattern for pattern, rule in self._rules if pattern in patterns and not rule(function, module)]
 
 
-def nearest(pattern: str, lives: Iterable[LiveFunction], n: int = 5) -> list[str]:
+def nearest(pattern: str, lives: Iterable[LiveFunction], n: int = 5, *, same_file: SameFile | None = None) -> list[str]:
     """At most ``n`` patterns that look like one that matches nothing, the most alike first; they match something.
 
-    They are qualnames, or, for ``file.py:LINE``, the lines that are nearest in that file.
+    They are qualnames, or, for ``file.py:LINE``, the lines that are nearest in that file, or in files of its name as
+    the process calls them.
     """
     at = _FILE_LINE.fullmatch(pattern)
     if at:
-        lines = {live.function.line for live in lives if _in_file(live.function, at[1])}
-        return [f"{at[1]}:{line}" for line in sorted(lines, key=lambda line: (abs(line - int(at[2])), line))[:n]]
-    words = _WORD.findall(pattern.lower())
+        lives, line, name = list(lives), int(at[2]), f"/{at[1]}".rpartition("/")[2]
+        same = [live for live in lives if _in_file(live.function, at[1])]
+        same = same or [live for live in lives if same_file and same_file(at[1], live.function.filename)]
+        if same:
+            lines = {live.function.line for live in same}
+            return [f"{at[1]}:{each}" for each in sorted(lines, key=lambda each: (abs(each - line), each))[:n]]
+        namesakes = {(it.function.filename, it.function.line) for it in lives if _in_file(it.function, name)}
+        return [f"{file}:{each}" for file, each in sorted(namesakes, key=lambda it: (abs(it[1] - line), it))[:n]]
+    words = _WORD.findall(_compiled(pattern).lower())
     if not words:
         return []
     qualnames: dict[str, list[str]] = {}
@@ -121,13 +142,33 @@ def nearest(pattern: str, lives: Iterable[LiveFunction], n: int = 5) -> list[str
     return [qualname for name in alike for qualname in qualnames[name]][:n]
 
 
-def _rule(pattern: str) -> _Rule:
+def _compiled(name: str) -> str:
+    """As Python has it when it compiles: https://docs.python.org/3/reference/lexical_analysis.html#identifiers."""
+    return unicodedata.normalize("NFKC", name)
+
+
+def _either(pattern: str, rule_of: Callable[[str], _Rule]) -> _Rule:
+    """The rule of a pattern as it was typed, and as Python would compile its names."""
+    typed, compiled = rule_of(pattern), _compiled(pattern)
+    if compiled == pattern:
+        return typed
+    other = rule_of(compiled)
+    return lambda function, module: typed(function, module) or other(function, module)
+
+
+def _rule(pattern: str, same_file: SameFile | None) -> _Rule:
     if not pattern.strip():
         raise UsageError("a function pattern is empty", "leave --func out to measure every function")
     at = _FILE_LINE.fullmatch(pattern)
-    if at:
-        file, line = at[1], int(at[2])
-        return lambda function, module: function.line == line and _in_file(function, file)
+    if not at:
+        return _either(pattern, _of_names)
+    file, line = at[1], int(at[2])
+    return lambda function, module: (
+        function.line == line and (_in_file(function, file) or bool(same_file and same_file(file, function.filename)))
+    )
+
+
+def _of_names(pattern: str) -> _Rule:
     in_module, colon, qualname = pattern.rpartition(":")
     if not colon:
         return lambda function, module: _has_qualname(function, pattern)
@@ -170,7 +211,21 @@ def _in_file(function: Function, file: str) -> bool:
 
 def nothing_matches(matcher: Matcher, lives: Sequence[LiveFunction]) -> NoFunctionMatches:
     """The error that says so, of a matcher that none of these matches; its hint offers the nearest names."""
-    pattern = matcher.unmatched(list(lives))[0]
-    near = nearest(pattern, list(lives))
+    pattern = matcher.unmatched(lives)[0]
+    near = nearest(pattern, lives, same_file=matcher.same_file)
     hint = f"nearest: {', '.join(near)}" if near else "pylat functions -p PID lists what there is"
     return NoFunctionMatches(f"no function matches {pattern!r}", hint)
+
+
+def not_there_yet(patterns: Sequence[str], matcher: Matcher, lives: Sequence[LiveFunction]) -> list[str]:
+    """Of each of some patterns that match nothing, where others do: a line that says so, with the nearest names."""
+    found = []
+    for pattern in patterns:
+        near = nearest(pattern, lives, same_file=matcher.same_file)
+        found.append(f"no function matches {pattern!r} yet" + (f"; nearest: {', '.join(near)}" if near else ""))
+    return found
+
+
+def unseen(patterns: Sequence[str]) -> list[str]:
+    """The same when it is over."""
+    return [f"any function that matches {pattern!r}: there was none" for pattern in patterns]

@@ -183,6 +183,11 @@ class Auto:
         """Those of what measures now."""
         return self.session.strangers
 
+    @property
+    def remarks(self) -> list[str]:
+        """Those of what measures now."""
+        return self.session.remarks
+
     def poll(self) -> str:
         """As ``Measurement`` says, and so are those below."""
         return self.session.poll()

@@ -34,6 +34,7 @@ class Measurement(Protocol):
         engine: what a recording calls the way of measuring.
         strangers: PIDs of followed processes that run another program since; whoever takes them over takes them out.
         looked_s: how much of the measurement's time has passed when ``start`` returns.
+        remarks: what whoever waits for it should know when it begins, a line each.
     """
 
     options: Options
@@ -52,6 +53,10 @@ class Measurement(Protocol):
 
     @property
     def looked_s(self) -> float:
+        """See above."""
+
+    @property
+    def remarks(self) -> list[str]:
         """See above."""
 
     def start(self) -> None:

@@ -15,6 +15,7 @@ from latency.cpython.patterns import Matcher
 from latency.target.build import Build, identify
 from latency.target.process import Process
 from tests.lab import Interpreter
+from tests.pylat_command import EVERY_CALL, Tracing, pylat
 from tests.target_program import TargetProgram
 from tests.watch import Watch, wrong
 
@@ -165,3 +166,22 @@ def test_a_function_that_is_not_made_yet_is_told_by_its_module_when_it_is(
     assert wrong(recording, truth) == {}
     assert recording.calls == 100
     assert others.stop().calls == 0
+
+
+def test_a_file_is_meant_by_each_of_its_paths_and_a_pattern_without_a_function_is_said(
+    own_interpreter: Interpreter, start_target: Start, tmp_path: Path
+) -> None:
+    program = start_target(own_interpreter, "recursion.py", 10, 10)
+    (tmp_path / "current").symlink_to(program.directory)
+    line = next(it for it in pylat("functions", "-p", program.pid, "descend").out.split() if ":" in it).rpartition(":")[
+        2
+    ]
+    pattern = f"{tmp_path}/current/recursion.py:{line}"
+    with Tracing("-p", program.pid, "--func", pattern, "--func", "decsend", *EVERY_CALL, "-j") as tracing:
+        truth = program.run()
+        result = tracing.stop()
+    assert result.agrees({"descend": truth["descend"]})
+    assert "no function matches 'decsend' yet; nearest: descend" in result.err
+    assert result.run["blind_spots"][-1] == "any function that matches 'decsend': there was none"
+    elsewhere = pylat("-p", program.pid, "--func", f"/nowhere/recursion.py:{line}")
+    assert f"nearest: {program.directory}/recursion.py:{line}" in elsewhere.err

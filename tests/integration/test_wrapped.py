@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,3 +54,5 @@ def test_functions_that_only_started_children_have_are_measured_wherever_their_l
         result = tracing.stop()
     assert result.function("descend")["calls"] == truth["descend"]["calls"]
     assert not any(result.run["losses"].values())
+    listed = pylat("functions", "-p", program.pid, "--children", "-j", "descend")
+    assert len({it["pid"] for it in json.loads(listed.out)}) == 2

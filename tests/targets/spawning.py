@@ -1,4 +1,7 @@
-"""A master that knows none of the functions that matter: two children, started by exec, have them (a file of this folder, say ``recursion.py``)."""
+"""A master that knows none of the functions that matter: two children, started by exec, have them.
+
+spawning.py FILE: of this folder, say recursion.py.
+"""
 
 import subprocess
 import sys

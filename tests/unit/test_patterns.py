@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latency.cpython.functions import LiveFunction
-from latency.cpython.patterns import Matcher, nearest
+from latency.cpython.patterns import Matcher, nearest, not_there_yet
 from latency.errors import UsageError
 from latency.recording import Function
 
@@ -164,3 +164,41 @@ def test_the_script_is_main_in_the_workers_of_multiprocessing_too() -> None:
     assert all(Matcher.parse([it]).matches(in_worker) for it in ("__main__:work", "__mp_main__:work", "__*__:work"))
     assert not Matcher.parse(["__main__:rest"]).may_mean(in_worker.function, "__mp_main__")
     assert not Matcher.parse(["__mp_main__:work"]).matches(live("work", module="__main__"))
+
+
+def test_a_line_of_a_file_by_another_of_its_paths() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def same(typed: str, filename: str) -> bool:
+        asked.append((typed, filename))
+        return typed == "/srv/current/views.py"
+
+    matcher = Matcher.parse(["/srv/current/views.py:10", "app/views.py:90"], same_file=same)
+    assert matcher.matches(GET)
+    assert not matcher.matches(live("other", line=11))
+    assert asked == [("/srv/current/views.py", "/srv/app/views.py")]  # only where the line is right
+    assert nearest("/srv/current/views.py:12", [GET], same_file=same) == ["/srv/current/views.py:10"]
+
+
+def test_where_no_path_agrees_files_of_that_name_are_offered_as_the_process_calls_them() -> None:
+    lives = [GET, live("other", "lib/views.py", 90), live("f", "interviews.py", 12)]
+    assert nearest("elsewhere/views.py:12", lives) == ["/srv/app/views.py:10", "lib/views.py:90"]
+
+
+@pytest.mark.parametrize("typed", ["ﬁle", "Straße:ﬁle", "ﬁ*"])
+def test_names_are_those_that_python_compiles(typed: str) -> None:
+    assert Matcher.parse([typed]).matches(live("file", module="Straße"))
+    assert Matcher.parse([typed.rpartition(":")[2].replace("*", "")], regex=True).matches(live("file"))
+    assert nearest("ﬁles", [live("file")]) == ["file"]
+
+
+def test_a_name_that_was_never_compiled_is_meant_as_it_is() -> None:
+    assert Matcher.parse(["ﬁle"]).matches(live("ﬁle"))
+
+
+def test_patterns_that_mean_nothing_beside_others_are_told_with_the_nearest_names() -> None:
+    matcher = Matcher.parse(["get", "gat"])
+    missing = matcher.unmatched([GET])
+    assert not_there_yet(missing, matcher, [GET]) == ["no function matches 'gat' yet; nearest: Api.get"]
+    assert matcher.still_unmatched(missing, live("gat").function, "app") == []
+    assert matcher.still_unmatched(missing, GET.function, "app") == ["gat"]

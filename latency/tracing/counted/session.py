@@ -30,6 +30,7 @@ class CountingSession(ABC):
         target, options: what is measured, and what was asked for.
         strangers: PIDs of followed processes that run another program since, which may be a CPython of another build.
         unseen: what this session did not see, one line each, beside the plan's blind spots.
+        remarks: what whoever waits for the measurement should know, one line each.
         looked_s: how much of the measurement's time has passed when ``start`` returns.
         watched: when the probes or watchpoints were in place, and what the slices' ends cut.
         vanished: calls whose end was missed.
@@ -41,6 +42,7 @@ class CountingSession(ABC):
         self.options = options
         self.strangers: list[int] = []
         self.unseen: list[str] = []
+        self.remarks: list[str] = []
         self.looked_s = 0.0
         self.watched = SlicesWatched()
         self.vanished = self.not_run = 0

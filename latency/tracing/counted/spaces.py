@@ -87,6 +87,11 @@ class Spaces(dict[int, Space]):
         return [space for space in self.values() if space.parent in numbers and space.number not in numbers]
 
     @property
+    def lives(self) -> list[LiveFunction]:
+        """The code objects of all of them that were alive when pylat attached."""
+        return [live for space in self.values() for live in space.lives.values()]
+
+    @property
     def running(self) -> list[Space]:
         """Those that have not ended."""
         return [space for space in self.values() if not space.look()]

@@ -44,6 +44,7 @@ class FunctionTable:
         self._modules: dict[tuple[int, int], str] = {}  # announced for the code object that is met next
         self._left_out: set[Function] = set()  # may match, but that could not be told
         self._ripe: set[int] = set()  # slots that were of no more use at the last look
+        self._missing: list[str] | None = None
         self.retired = Retired()
 
     @property
@@ -61,6 +62,13 @@ class FunctionTable:
         """The functions that were alive when pylat looked, and match in some modules, but no function object told the
         module: those that are not made yet. They are met when they run."""
         return [live for space in self._spaces.values() for live in space.lives.values() if self._waits(live)]
+
+    @property
+    def missing(self) -> list[str]:
+        """The patterns that have meant no function yet, whether it was alive when pylat looked or has run since."""
+        if self._missing is None:
+            self._missing = self._matcher.unmatched(self._spaces.lives) if self._matcher else []
+        return self._missing
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -174,7 +182,10 @@ class FunctionTable:
     def _wants(self, function: Function, module: str) -> bool:
         """Whether it matches; one that may, were its module or its qualname known, does not."""
         matcher = self._matcher
-        if matcher is None or matcher.matches_function(function, module):
+        if matcher is None:
+            return True
+        if matcher.matches_function(function, module):
+            self._missing = matcher.still_unmatched(self.missing, function, module)
             return True
         # To 3.10 only the bare name is known of what is met while it runs.
         if matcher.may_mean(function, module, bare="code.qualname" not in self._offsets):

@@ -199,5 +199,5 @@ SPLIT_STRUCTS: dict[str, np.dtype[Any]] = {
 
 def header_constants() -> dict[str, int]:
     """The plain integer ``#define``s of ``bpf/pylat.h``."""
-    text = (directory("bpf") / "pylat.h").read_text()
+    text = (directory("bpf") / "pylat.h").read_text("utf-8")
     return {name: int(value, 0) for name, value in re.findall(r"^#define (PYLAT_\w+) (\w+)", text, re.MULTILINE)}

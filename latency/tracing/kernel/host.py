@@ -120,7 +120,7 @@ def _uprobes(sys: Path) -> Check:
 
 
 def _privileges(proc: Path) -> Check:
-    status = (proc / "self/status").read_text()
+    status = (proc / "self/status").read_text("utf-8", "replace")
     match = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)
     held = int(match[1], 16) if match else 0
 

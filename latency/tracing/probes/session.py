@@ -17,10 +17,11 @@ import numpy as np
 from latency.cpython import jit
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Target
-from latency.cpython.patterns import Matcher, nothing_matches
+from latency.cpython.patterns import Matcher, not_there_yet, nothing_matches, unseen
 from latency.errors import TargetError
 from latency.histogram import Histogram
 from latency.recording import Options, Overhead, ProcessCalls, Recording
+from latency.target.files import TargetFiles
 from latency.tracing.counted import opencalls, wire
 from latency.tracing.counted.maps import CallMaps, decoded
 from latency.tracing.counted.reading import Reading, Span
@@ -84,7 +85,8 @@ class Session(CountingSession):
         target.plan = replace(
             target.plan, sites=(*target.plan.sites, *(site for part in self.parts for site in part.sites()))
         )
-        matcher = Matcher.parse(options.func, regex=options.regex) if options.func else None
+        same_file = TargetFiles(target.process).same
+        matcher = Matcher.parse(options.func, regex=options.regex, same_file=same_file) if options.func else None
         self._loader = Loader(target, options, matcher, self.parts, attachment)
         self._following = Following(target, children=options.children)
         self.strangers = self._following.strangers
@@ -280,9 +282,9 @@ class Session(CountingSession):
                     self._following.find()
                     wanted = self.table.wanted
                     if matcher and not wanted and not late and not self.table.undecided:
-                        raise nothing_matches(
-                            matcher, [live for space in self.spaces.values() for live in space.lives.values()]
-                        )
+                        raise nothing_matches(matcher, self.spaces.lives)
+                    if matcher and not late:
+                        self.remarks += not_there_yet(self.table.missing, matcher, self.spaces.lives)
                 with target.stopwatch.step("wait for the program"):
                     program = loading.result()
             except BaseException:
@@ -309,7 +311,7 @@ class Session(CountingSession):
         return recording
 
     def _blind_spots(self) -> Sequence[str]:
-        return (*super()._blind_spots(), *self.table.unseen)
+        return (*super()._blind_spots(), *self.table.unseen, *unseen(self.table.missing))
 
     def _processes(self, reading: Reading) -> tuple[ProcessCalls, ...]:
         return self._following.calls(reading)

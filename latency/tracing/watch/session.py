@@ -17,11 +17,12 @@ import numpy as np
 from latency.cpython import jit
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
-from latency.cpython.patterns import Matcher, nothing_matches
+from latency.cpython.patterns import Matcher, not_there_yet, nothing_matches, unseen
 from latency.cpython.sites import Role
 from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_alive, unwatchable, watch_points
 from latency.errors import AttachError, TargetError, UsageError
 from latency.recording import Function, Options, Overhead, ProcessCalls, Recording
+from latency.target.files import TargetFiles
 from latency.target.process import Process
 from latency.tracing.counted import wire
 from latency.tracing.counted.opencalls import OpenCalls
@@ -172,12 +173,16 @@ class WatchSession(CountingSession):
 
     def _find_functions(self, lives: Sequence[LiveFunction] | None) -> list[WatchPoints]:
         target = self.target
-        matcher = Matcher.parse(self.options.func, regex=self.options.regex)
+        same_file = TargetFiles(target.process).same
+        matcher = Matcher.parse(self.options.func, regex=self.options.regex, same_file=same_file)
         if lives is None:
             lives = live_functions(target.process, target.build, target.offsets)
         wanted = [live for live in lives if matcher.matches(live)]
         if not wanted:
             raise nothing_matches(matcher, lives)
+        missing = matcher.unmatched(lives)
+        self.remarks += not_there_yet(missing, matcher, lives)
+        self.unseen += unseen(missing)
         why = unwatchable(target.process, target.build, target.offsets, wanted)
         if why:
             raise UsageError(why, "take another --engine, or name other functions")
