@@ -25,7 +25,7 @@ _RETURNS = ("RETURN_VALUE", "RETURN_CONST", "INSTRUMENTED_RETURN_VALUE", "INSTRU
 _YIELDS = ("YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE")
 _RESUMES = ("RESUME", "RESUME_QUICK", "RESUME_CHECK", "RESUME_CHECK_JIT", "INSTRUMENTED_RESUME")
 _TOOL = "a tracer, debugger or coverage tool has rewritten it"
-_HIDDEN = {  # what stands in the place of another opcode, whose length is not known then
+HIDDEN = {  # what stands in the place of another opcode, whose length is not known then
     "INSTRUMENTED_LINE": _TOOL,
     "INSTRUMENTED_INSTRUCTION": _TOOL,
     "ENTER_EXECUTOR": "the JIT has compiled it",
@@ -126,9 +126,9 @@ def decode(data: bytes, numbers: Mapping[str, int], cached: Mapping[str, int]) -
         name = names.get(opcode)
         if name is None:
             raise UnsupportedBuild(f"has the unknown opcode {opcode}", "report this build to pylat")
-        if name in _HIDDEN:
+        if name in HIDDEN:
             raise UnsupportedBuild(
-                f"cannot be read at this moment: {_HIDDEN[name]}",
+                f"cannot be read at this moment: {HIDDEN[name]}",
                 "it is as it was when it has run once more without that",
             )
         yield Unit(index, name, oparg)

@@ -39,11 +39,15 @@ def combined(recordings: Sequence[Recording]) -> Recording:
         for each in recording.functions:
             known = functions.get(each.function)
             functions[each.function] = _together(known, each) if known else each
+    codes = _codes(recordings)
     return replace(
         first,
         target=replace(first.target, pids=tuple(pid for recording in recordings for pid in recording.target.pids)),
         duration_s=max(recording.duration_s for recording in recordings),
-        functions=tuple(sorted(functions.values(), key=lambda each: each.wall.sum_ns, reverse=True)),
+        functions=tuple(
+            replace(each, code=codes.get(each.function, ""))
+            for each in sorted(functions.values(), key=lambda each: each.wall.sum_ns, reverse=True)
+        ),
         losses=sum((recording.losses for recording in recordings), Losses()),
         blind_spots=tuple(dict.fromkeys(spot for recording in recordings for spot in recording.blind_spots)),
         processes=_processes(recordings),
@@ -53,6 +57,15 @@ def combined(recordings: Sequence[Recording]) -> Recording:
         events=dict(sum((Counter(recording.events) for recording in recordings), Counter())),
         slow_calls=all_slow([recording.slow_calls for recording in recordings]),
     )
+
+
+def _codes(recordings: Sequence[Recording]) -> dict[Function, str]:
+    """The digest of each function's code, where all that know it agree."""
+    found: dict[Function, set[str]] = {}
+    for each in (each for recording in recordings for each in recording.functions):
+        if each.code:
+            found.setdefault(each.function, set()).add(each.code)
+    return {function: codes.pop() for function, codes in found.items() if len(codes) == 1}
 
 
 def _overhead(recordings: Sequence[Recording]) -> Overhead | None:

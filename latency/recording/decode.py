@@ -198,6 +198,7 @@ def _function(value: object) -> FunctionLatency:
         cut=_get(entry, "cut", _count, 0),
         ages=_get(entry, "ages", _optional(_histogram), None),
         probes=_get(entry, "probes", _probes, None),
+        code=_get(entry, "code", _text, ""),
     )
     aged = latency.ages.count if latency.ages else 0
     if not latency.cut <= aged <= latency.cut + latency.open:

@@ -87,6 +87,8 @@ def _function(latency: FunctionLatency) -> Json:
         # JSON has no nan: no calls, no percentiles.
         "percentiles_ns": {name: round(value, 1) for name, value in percentiles if isfinite(value)},
     }
+    if latency.code:
+        encoded["code"] = latency.code
     if latency.probes is not None:
         encoded["probes"] = {
             "sum_ns": latency.probes.sum_ns,

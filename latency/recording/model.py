@@ -171,6 +171,8 @@ class FunctionLatency:
         cut: calls that were running when the probes were taken away for a time. They have no latency.
         ages: in a measurement in slices, how long the cut calls had run, and the open ones; else None.
         probes: what was taken off; None where that is not known, and nothing was.
+        code: a digest of its code, without its names, file and lines, by which a comparison knows it again: the minor
+            version of Python and hexadecimal digits. ``""`` where that is not known, or it has several.
     """
 
     function: Function
@@ -188,6 +190,7 @@ class FunctionLatency:
     cut: int = 0
     ages: Histogram | None = None
     probes: Probes | None = None
+    code: str = ""
 
     @property
     def calls(self) -> int:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from latency.cpython.code_digest import CodeDigests
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.offsets import Offsets, load
 from latency.cpython.patterns import Matcher
@@ -55,6 +56,17 @@ def 函数():
 
 exec(compile("def größe(): pass", "\udcff.py", "exec"))
 
+SOURCE = "def again(items, scale):\n    return [item * scale + len(items) for item in items if item < 50]\n"
+
+def again(lines, source=SOURCE):
+    namespace = {}
+    exec(compile("\n" * lines + source, "again.py", "exec"), namespace)
+    return namespace["again"]
+
+AGAIN = [again(0), again(7), again(0, SOURCE.replace("50", "51"))]
+for _ in range(300):
+    AGAIN[1](range(60), 2)
+
 EXPECTED = {
     kept: "kept", make: "make", serve: "serve", make(): "make.<locals>.<lambda>", Api.stream: "Api.stream",
     Api.get: "kept.<locals>.wrapper", Api.get.__wrapped__: "Api.get", Api().get()[0]: "Api.get.<locals>.inner",
@@ -74,19 +86,24 @@ for function in gc.get_objects():
             codes[id(code)] = code
 listed = [(at, code.co_name, code.co_filename, code.co_firstlineno) for at, code in codes.items()]
 names = [(id(function.__code__), name) for function, name in EXPECTED.items()]
-print(json.dumps({"codes": listed, "names": names}), flush=True)
+again = [id(function.__code__) for function in AGAIN]
+print(json.dumps({"codes": listed, "names": names, "again": again}), flush=True)
 sys.stdin.read()
 """
 
 
 class Scene(NamedTuple):
-    """The program: ``codes`` are its code objects, ``names`` the qualnames of some."""
+    """The program: ``codes`` are its code objects, ``names`` the qualnames of some.
+
+    ``again`` are of one source, cold, then warm and further down, and of another source.
+    """
 
     process: Process
     build: Build
     offsets: Offsets
     codes: list[tuple[int, str, str, int]]
     names: dict[int, str]
+    again: list[int]
 
     def live(self) -> dict[int, LiveFunction]:
         return {it.address: it for it in live_functions(self.process, self.build, self.offsets)}
@@ -101,7 +118,7 @@ def scene(interpreter: Interpreter, tmp_path: Path, start_target: Callable[..., 
     with Process(target.pid) as process:
         build = identify(process)
         offsets = load(build.version, flags=build.flags)
-        yield Scene(process, build, offsets, truth["codes"], dict(truth["names"]))
+        yield Scene(process, build, offsets, truth["codes"], dict(truth["names"]), truth["again"])
 
 
 def test_no_code_object_is_missed(scene: Scene) -> None:
@@ -129,6 +146,17 @@ def test_one_address_is_described_without_a_scan(scene: Scene) -> None:
         assert described is not None
         bare = scene.build.version < (3, 11, 0)
         assert described.function.qualname == (qualname.rpartition(".")[2] if bare else qualname)
+
+
+def test_a_digest_of_code_is_that_of_the_source_cold_or_warm(scene: Scene) -> None:
+    digests = CodeDigests(scene.build, scene.offsets).take(scene.process, scene.again)
+    cold, warm, other = (digests[address] for address in scene.again)
+    assert cold == warm != other
+
+
+def test_every_code_object_has_a_digest(scene: Scene) -> None:
+    addresses = [address for address, *_ in scene.codes]
+    assert not set(addresses) - CodeDigests(scene.build, scene.offsets).take(scene.process, addresses).keys()
 
 
 def test_the_kind_of_a_function_is_told(scene: Scene) -> None:
@@ -185,3 +213,33 @@ def test_a_file_is_meant_by_each_of_its_paths_and_a_pattern_without_a_function_i
     assert result.run["blind_spots"][-1] == "any function that matches 'decsend': there was none"
     elsewhere = pylat("-p", program.pid, "--func", f"/nowhere/recursion.py:{line}")
     assert f"nearest: {program.directory}/recursion.py:{line}" in elsewhere.err
+
+
+LAMBDAS = """
+import sys
+from protocol import say, truth
+
+early = [lambda: 1, None]
+early[1] = lambda: 2
+say({"ready": True})
+sys.stdin.readline()
+
+late = lambda: 1
+for rule in (*early, late):
+    rule()
+say({"rules": truth(3)})
+sys.stdin.readline()
+"""
+
+
+def test_a_recording_tells_lambdas_by_their_code(
+    own_interpreter: Interpreter, start_target: Start, watch: StartWatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "lambdas.py"
+    script.write_text(LAMBDAS)
+    target = start_target(own_interpreter, script)
+    its = watch(target.pid, ["__main__:<lambda>"])
+    target.run()
+    first, second, late = sorted(its.stop().functions, key=lambda each: each.function.line)
+    assert first.code
+    assert first.code == late.code != second.code

@@ -63,6 +63,7 @@ def full() -> Recording:
         cut=300,
         ages=Histogram.from_values([10**9] * 302),
         probes=Probes(10**6, 0.03),
+        code="3.11:0123456789abcdef",
     )
     slow = SlowCall(
         SERVE,

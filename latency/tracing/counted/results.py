@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from latency.histogram import Histogram
 from latency.recording import Function, FunctionLatency, Probes
@@ -20,6 +20,7 @@ def latencies(
     empty: bool = True,
     cut: Mapping[Function, Histogram] | None = None,
     probe_error: float | None = None,
+    code: Callable[[Function], str] = lambda _: "",
 ) -> tuple[FunctionLatency, ...]:
     """What was seen of each wanted function, the busiest first.
 
@@ -29,6 +30,7 @@ def latencies(
         earlier: count only what came after this reading.
         empty: keep functions without a call.
         probe_error: by which share what the probes took may be wrong; None where it is not known what that is.
+        code: the digest of a function's code, or ``""``.
         cut: in a measurement in slices, the ages of the calls that the slices' ends cut.
     """
     found = []
@@ -56,6 +58,7 @@ def latencies(
             oldest_open_ns=max((each.oldest_ns(reading.at_ns) for each in of_open), default=0),
             cut=cut_ages.count,
             ages=None if cut is None else cut_ages.merge(*open_ages),
+            code=code(function),
             probes=None if probe_error is None else Probes(counted.taken_ns - before.taken_ns, probe_error),
         )
         if empty or latency.calls or latency.open or latency.abandoned or latency.cut:

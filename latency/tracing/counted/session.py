@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
 from typing import TypeVar
 
 from latency.cpython.interpreter import Target
-from latency.recording import FunctionLatency, Losses, Options, Overhead, ProcessCalls, Recording
+from latency.recording import Function, FunctionLatency, Losses, Options, Overhead, ProcessCalls, Recording
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CountingMaps
 from latency.tracing.counted.opencalls import OpenCalls
@@ -54,6 +54,7 @@ class CountingSession(ABC):
         self._last_watched: WatchedUntil | None = None
         self._started_at = datetime.now(timezone.utc)
         self._memory_bytes = self._map_bytes = 0
+        self._code_of: Callable[[Function], str] = lambda _: ""  # the digest of its code, where it is known
 
     # -- what is different in each engine ----------------------------------------------------------
 
@@ -175,6 +176,7 @@ class CountingSession(ABC):
             empty=bool(self.options.func),
             cut=span.watched.ages if self.watched.sliced else None,
             probe_error=self._probe_error(),
+            code=self._code_of,
         )
 
     def _probe_error(self) -> float | None:

@@ -16,6 +16,7 @@ from latency.errors import TargetError
 from latency.recording import Function
 from latency.target.build import Build
 from latency.tracing.counted import wire
+from latency.tracing.counted.codes import Codes
 from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.retired import Given, Retired
 from latency.tracing.counted.spaces import Space, Spaces
@@ -32,6 +33,7 @@ class FunctionTable:
 
     Attributes:
         retired: what was counted in slots that were given back.
+        codes: digests of their code.
     """
 
     def __init__(self, spaces: Spaces, build: Build, offsets: Offsets, matcher: Matcher | None) -> None:
@@ -46,6 +48,7 @@ class FunctionTable:
         self._ripe: set[int] = set()  # slots that were of no more use at the last look
         self._missing: list[str] | None = None
         self.retired = Retired()
+        self.codes = Codes(spaces, build, offsets)
 
     @property
     def wanted(self) -> list[tuple[Space, LiveFunction]]:
@@ -151,6 +154,7 @@ class FunctionTable:
         if wanted:
             if number:  # where children are followed
                 self._met[number, address] = function
+            self.codes.want(function, number, address)
             value["slot"], value["active_slot"] = slot, active_slot
             value["flags"] = wire.WANTED | (wire.SUSPENDS if function.kind != "function" else 0)
         self._decide(maps, slot, key, value)
@@ -177,6 +181,8 @@ class FunctionTable:
             return None, True
         wanted = self._wants(live.function, live.module)
         self._slots[slot] = live.function if wanted else None
+        if wanted and not dead:
+            self.codes.want(live.function, space, code)
         return self._slots[slot], wanted
 
     def _wants(self, function: Function, module: str) -> bool:
@@ -277,6 +283,7 @@ class FunctionTable:
         of = maps.statistics[slot : slot + 1]
         of["code"], of["space"], of["flags"] = live.address, space.number, flags
         self._slots[slot] = live.function
+        self.codes.want(live.function, space.number, live.address)
         return slot
 
     def _inherited(self, number: int, address: int) -> Function | None:

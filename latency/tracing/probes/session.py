@@ -23,6 +23,7 @@ from latency.histogram import Histogram
 from latency.recording import Options, Overhead, ProcessCalls, Recording
 from latency.target.files import TargetFiles
 from latency.tracing.counted import opencalls, wire
+from latency.tracing.counted.codes import AT_THE_END
 from latency.tracing.counted.maps import CallMaps, decoded
 from latency.tracing.counted.reading import Reading, Span
 from latency.tracing.counted.session import CountingSession
@@ -91,6 +92,7 @@ class Session(CountingSession):
         self._following = Following(target, children=options.children)
         self.strangers = self._following.strangers
         self.table = FunctionTable(self.spaces, target.build, target.offsets, matcher)
+        self._code_of = self.table.codes.of
         # Thousands of functions are met at once where a Python starts.
         slots = MANY_SLOTS if options.children or late or not matcher else SLOTS
         self.program = self._found_and_loaded(slots, matcher, late=late)
@@ -215,6 +217,7 @@ class Session(CountingSession):
         for part in self.parts:
             part.end()
         reading = self._read(ended_ns)
+        self.table.codes.take(AT_THE_END)
         opens = opencalls.by_slot(opencalls.open_calls(self.maps) - stale)
         self.program.stop_following()
         self._memory_bytes, self._map_bytes = resident_bytes(), self.maps.map_bytes
@@ -242,6 +245,7 @@ class Session(CountingSession):
             self.take(kind, record)
         for part in self.parts:
             part.after_events()
+        self.table.codes.take()
 
     def take(self, kind: int, record: bytes) -> None:
         """One record of the ring buffer."""

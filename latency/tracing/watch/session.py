@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from latency.cpython import jit
+from latency.cpython.code_digest import CodeDigests
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, not_there_yet, nothing_matches, unseen
@@ -107,6 +108,7 @@ class WatchSession(CountingSession):
                 now = describe(target.process, target.build, target.offsets, points.live.address)
                 if now is None or now.function.line != points.live.function.line:
                     raise AttachError(f"{points.live.function.qualname} was freed just now", "try again")
+            self._look_at_code()
         self._begin()
         self.limit.begin(self.options.max_overhead_pct if self._may_be_sliced else None)
 
@@ -136,6 +138,15 @@ class WatchSession(CountingSession):
         self.program.close()
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _look_at_code(self) -> None:
+        digests = CodeDigests(self.target.build, self.target.offsets).take(
+            self.target.process, [points.live.address for points in self._points]
+        )
+        known: dict[Function, set[str]] = {}
+        for points in self._points:
+            known.setdefault(points.live.function, set()).add(digests.get(points.live.address, ""))
+        self._code_of = lambda function: next(iter(known[function])) if len(known[function]) == 1 else ""
 
     def _ended(self) -> str:
         return self.target.process.ending(self._image)

@@ -1,0 +1,73 @@
+"""Digests of the code of what is measured, taken while the processes live: comparisons know functions again by them."""
+
+from __future__ import annotations
+
+from latency.cpython.code_digest import CodeDigests
+from latency.cpython.offsets import Offsets
+from latency.errors import TargetError
+from latency.recording import Function
+from latency.target.build import Build
+from latency.tracing.counted.spaces import Spaces
+
+_AT_ONCE = 300
+"""So many are taken between two looks at the events: about a tenth of a second."""
+AT_THE_END = 4_000
+_MOST_OF_ONE = 4
+"""So many code objects of one function are looked at: whether they are all alike."""
+
+
+class Codes:
+    """What is known of the code of functions.
+
+    Args:
+        spaces: whose memory the code objects lie in.
+
+    Raises:
+        UnsupportedBuild: the build lacks a symbol or a struct member.
+    """
+
+    def __init__(self, spaces: Spaces, build: Build, offsets: Offsets) -> None:
+        self._spaces = spaces
+        self._digests = CodeDigests(build, offsets)
+        self._line = offsets.fields["code.firstlineno"]
+        self._waiting: dict[tuple[int, int], Function] = {}  # by space and address
+        self._seen: dict[Function, set[tuple[int, int]]] = {}
+        self._found: dict[Function, set[str]] = {}
+
+    def want(self, function: Function, space: int, address: int) -> None:
+        """Look at this code object of the function when there is time."""
+        seen = self._seen.setdefault(function, set())
+        if len(seen) < _MOST_OF_ONE and (space, address) not in seen:
+            seen.add((space, address))
+            self._waiting[space, address] = function
+
+    def take(self, most: int = _AT_ONCE) -> None:
+        """Look at some of those that wait; first at those whose names many functions have, lambdas and local ones."""
+        if not self._waiting:
+            return
+        chosen = sorted(self._waiting, key=lambda key: "<" not in self._waiting[key].qualname)[:most]
+        by_space: dict[int, dict[int, Function]] = {}
+        for space, address in chosen:
+            by_space.setdefault(space, {})[address] = self._waiting.pop((space, address))
+        for number, functions in by_space.items():
+            self._take_of(number, functions)
+
+    def of(self, function: Function) -> str:
+        """The digest of the function's code; ``""`` where that is not known, or it has several that differ."""
+        found = self._found.get(function, set())
+        return next(iter(found)) if len(found) == 1 else ""
+
+    def _take_of(self, number: int, functions: dict[int, Function]) -> None:
+        space = self._spaces.get(number)
+        process = space.readable if space else None
+        if process is None:
+            return
+        try:
+            digests = self._digests.take(process, functions)
+            # Read behind the digests: what was freed before may be another function by now.
+            lines = process.read_many([address + self._line.offset for address in functions], self._line.size)
+        except TargetError:
+            return  # it ended meanwhile
+        for (address, function), line in zip(functions.items(), lines, strict=True):
+            if address in digests and line is not None and int.from_bytes(line, "little") == function.line:
+                self._found.setdefault(function, set()).add(digests[address])
