@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from latency.errors import RecordingError
 from latency.histogram import Counts, Floats, Histogram
 from latency.recording.function import Function
-from latency.recording.model import Recording
+from latency.recording.model import FunctionLatency, Recording
 
 Rows = NDArray[np.int32]
 
@@ -27,9 +29,12 @@ class Columns:
     Attributes:
         run: everything else about the run; its ``functions`` are empty.
         table: functions, shared by the runs of a file.
+        codes: by index in ``table``, the digests of the function's code in the runs of a file, where these are known.
         which: for each row, the index of its function in ``table``.
         calls: calls in each row's histogram, int64.
         sum_ns, min_ns, max_ns: over the calls of each row, float64, nanoseconds; 0 without calls.
+        error_ns: by how much the sum of each row may be wrong since what pylat's probes took is an estimate; nan where
+            that is not known, and nothing was taken off.
         scale: the grid of ``buckets``, the same for all rows: the coarsest that the run has.
         ends: where each row's entries end in ``buckets`` and ``counts``; the next row's begin there.
         buckets, counts: the buckets that hold calls, rising within a row, and how many; see ``latency.histogram``.
@@ -37,11 +42,13 @@ class Columns:
 
     run: Recording
     table: Sequence[Function]
+    codes: Mapping[int, AbstractSet[str]]
     which: Rows
     calls: Counts
     sum_ns: Floats
     min_ns: Floats
     max_ns: Floats
+    error_ns: Floats
     scale: int
     ends: Counts
     buckets: Rows
@@ -57,6 +64,12 @@ class Columns:
     def mean_ns(self) -> Floats:
         """The exact mean of each row; nan without calls."""
         found: Floats = np.where(self.calls > 0, self.sum_ns / np.maximum(self.calls, 1), np.nan)
+        return found
+
+    @property
+    def probe_error_ns(self) -> Floats:
+        """By which a latency of each row may be wrong, on the average (``FunctionLatency.probe_error_ns``)."""
+        found: Floats = np.where(self.calls > 0, np.nan_to_num(self.error_ns) / np.maximum(self.calls, 1), 0.0)
         return found
 
     def histogram(self, row: int) -> Histogram:
@@ -136,6 +149,7 @@ def totals(counts: Counts, ends: Counts) -> Counts:
 def make_columns(
     run: Recording,
     table: Sequence[Function],
+    codes: Mapping[int, AbstractSet[str]],
     which: Rows,
     scales: Counts,
     sums: Floats,
@@ -147,7 +161,9 @@ def make_columns(
 
     Args:
         run: its ``functions`` are dropped.
-        sums: sum, minimum and maximum of each histogram, nanoseconds; shape (3, histograms).
+        codes: as :class:`Columns` has them.
+        sums: sum, minimum and maximum of each histogram, and by how much the sum may be wrong; nanoseconds, shape
+            (4, histograms).
         entries: of :func:`sparse`.
 
     Raises:
@@ -156,7 +172,7 @@ def make_columns(
     buckets, counts, ends = entries
     if counts.sum(dtype=np.float64) >= MAX_CALLS:
         raise RecordingError("a run of more calls than can be added up", "give a file that pylat wrote with -o")
-    sum_ns, min_ns, max_ns = sums
+    sum_ns, min_ns, max_ns, error_ns = sums
     scale = int(scales.min()) if len(scales) else 0
     names, into = np.unique(which, return_inverse=True)
     if len(names) < len(which) or (len(scales) and scales.max() > scale):
@@ -164,7 +180,7 @@ def make_columns(
         # A histogram of no calls has no extremes, and must not lend its zeros.
         least = np.where(totals(counts, ends) > 0, min_ns, np.inf)
         buckets, counts, ends = _gather(into[rows], -(-buckets // (1 << (scales - scale))[rows]), counts, len(names))
-        sum_ns = np.bincount(into, sum_ns, minlength=len(names))
+        sum_ns, error_ns = (np.bincount(into, each, minlength=len(names)) for each in (sum_ns, error_ns))
         min_ns, max_ns = np.full(len(names), np.inf), np.zeros(len(names))
         np.minimum.at(min_ns, into, least)
         np.maximum.at(max_ns, into, sums[2])
@@ -172,7 +188,7 @@ def make_columns(
         which = names
     bare = replace(run, functions=())
     calls = totals(counts, ends)
-    return Columns(bare, table, which, calls, sum_ns, min_ns, max_ns, scale, ends, buckets, counts)
+    return Columns(bare, table, codes, which, calls, sum_ns, min_ns, max_ns, error_ns, scale, ends, buckets, counts)
 
 
 class Tabulator:
@@ -181,12 +197,15 @@ class Tabulator:
     def __init__(self) -> None:
         self._table: list[Function] = []
         self._known: dict[Function, int] = {}
+        self._codes: dict[int, set[str]] = {}
 
-    def index(self, function: Function) -> int:
+    def index(self, function: Function, code: str) -> int:
         """Where the function stands in the table."""
         at = self._known.setdefault(function, len(self._table))
         if at == len(self._table):
             self._table.append(function)
+        if code:
+            self._codes.setdefault(at, set()).add(code)
         return at
 
     def columns(self, run: Recording) -> Columns:
@@ -204,11 +223,17 @@ class Tabulator:
         return make_columns(
             run,
             self._table,
-            np.array([self.index(each.function) for each in run.functions], np.int32),
+            self._codes,
+            np.array([self.index(each.function, each.code) for each in run.functions], np.int32),
             np.array([wall.scale for wall in walls], np.int64),
-            np.array([(wall.sum_ns, wall.min_ns, wall.max_ns) for wall in walls], np.float64).reshape(-1, 3).T,
+            np.array([_sums(each) for each in run.functions], np.float64).reshape(-1, 4).T,
             entries,
         )
+
+
+def _sums(latency: FunctionLatency) -> tuple[float, ...]:
+    wall, probes = latency.wall, latency.probes
+    return wall.sum_ns, wall.min_ns, wall.max_ns, probes.sum_ns * probes.error_share if probes else nan
 
 
 def _gather(rows: Counts, buckets: NDArray[np.integer], counts: Counts, size: int) -> tuple[Rows, Counts, Counts]:

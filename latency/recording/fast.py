@@ -11,6 +11,7 @@ import os
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import fields
+from math import nan
 from multiprocessing import get_context
 from operator import attrgetter
 from pathlib import Path
@@ -76,6 +77,7 @@ class _Unusual(Exception):
 
 if FAST:
     _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+    _Amount = Annotated[float, msgspec.Meta(ge=0)]
 
     class _Document(msgspec.Struct, gc=False):
         schema: Literal["pylat/1"]
@@ -91,6 +93,10 @@ if FAST:
         min_ns: _Count
         max_ns: _Count
 
+    class _Probes(msgspec.Struct, gc=False):
+        sum_ns: _Count
+        error_share: _Amount
+
     class _Function(msgspec.Struct, gc=False):
         qualname: str
         filename: str
@@ -100,6 +106,8 @@ if FAST:
         returned: _Count
         raised: _Count
         wall: _Wall
+        code: str = ""
+        probes: _Probes | msgspec.UnsetType = msgspec.UNSET
 
     # Of the rest of a run everything that a recording has, to be checked by run_from_json.
     _REST = [field.name for field in fields(Recording) if field.name != "functions"]
@@ -111,6 +119,7 @@ if FAST:
 def _read(raw: bytes) -> list[Columns]:
     known: dict[tuple[str, str, int, str], int] = {}
     table: list[Function] = []
+    codes: dict[int, set[str]] = {}
     identity = attrgetter("qualname", "filename", "line", "kind")
     decoder = msgspec.json.Decoder(_Run)
     runs = []
@@ -123,7 +132,10 @@ def _read(raw: bytes) -> list[Columns]:
                 known[key] = len(table)
                 table.append(Function(*key))
             which = np.fromiter(map(known.__getitem__, keys), np.int32, len(keys))
-            runs.append(_columns(run_from_json(rest | {"functions": []}), table, which, run.functions))
+            for at, each in zip(which.tolist(), run.functions, strict=True):
+                if each.code:
+                    codes.setdefault(at, set()).add(each.code)
+            runs.append(_columns(run_from_json(rest | {"functions": []}), table, codes, which, run.functions))
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise _Unusual from error
     if len({columns.run.id for columns in runs}) < len(runs):
@@ -131,7 +143,7 @@ def _read(raw: bytes) -> list[Columns]:
     return runs
 
 
-def _columns(run: Any, table: list[Function], which: Any, functions: list[Any]) -> Columns:
+def _columns(run: Any, table: list[Function], codes: dict[int, set[str]], which: Any, functions: list[Any]) -> Columns:
     walls = [each.wall for each in functions]
 
     def column(objects: list[Any], name: str) -> Counts:
@@ -155,5 +167,6 @@ def _columns(run: Any, table: list[Function], which: Any, functions: list[Any]) 
     )
     if not right:
         raise _Unusual
-    extremes = np.stack([column(walls, "sum_ns"), least, most]).astype(np.float64)
-    return make_columns(run, table, which, scales, extremes, entries)
+    errors = [nan if (it := each.probes) is msgspec.UNSET else it.sum_ns * it.error_share for each in functions]
+    sums = np.stack([column(walls, "sum_ns"), least, most, np.array(errors, np.float64)]).astype(np.float64)
+    return make_columns(run, table, codes, which, scales, sums, entries)

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from latency.histogram import Floats
 from latency.recording import Function, Recording
 from latency.recording.columns import Columns
-from latency.report.compare_gates import DEFAULT_GATES, Gate, quantile_of
-from latency.report.compare_sides import Side, on_one_grid, pairs, side_of
+from latency.report.compare_gates import DEFAULT_GATES, Gate, names, quantile_of
+from latency.report.compare_pairs import Pairing, pair
+from latency.report.compare_sides import Side, on_one_grid, side_of
 from latency.report.compare_warnings import warnings
+from latency.report.names import escape
 from latency.report.statistics import MIN_RUNS, Verdict, holm, judge, runs_needed, welch
 from latency.report.units import percent, plural
 
@@ -28,6 +30,7 @@ SHOWN = ("p50", "p90", "p99", "mean")
 MAX_LOSS = 0.001
 MIN_BEYOND = 10
 """A percentile that fewer calls of a run exceed stands on too little."""
+_SHOWN = 3
 _LARGEST = 700.0
 """Logarithm of about the largest float: the interval of two runs can reach beyond it."""
 ORDER = {verdict: index for index, verdict in enumerate(Verdict)}
@@ -43,13 +46,15 @@ class Change:
         base_ns, head_ns: geometric mean of the runs, nanoseconds.
         runs: how many runs of base and of head have calls of the function.
         shift: head / base - 1.
-        interval: of ``shift``, 95 %; None with fewer than two runs on a side.
+        interval: of ``shift``, 95 %, widened by what pylat's probes may have falsified on both sides; None with fewer
+            than two runs on a side.
         p: two-sided, of no shift at all; None with fewer than two runs on a side.
         p_adjusted: the same with all tests of the comparison accounted for; None where nothing is judged.
         gate: what judged it; None if it is only described.
         verdict: see :class:`Verdict`.
         runs_needed: of an inconclusive one, about how many runs a side would do; None where that is more than
             ``statistics.MAX_RUNS``.
+        by_probes: no number of runs would decide it: the change is within what the probes may have falsified.
     """
 
     statistic: str
@@ -63,6 +68,7 @@ class Change:
     gate: Gate | None
     verdict: Verdict
     runs_needed: int | None
+    by_probes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,8 @@ class Comparison:
     Attributes:
         functions: the worst verdict first, and the largest shift of it.
         only_base, only_head: functions with calls on one side only.
+        ambiguous: functions with calls, of base and of head, among which nobody can tell which is which.
+        missing: those of these that ``--func`` or a gate names, and not by a wildcard.
         unused: gates that no function on both sides matches.
         warnings: what makes the comparison doubtful, one line each, safe to show.
         base, head: the sides, for pictures.
@@ -103,6 +111,8 @@ class Comparison:
     functions: tuple[Compared, ...]
     only_base: tuple[Function, ...]
     only_head: tuple[Function, ...]
+    ambiguous: tuple[tuple[tuple[Function, ...], tuple[Function, ...]], ...]
+    missing: tuple[Function, ...]
     unused: tuple[Gate, ...]
     warnings: tuple[str, ...]
     base: Side = field(repr=False)
@@ -134,7 +144,16 @@ def compare(
     """
     before, after = on_one_grid(side_of(base, "base"), side_of(head, "head"))
     called = [side.calls() for side in (before, after)]
-    paired = _both_called(before, after, called)
+    in_base, in_head = (set(np.flatnonzero(calls.any(axis=0)).tolist()) for calls in called)
+    pairing = pair(before.functions, after.functions, before.codes, after.codes)
+    paired = [(old, new) for old, new in pairing.pairs if old in in_base and new in in_head]
+    ambiguous = [
+        (base_ones, head_ones)
+        for old, new in pairing.ambiguous
+        if (base_ones := sorted(in_base.intersection(old))) and (head_ones := sorted(in_head.intersection(new)))
+    ]
+    alone = [sorted(in_base.difference(old for old, _ in paired)), sorted(in_head.difference(new for _, new in paired))]
+    unclear = [{index for each in ambiguous for index in each[side]} for side in range(2)]
     picked = [_gates_of(after.functions[new], gates) for _, new in paired]
     statistics = list(dict.fromkeys([*(gate.statistic for gate in gates), *SHOWN]))
     table = _Table(before, after, paired, picked, statistics)
@@ -142,14 +161,26 @@ def compare(
         Compared(after.functions[new], before.functions[old], table.changes(row), (old, new))
         for row, (old, new) in enumerate(paired)
     ]
-    used = {gate for of in picked for gate in of.values()}
+    used = {gate for gate in gates if any(gate.matches(after.functions[new]) for _, new in paired)}
     return Comparison(
         gates=tuple(gates),
         functions=tuple(sorted(compared, key=_urgency)),
-        only_base=_alone(before, called[0], {old for old, _ in paired}),
-        only_head=_alone(after, called[1], {new for _, new in paired}),
+        only_base=tuple(before.functions[index] for index in alone[0] if index not in unclear[0]),
+        only_head=tuple(after.functions[index] for index in alone[1] if index not in unclear[1]),
+        ambiguous=tuple(
+            (tuple(before.functions[old] for old in base_ones), tuple(after.functions[new] for new in head_ones))
+            for base_ones, head_ones in ambiguous
+        ),
+        missing=tuple(
+            dict.fromkeys(
+                side.functions[index]
+                for side, indices in zip((before, after), alone, strict=True)
+                for index in indices
+                if _is_named(side.functions[index], side, gates)
+            )
+        ),
         unused=tuple(gate for gate in gates if gate not in used),
-        warnings=(*warnings(before, after, max_loss), *table.doubts(called)),
+        warnings=(*warnings(before, after, max_loss), *_by_order(pairing, after, paired), *table.doubts(called)),
         base=before,
         head=after,
     )
@@ -158,13 +189,16 @@ def compare(
 def exit_status(comparison: Comparison, *, strict: bool = False) -> int:
     """What a command should end with: 0 nothing is slower, 1 something is, 3 too little to say.
 
-    Too little is: no function that both sides called, or none that a gate is for; and if strict, anything inconclusive
-    or with too few runs that a gate should have judged, and a gate that is for no function.
+    Too little is: no function that both sides called, or none that a gate is for; one without a partner that ``--func``
+    or a gate names; and if strict, anything inconclusive or with too few runs that a gate should have judged, and a
+    gate that is for no function.
     """
     gated = [change.verdict for each in comparison.functions for change in each.changes if change.gate]
     if Verdict.SLOWER in gated:
         return 1
     if not comparison.functions or (comparison.gates and not gated):
+        return 3
+    if comparison.missing or any(gate.pattern and names(gate.pattern) for gate in comparison.unused):
         return 3
     undecided = {Verdict.INCONCLUSIVE, Verdict.DESCRIBED}.intersection(gated) or comparison.unused
     return 3 if strict and undecided else 0
@@ -184,13 +218,14 @@ class _Table:
         self._picked, self._statistics, self._paired = picked, statistics, paired
         quantiles = [quantile_of(name) for name in statistics]
         shape = len(paired), len(statistics)
-        samples, coarse = [], np.zeros(shape, bool)
+        samples, errors, coarse = [], [], np.zeros(shape, bool)
         for side, indices in zip((base, head), _columns(paired), strict=True):
             values, shares = (array[:, indices] for array in side.values_ns(quantiles))
             samples.append(values.reshape(len(values), -1))
+            errors.append(_mean(side.probe_errors_ns()[:, indices, None] / values).ravel())
             # Most calls in one bucket: within it nobody knows where the quantile lies.
             coarse |= (shares > 0.5).sum(axis=0) * 2 > (~np.isnan(values)).sum(axis=0)
-        self._test = test = welch(*samples)
+        self._test = test = welch(samples[0], samples[1], (errors[0], errors[1]))
         self._coarse = coarse
         self._gated = np.array([[name in of for name in statistics] for of in picked], bool).reshape(shape)
         self._bucket = log(2) / 2 ** base.runs[0].scale
@@ -201,18 +236,18 @@ class _Table:
         self._verdicts = judge(test, self._adjusted, up, down)
         self._needed = runs_needed(test, int((~np.isnan(self._adjusted)).sum()), up, down)
         # Plain numbers: ten thousand functions are read out of them one by one.
-        ends = test.shift - test.half, test.shift + test.half
         self._numbers = list(
             zip(
                 np.exp(test.base).tolist(),
                 np.exp(test.head).tolist(),
                 zip(test.base_runs.tolist(), test.head_runs.tolist(), strict=True),
                 np.expm1(test.shift).tolist(),
-                zip(*(np.expm1(np.minimum(end, _LARGEST)).tolist() for end in ends), strict=True),
+                zip(*(np.expm1(np.minimum(end, _LARGEST)).tolist() for end in test.interval), strict=True),
                 test.p.tolist(),
                 self._adjusted.tolist(),
                 self._verdicts,
                 self._needed.tolist(),
+                test.decidable(up, down).tolist(),
                 strict=True,
             )
         )
@@ -234,7 +269,7 @@ class _Table:
 
     def _change(self, row: int, column: int) -> Change:
         numbers = self._numbers[row * len(self._statistics) + column]
-        base_ns, head_ns, runs, shift, interval, p, adjusted, verdict, needed = numbers
+        base_ns, head_ns, runs, shift, interval, p, adjusted, verdict, needed, decidable = numbers
         name = self._statistics[column]
         return Change(
             statistic=name,
@@ -248,6 +283,7 @@ class _Table:
             gate=self._picked[row].get(name),
             verdict=verdict,
             runs_needed=(needed or None) if verdict is Verdict.INCONCLUSIVE else None,
+            by_probes=verdict is Verdict.INCONCLUSIVE and not decidable,
         )
 
     def doubts(self, called: Sequence[NDArray[np.int64]]) -> Iterator[str]:
@@ -279,14 +315,30 @@ def _median(calls: NDArray[np.int64]) -> Floats:
     return found
 
 
-def _both_called(base: Side, head: Side, called: Sequence[NDArray[np.int64]]) -> list[tuple[int, int]]:
-    in_base, in_head = (set(np.flatnonzero(calls.any(axis=0)).tolist()) for calls in called)
-    return [(old, new) for old, new in pairs(base.functions, head.functions) if old in in_base and new in in_head]
+def _mean(shares: Floats) -> Floats:
+    """Over the runs that have a value; 0 without any."""
+    known = ~np.isnan(shares)
+    found: Floats = np.where(known, shares, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return found
 
 
-def _alone(side: Side, calls: NDArray[np.int64], paired: set[int]) -> tuple[Function, ...]:
-    """Functions with calls that the other side does not have."""
-    return tuple(side.functions[index] for index in np.flatnonzero(calls.any(axis=0)).tolist() if index not in paired)
+def _is_named(function: Function, side: Side, gates: Sequence[Gate]) -> bool:
+    """Whether ``--func`` or a gate means just this function, and not whatever a wildcard or an expression fits."""
+    asked = {pattern for run in side.runs if not run.run.options.regex for pattern in run.run.options.func}
+    return any(names(pattern, function) for pattern in asked) or any(
+        gate.pattern is not None and names(gate.pattern) and gate.matches(function) for gate in gates
+    )
+
+
+def _by_order(pairing: Pairing, head: Side, paired: Sequence[tuple[int, int]]) -> Iterator[str]:
+    told = [new for old, new in pairing.by_order if (old, new) in set(paired)]
+    if told:
+        qualnames = dict.fromkeys(escape(head.functions[new].qualname, 40) for new in told)
+        shown = ", ".join([*qualnames][:_SHOWN]) + (", …" if len(qualnames) > _SHOWN else "")
+        yield (
+            f"{plural(len(told), 'function')} told from others of the same name by their order in the file, since "
+            f"their code is not known or of another version of Python: {shown}"
+        )
 
 
 def _gates_of(function: Function, gates: Sequence[Gate]) -> dict[str, Gate]:

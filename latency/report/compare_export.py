@@ -49,6 +49,11 @@ def render_json(comparison: Comparison) -> str:
                 "base": _side(comparison.base, comparison.only_base),
                 "head": _side(comparison.head, comparison.only_head),
                 "functions": [_function(each) for each in comparison.functions],
+                "ambiguous": [
+                    {"base": [asdict(each) for each in old], "head": [asdict(each) for each in new]}
+                    for old, new in comparison.ambiguous
+                ],
+                "missing": [asdict(each) for each in comparison.missing],
                 "warnings": list(comparison.warnings),
             },
             indent=1,
@@ -82,6 +87,7 @@ def _change(change: Change) -> dict[str, Any]:
         "gate": None if change.gate is None else str(change.gate),
         "verdict": change.verdict.value,
         "runs_needed": change.runs_needed,
+        "by_probes": change.by_probes,
     }
 
 

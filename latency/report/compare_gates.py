@@ -12,6 +12,7 @@ from latency.recording import Function
 from latency.report.units import UNITS_NS
 
 _GATE = re.compile(r"(mean|p[0-9]{1,2}(?:\.[0-9]{1,3})?):([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(%|ns|us|µs|ms|s)", re.ASCII)
+_GLOB = frozenset("*?[")
 _HINT = "write p50:3%, p90:5% or mean:1ms; for some functions only, handle_*=p50:3%"
 
 
@@ -97,6 +98,18 @@ class Gate:
 
 DEFAULT_GATES = (Gate("p50", ratio=0.03),)
 """What is judged unless something else is asked for."""
+
+
+def names(pattern: str, function: Function | None = None) -> bool:
+    """Whether a pattern of a gate or of ``--func`` names functions, and this one; with a wildcard it does not."""
+    where, _, name = pattern.rpartition(":")
+    if not _GLOB.isdisjoint(pattern):
+        return False
+    if function is None:
+        return True
+    if where and name.isdigit():
+        return function.line == int(name) and _is_in(function.filename, where.removeprefix("./"))
+    return function.qualname == name or function.qualname.endswith(f".{name}")
 
 
 def _is_in(filename: str, where: str) -> bool:

@@ -1,8 +1,8 @@
-"""The runs of one side of a comparison as tables, and which function of one side is which of the other."""
+"""The runs of one side of a comparison as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +22,14 @@ class Side:
         runs: all on one grid.
         scales: those that the runs had before that.
         functions: every function of any run, each once.
+        codes: the digest of the code of each; ``""`` where it is not known, or the runs do not agree.
         rows: shape (runs, functions): the row of a function in a run, or -1.
     """
 
     runs: tuple[Columns, ...]
     scales: frozenset[int]
     functions: tuple[Function, ...]
+    codes: tuple[str, ...]
     rows: NDArray[np.int32]
 
     def values_ns(self, statistics: Sequence[float | None]) -> tuple[Floats, Floats]:
@@ -50,6 +52,15 @@ class Side:
             value[np.ix_(there, is_mean)], share[np.ix_(there, is_mean)] = run.mean_ns[rows[there], None], 0.0
         # A call of no time at all has no logarithm; the clock has nanoseconds.
         return np.maximum(values, 1.0), shares
+
+    def probe_errors_ns(self) -> Floats:
+        """By which the latencies of each function in each run may be wrong since what the probes took is an estimate:
+        nanoseconds, shape (runs, functions); 0 without calls, and where nothing was taken off."""
+        found = np.zeros(self.rows.shape)
+        for run, rows, errors in zip(self.runs, self.rows, found, strict=True):
+            there = rows >= 0
+            errors[there] = run.probe_error_ns[rows[there]]
+        return found
 
     def calls(self) -> NDArray[np.int64]:
         """Calls of each function in each run, shape (runs, functions)."""
@@ -80,45 +91,25 @@ def side_of(runs: Sequence[Recording | Columns], name: str) -> Side:
     # The runs of a file share a table, so that each function is looked up once and not once a run.
     places: dict[int, NDArray[np.int64]] = {}
     known: dict[Function, int] = {}
+    codes: dict[int, set[str]] = {}
     for each in columns:
         if id(each.table) not in places:
             indices = (known.setdefault(function, len(known)) for function in each.table)
             places[id(each.table)] = np.fromiter(indices, np.int64, len(each.table))
+            for index, of_function in each.codes.items():
+                codes.setdefault(known[each.table[index]], set()).update(of_function)
     rows = np.full((len(columns), len(known)), -1, np.int32)
     for each, row in zip(columns, rows, strict=True):
         row[places[id(each.table)][each.which]] = np.arange(len(each.which))
-    return Side(tuple(columns), frozenset(each.scale for each in columns), tuple(known), rows)
+    scales = frozenset(each.scale for each in columns)
+    sure = (codes.get(index, set()) for index in range(len(known)))
+    return Side(tuple(columns), scales, tuple(known), tuple(it.pop() if len(it) == 1 else "" for it in sure), rows)
 
 
 def on_one_grid(*sides: Side) -> tuple[Side, ...]:
     """The same with every run as coarse as the coarsest, which is exact."""
     scale = min(scale for side in sides for scale in side.scales)
     return tuple(
-        Side(tuple(run.downscale(scale) for run in side.runs), side.scales, side.functions, side.rows) for side in sides
+        Side(tuple(run.downscale(scale) for run in side.runs), side.scales, side.functions, side.codes, side.rows)
+        for side in sides
     )
-
-
-def pairs(base: Sequence[Function], head: Sequence[Function]) -> list[tuple[int, int]]:
-    """Which function of base is which of head, as indices, in the order of head.
-
-    A function is the same when nothing but its line changed, in order if there are several of that name in the file;
-    and also when its file is in another folder, as long as no two functions could be meant.
-    """
-    found: dict[int, int] = {}
-    keys: tuple[Callable[[Function], Hashable], ...] = (
-        lambda function: function,
-        lambda function: (function.filename, function.qualname, function.kind),
-        lambda function: (function.filename.rpartition("/")[2], function.qualname, function.kind),
-    )
-    for attempt, key in enumerate(keys):
-        groups: dict[Hashable, tuple[list[int], list[int]]] = {}
-        taken = set(found.values())
-        for side, (functions, used) in enumerate(((base, taken), (head, found))):
-            for index, function in enumerate(functions):
-                if index not in used:
-                    groups.setdefault(key(function), ([], []))[side].append(index)
-        for of_base, of_head in groups.values():
-            if len(of_base) == len(of_head) and (len(of_base) == 1 or attempt == 1):
-                by_line = sorted(of_base, key=lambda index: base[index].line)
-                found.update(zip(sorted(of_head, key=lambda index: head[index].line), by_line, strict=True))
-    return [(found[index], index) for index in sorted(found)]

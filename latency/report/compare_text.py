@@ -21,6 +21,7 @@ STYLES = {
 }
 _WIDTHS = (7, 10, 10, 10, 18)
 _ALONE = 5
+_PATH = 60
 
 
 def render_text(comparison: Comparison, *, width: int = 80, color: bool = False, top: int = 20) -> str:
@@ -53,6 +54,8 @@ def interval(ends: tuple[float, float] | None) -> str:
 
 def outcome(change: Change) -> str:
     """The verdict, and of an inconclusive one what would decide it."""
+    if change.by_probes:
+        return "within probes' error"
     if change.verdict is Verdict.INCONCLUSIVE:
         return f"inconclusive, {needed(change)} runs"
     if change.verdict is Verdict.DESCRIBED:
@@ -82,6 +85,16 @@ def remarks(comparison: Comparison) -> Iterator[str]:
     """Warnings, gates without effect, functions of one side; all safe to show."""
     yield from (f"warning: {warning}" for warning in comparison.warnings)
     yield from (f"warning: gate {escape(str(gate), 60)} is for no function" for gate in comparison.unused)
+    unclear = sum(any(change.by_probes for change in each.changes) for each in comparison.functions)
+    if unclear:
+        yield (
+            f"warning: the change of {plural(unclear, 'function')} is within what pylat's own probes may have "
+            "falsified, and more runs will not decide: pylat -p PID --engine watch does not touch the calls inside"
+        )
+    for old, new in comparison.ambiguous:
+        yield f"warning: not compared, since which is which cannot be told: base {_some(old)}; head {_some(new)}"
+    if comparison.missing:
+        yield f"warning: --func or a gate names them, and there is nothing to compare with: {_some(comparison.missing)}"
     few = min(len(comparison.base.runs), len(comparison.head.runs))
     if few < MIN_RUNS:
         yield f"{plural(few, 'run')} on a side: described, not judged; from {MIN_RUNS} on there are verdicts"
@@ -91,8 +104,13 @@ def remarks(comparison: Comparison) -> Iterator[str]:
 
 
 def _some(functions: Sequence[Function]) -> str:
-    shown = ", ".join(escape(function.qualname, 40) for function in functions[:_ALONE])
+    shown = ", ".join(f"{escape(each.qualname, 40)} ({_where(each)})" for each in functions[:_ALONE])
     return shown + (f" and {count(len(functions) - _ALONE)} more" if len(functions) > _ALONE else "")
+
+
+def _where(function: Function) -> str:
+    number = f":{function.line}" if function.line else ""  # markers have none
+    return escape(function.filename, _PATH) + number
 
 
 def _lines(comparison: Comparison, width: int, top: int) -> Iterator[Line]:

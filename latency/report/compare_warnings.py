@@ -29,6 +29,12 @@ def warnings(base: Side, head: Side, max_loss: float) -> Iterator[str]:
         seen = [{escape(str(getattr(run.run.target, name)), 60) for run in side.runs} for side in (base, head)]
         if len(seen[0] | seen[1]) > 1:
             yield f"{what} is not the same: base {_few(seen[0])}, head {_few(seen[1])}"
+    known = [any((~np.isnan(run.error_ns)).any() for run in side.runs) for side in (base, head)]
+    if known[0] != known[1] and len({run.run.target.engine for side in (base, head) for run in side.runs}) == 1:
+        yield (
+            f"what pylat's probes took is taken off in {'base' if known[0] else 'head'} alone, and is part of the "
+            "other side's latencies: record both with the same pylat"
+        )
     scales = [{str(scale) for scale in side.scales} for side in (base, head)]
     if len(scales[0] | scales[1]) > 1:
         coarsest = min(base.scales | head.scales)

@@ -41,8 +41,10 @@ class Welch:
         shift: logarithm of head / base.
         base_runs, head_runs: how many runs have a value.
         base_variance, head_variance: of the logarithm between runs; nan with fewer than two.
-        half: half the width of the interval of ``shift`` that holds it with a probability of 1 - ``ALPHA``.
-        p: two-sided; nan where there is no test.
+        half: half the width of the interval of ``shift`` that holds it with a probability of 1 - ``ALPHA``, as far as
+            runs tell.
+        below, above: how far below and above ``shift`` what the runs tell may lie off, however many there are.
+        p: two-sided, of no shift beyond that; nan where there is no test.
     """
 
     base: Floats
@@ -53,23 +55,56 @@ class Welch:
     base_variance: Floats
     head_variance: Floats
     half: Floats
+    below: Floats
+    above: Floats
     p: Floats
 
+    @property
+    def interval(self) -> tuple[Floats, Floats]:
+        """What holds the real shift: what the runs leave open, and what no run can tell."""
+        return self.shift - self.half - self.below, self.shift + self.half + self.above
 
-def welch(base: Floats, head: Floats) -> Welch:
-    """Compare two tables of positive values, shape (runs, tests); nan where a run has no value."""
+    def decidable(self, up: Floats, down: Floats) -> NDArray[np.bool_]:
+        """Whether more runs would decide, if the shift stays what it is; ``up`` and ``down`` as for :func:`judge`."""
+        shift = self.shift
+        beyond = (shift > np.maximum(up, self.below)) | (shift < np.minimum(down, -self.above))
+        within = (shift + self.above <= up) & (shift - self.below >= down)
+        found: NDArray[np.bool_] = beyond | within
+        return found
+
+
+def welch(base: Floats, head: Floats, errors: tuple[Floats, Floats] | None = None) -> Welch:
+    """Compare two tables of positive values, shape (runs, tests); nan where a run has no value.
+
+    Args:
+        errors: by which share of itself each test's values of base, and of head, may be wrong in all runs alike; shape
+            (tests,). None for none.
+    """
     base_mean, base_variance, base_runs = _moments(base)
     head_mean, head_variance, head_runs = _moments(head)
     parts = base_variance / np.maximum(base_runs, 1), head_variance / np.maximum(head_runs, 1)
     error = np.sqrt(parts[0] + parts[1])
     freedom = _freedom(*parts, base_runs, head_runs)
     shift = head_mean - base_mean
+    below, above = _systematic(errors, shift)
     with np.errstate(divide="ignore", invalid="ignore"):
+        excess = np.maximum(np.where(shift > 0, shift - below, -shift - above), 0.0)
         # Runs that are all alike to the last digit: any difference is one, and none is none.
-        t = np.where((error == 0) & (shift == 0), 0.0, np.abs(shift) / error)
+        t = np.where((error == 0) & (excess == 0), 0.0, excess / error)
     p = np.where(np.isnan(error), np.nan, 2 * _upper_tail(t, freedom))
     half = critical(ALPHA, freedom) * error
-    return Welch(base_mean, head_mean, shift, base_runs, head_runs, base_variance, head_variance, half, p)
+    return Welch(base_mean, head_mean, shift, base_runs, head_runs, base_variance, head_variance, half, below, above, p)
+
+
+def _systematic(errors: tuple[Floats, Floats] | None, shift: Floats) -> tuple[Floats, Floats]:
+    """How far below and above the shift of logarithms the real one can lie; infinite where all of a value is error."""
+    if errors is None:
+        return np.zeros(shift.shape), np.zeros(shift.shape)
+    with np.errstate(divide="ignore"):
+        (base_more, base_less), (head_more, head_less) = (
+            (np.log1p(error), -np.log1p(-np.minimum(error, 1.0))) for error in errors
+        )
+    return base_more + head_less, head_more + base_less
 
 
 def holm(p: Floats) -> Floats:
@@ -92,10 +127,10 @@ def judge(test: Welch, p_adjusted: Floats, up: Floats, down: Floats) -> NDArray[
         p_adjusted: of :func:`holm`; nan where nothing is to be judged.
         up, down: the least shifts that matter, as logarithms of ratios: above 0, and below.
     """
-    shift, half = test.shift, test.half
+    shift, (low, high) = test.shift, test.interval
     rejected = p_adjusted < ALPHA
     verdicts = np.full(shift.shape, Verdict.INCONCLUSIVE, object)
-    verdicts[(shift + half <= up) & (shift - half >= down)] = Verdict.SAME
+    verdicts[(high <= up) & (low >= down)] = Verdict.SAME
     verdicts[rejected & (shift > up)] = Verdict.SLOWER
     verdicts[rejected & (shift < down)] = Verdict.FASTER
     few = np.minimum(test.base_runs, test.head_runs) < MIN_RUNS
@@ -111,12 +146,14 @@ def runs_needed(test: Welch, tests: int, up: Floats, down: Floats) -> NDArray[np
         up, down: as for :func:`judge`.
 
     Returns:
-        Runs a side, 0 where more than ``MAX_RUNS`` or nothing is known.
+        Runs a side, 0 where more than ``MAX_RUNS``, no number at all, or nothing is known.
     """
     shift = test.shift
     beyond = (shift > up) | (shift < down)
     # Outside, the test has to reject even as the first of all; inside, the interval has to fit in.
-    margin = np.where(beyond, np.abs(shift), np.minimum(up - shift, shift - down))
+    with np.errstate(invalid="ignore"):
+        excess = np.where(shift > 0, shift - test.below, -shift - test.above)
+        margin = np.where(beyond, excess, np.minimum(up - shift - test.above, shift - test.below - down))
     alpha = np.where(beyond, ALPHA / max(tests, 1), ALPHA)
     variance = test.base_variance + test.head_variance
     least = np.maximum(np.minimum(test.base_runs, test.head_runs) + 1, MIN_RUNS).astype(np.float64)
@@ -126,7 +163,7 @@ def runs_needed(test: Welch, tests: int, up: Floats, down: Floats) -> NDArray[np
             freedom = _freedom(test.base_variance / runs, test.head_variance / runs, runs, runs)
             wanted = np.ceil(critical(alpha, freedom) ** 2 * variance / margin**2)
             runs = np.clip(wanted, least, MAX_RUNS + 1)
-    return np.where(runs <= MAX_RUNS, runs, 0).astype(np.int64)
+    return np.where((runs <= MAX_RUNS) & test.decidable(up, down), runs, 0).astype(np.int64)
 
 
 def critical(alpha: float | Floats, freedom: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +11,9 @@ import pytest
 
 from latency.errors import RecordingError
 from latency.histogram import Histogram
-from latency.recording import FunctionLatency, Losses, Recording
+from latency.recording import FunctionLatency, Losses, Options, Probes, Recording
 from latency.report.compare import Change, Comparison, compare, exit_status
 from latency.report.compare_gates import Gate
-from latency.report.compare_sides import pairs
 from latency.report.statistics import Verdict
 from tests.unit.comparing import function, latency, run, runs
 
@@ -112,7 +111,8 @@ STATUS: dict[str, tuple[dict[str, float], float, Sequence[str], int, int]] = {
     "same": ({"f": 1e6}, 1, ["p50:3%"], 0, 0),
     "inconclusive": ({"f": 1e6}, 20, ["p50:3%"], 0, 3),
     "no function of both sides": ({"g": 1e6}, 1, ["p50:3%"], 3, 3),
-    "a gate for no function": ({"f": 1e6}, 1, ["p50:3%", "nope=mean:1ms"], 0, 3),
+    "a wildcard for no function": ({"f": 1e6}, 1, ["p50:3%", "nope*=mean:1ms"], 0, 3),
+    "a name of no function": ({"f": 1e6}, 1, ["p50:3%", "nope=mean:1ms"], 3, 3),
     "no gate for any function": ({"f": 9e6}, 1, ["nope=p50:3%"], 3, 3),
     "nothing to be judged": ({"f": 9e6}, 1, [], 0, 0),
 }
@@ -232,21 +232,81 @@ def test_grids_of_two_scales_are_compared_on_the_coarser() -> None:
     assert change(found, "f").shift == pytest.approx(1.0, abs=0.03)
 
 
+def of_files(medians_ns: Mapping[str, float], *, head: bool = False, options: Options | None = None) -> list[Recording]:
+    """Runs of functions ``get``, by their files."""
+    made = runs(medians_ns, head=head)
+    return [
+        replace(
+            each,
+            functions=tuple(replace(one, function=function("get", 4, one.function.qualname)) for one in each.functions),
+            options=options or Options(),
+        )
+        for each in made
+    ]
+
+
+def test_of_two_checkouts_each_function_is_compared_with_itself() -> None:
+    found = compare(
+        of_files({"/x/base/users/views.py": 1e6, "/x/base/orders/views.py": 1e6}),
+        of_files({"/x/head/users/views.py": 1e6, "/x/head/orders/views.py": 1.2e6}, head=True),
+    )
+    assert [(each.function.filename, each.verdict) for each in found.functions] == [
+        ("/x/head/orders/views.py", Verdict.SLOWER),
+        ("/x/head/users/views.py", Verdict.SAME),
+    ]
+    assert exit_status(found) == 1
+
+
+def test_what_cannot_be_told_apart_is_said_and_not_judged() -> None:
+    base = of_files({"/x/a/views.py": 1e6, "/x/b/views.py": 1e6})
+    head = of_files({"/y/c/views.py": 9e6}, head=True)
+    found = compare([*base], [replace(each, functions=(*each.functions, latency(function("f"), 1e6))) for each in head])
+    assert not found.functions
+    (unclear,) = found.ambiguous
+    assert [[each.filename for each in side] for side in unclear] == [
+        ["/x/a/views.py", "/x/b/views.py"],
+        ["/y/c/views.py"],
+    ]
+    assert not found.only_base
+    assert [each.qualname for each in found.only_head] == ["f"]
+
+
 @pytest.mark.parametrize(
-    ("base", "head", "found"),
-    [
-        ([("f", 1, "a.py")], [("f", 9, "a.py")], [(0, 0)]),
-        ([("f", 1, "/base/app/a.py")], [("f", 9, "/head/app/a.py")], [(0, 0)]),
-        ([("f", 1, "a.py")], [("f", 1, "b.py")], []),
-        ([("f", 1, "x/a.py"), ("f", 1, "y/a.py")], [("f", 1, "z/a.py")], []),
-        ([("<lambda>", 5, "a.py"), ("<lambda>", 1, "a.py")], [("<lambda>", 3, "a.py"), ("<lambda>", 7, "a.py")],
-         [(1, 0), (0, 1)]),
-        ([("<lambda>", 1, "a.py"), ("<lambda>", 5, "a.py")], [("<lambda>", 5, "a.py")], [(1, 0)]),
-    ],
-    ids=["moved", "in another folder", "in another file", "ambiguous", "in order", "of the same line"],
-)  # fmt: skip
-def test_which_function_is_which(base: Any, head: Any, found: list[tuple[int, int]]) -> None:
-    assert pairs([function(*each) for each in base], [function(*each) for each in head]) == found
+    ("func", "status"),
+    [((), 0), (("get",), 3), (("app:get",), 3), (("g*",), 0), (("other",), 0), (("b.py:4",), 3)],
+)
+def test_a_function_that_func_names_must_have_a_partner(func: tuple[str, ...], status: int) -> None:
+    options = Options(func)
+    base = of_files({"/x/a.py": 1e6, "/x/b.py": 1e6}, options=options)
+    found = compare(base, of_files({"/x/a.py": 1e6}, head=True, options=options))
+    assert exit_status(found) == status
+    assert bool(found.missing) == bool(status)
+
+
+@pytest.mark.parametrize(
+    ("gate", "status"), [("b.py:get=p50:3%", 3), ("get=p50:3%", 3), ("g*=p50:3%", 0), ("p50:3%", 0)]
+)
+def test_a_function_that_a_gate_names_must_have_a_partner(gate: str, status: int) -> None:
+    base = of_files({"/x/a.py": 1e6, "/x/b.py": 1e6})
+    assert exit_status(compare(base, of_files({"/x/a.py": 1e6}, head=True), gates("p50:3%", gate))) == status
+
+
+def test_lambdas_are_told_apart_by_their_code_where_the_recordings_have_it() -> None:
+    def of_lambdas(lines: Mapping[int, tuple[float, str]], *, head: bool = False) -> list[Recording]:
+        return [
+            run(
+                [replace(latency(function("<lambda>", line), ns), code=code) for line, (ns, code) in lines.items()],
+                20 * turn + 10 * head,
+            )
+            for turn in range(5)
+        ]
+
+    base = of_lambdas({4: (1e5, "3.11:a"), 5: (4e5, "3.11:b")})
+    found = compare(base, of_lambdas({4: (4e5, "3.11:b"), 5: (16e5, "3.11:c")}, head=True))
+    assert [(each.before.line, each.function.line, each.verdict) for each in found.functions] == [(5, 4, Verdict.SAME)]
+    assert [each.line for each in (*found.only_base, *found.only_head)] == [4, 5]
+    blind = compare(base, of_lambdas({4: (4e5, ""), 5: (16e5, "")}, head=True))
+    assert "2 functions told from others of the same name by their order" in "\n".join(blind.warnings)
 
 
 def test_one_function_of_two_code_objects_is_one() -> None:
@@ -254,3 +314,53 @@ def test_one_function_of_two_code_objects_is_one() -> None:
     found = compare(twice, runs({"f": 1e6}, head=True))
     assert len(found.functions) == 1
     assert found.base.calls().tolist() == [[800]] * 5
+
+
+def probed(side: Sequence[Recording], mean_ns: float, share: float = 0.04) -> list[Recording]:
+    """The same runs where the probes took so much of each call, wrong by that share of itself."""
+    return [
+        replace(
+            each,
+            functions=tuple(replace(one, probes=Probes(round(mean_ns * one.calls), share)) for one in each.functions),
+        )
+        for each in side
+    ]
+
+
+def test_a_change_within_the_error_of_the_probes_is_not_judged_and_says_so() -> None:
+    base, head = runs({"f": 1e6}), runs({"f": 1.1e6}, head=True)
+    assert change(compare(probed(base, 1e6), probed(head, 1e6)), "f").verdict is Verdict.SLOWER
+    found = change(compare(probed(base, 2e6), probed(head, 2e6)), "f")
+    assert (found.verdict, found.by_probes, found.runs_needed) == (Verdict.INCONCLUSIVE, True, None)
+    assert found.shift == pytest.approx(0.1, abs=0.01)
+
+
+def test_nothing_is_the_same_beyond_what_the_probes_let_tell() -> None:
+    base, head = runs({"f": 1e6}), runs({"f": 1e6}, head=True)
+    assert change(compare(probed(base, 1e5), probed(head, 1e5)), "f").verdict is Verdict.SAME
+    found = change(compare(probed(base, 1e6), probed(head, 1e6)), "f")
+    assert (found.verdict, found.by_probes) == (Verdict.INCONCLUSIVE, True)
+    assert exit_status(compare(probed(base, 1e6), probed(head, 1e6)), strict=True) == 3
+
+
+def test_a_change_beyond_the_error_of_the_probes_is_judged_with_a_wider_interval() -> None:
+    base, head = runs({"f": 1e6}), runs({"f": 2e6}, head=True)
+    plain, wide = (change(compare(*sides), "f") for sides in ((base, head), (probed(base, 2e6), probed(head, 2e6))))
+    assert wide.verdict is Verdict.SLOWER
+    assert plain.interval is not None
+    assert wide.interval is not None
+    # 80 µs of 1 ms, and 80 µs of 2 ms: from 1.92 / 1.08 to 2.08 / 0.92
+    assert wide.interval[0] == pytest.approx((1 + plain.interval[0]) * (1.92 / 2) / 1.08 - 1, abs=0.02)
+    assert wide.interval[1] == pytest.approx((1 + plain.interval[1]) * (2.08 / 2) / 0.92 - 1, abs=0.02)
+
+
+def test_latencies_that_are_all_error_are_never_judged() -> None:
+    base, head = probed(runs({"f": 1e3}), 1e6), probed(runs({"f": 9e3}, head=True), 1e6)
+    found = change(compare(base, head), "f")
+    assert (found.verdict, found.by_probes) == (Verdict.INCONCLUSIVE, True)
+    assert found.interval is not None
+    assert found.interval[0] == -1
+
+
+def test_sides_of_which_one_has_the_probes_in_its_latencies_are_told() -> None:
+    assert "taken off in head alone" in doubts(runs({"f": 1e6}), probed(runs({"f": 1e6}, head=True), 1e3))
