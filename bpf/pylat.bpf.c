@@ -437,12 +437,16 @@ int pylat_slow(struct pt_regs *ctx)
         bpf_get_current_comm(told->comm, sizeof(told->comm));
         if (told->raised)
             pylat_take_exception(told, work->thread_state);
+#if PYLAT_SLOW_VALUES
         pylat_frame_code(told->frame, &told->code);
         pylat_begin_arguments(work);
+#endif
     }
     work->rounds++;
+#if PYLAT_SLOW_VALUES
     if (pylat_take_along(&work->list, &work->arguments, now->code_type) && work->rounds < PYLAT_SLOW_ROUNDS)
         slow_programs.call(ctx, 0);
+#endif
     u64 bytes = work->arguments.bytes;
     if (bytes > sizeof(work->arguments.stream))
         bytes = sizeof(work->arguments.stream);

@@ -151,6 +151,7 @@ def _tracing(parser: argparse.ArgumentParser) -> None:
     _patterns(parser)
     parser.add_argument("--args", action="store_true", help="the arguments of each call")
     parser.add_argument("--ret", action="store_true", help="what each call returns, and the text of exceptions")
+    _secrets(parser)
     parser.add_argument("-d", "--duration", type=_seconds, metavar="SECONDS", help="how long; else until Ctrl-C")
     parser.add_argument("-n", "--number", type=_count, metavar="COUNT", help="until so many calls have ended")
     parser.add_argument("-j", "--json", action="store_true", help="one JSON object for each event")
@@ -236,6 +237,12 @@ def _slow(parser: argparse.ArgumentParser) -> None:
         "arguments, outcome, thread, stack",
     )
     parser.add_argument("--slowest", type=_kept, default=10, metavar="N", help="how many of these are kept (10)")
+    parser.add_argument("--no-values", dest="values", action="store_false", help="read no arguments of slow calls")
+    _secrets(parser)
+
+
+def _secrets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--show-secrets", action="store_true", help="show what is called password, token and so on")
 
 
 def _patterns(parser: argparse.ArgumentParser) -> None:

@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"a small HTTP server runs as pid {pid}: {_PYTHON} {_WORKLOAD.name}")
         further = f"{' --offcpu' * arguments.offcpu}{' --self' * arguments.self_time}"
         further += f" --slower {arguments.slower}" if arguments.slower else ""
+        further += f"{' --no-values' * (not arguments.values)}{' --show-secrets' * arguments.show_secrets}"
         say(f"$ pylat -p {pid} --func {_FUNCTION} -d {arguments.duration:g}{further}")
         options = options_of(arguments, func=(_FUNCTION,), max_overhead_pct=DEFAULT_LIMIT_PCT)
         arguments.attach = "auto"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from latency.cache import Cache
 from latency.cpython import jit
 from latency.cpython.debug_offsets import READ_BYTES
+from latency.cpython.hiding import command_without_secrets
 from latency.cpython.offsets import Offsets, for_build
 from latency.cpython.sites import SitePlan
 from latency.cpython.sites.kept import kept, kept_or_found
@@ -95,12 +96,13 @@ class Target:
         """Of the process that was asked for."""
         return (self.around or self.process).pid
 
-    def info(self) -> TargetInfo:
-        """As a recording states it."""
+    def info(self, *, show_secrets: bool = False) -> TargetInfo:
+        """As a recording states it; with the command line's secrets, if they are to be shown."""
         asked = self.around or self.process
+        words = asked.command_words
         return TargetInfo(
             pids=(asked.pid,),
-            command=asked.command or asked.comm,
+            command=" ".join(words if show_secrets else command_without_secrets(words)) or asked.comm,
             python=self.build.version_text,
             build_id=self.build.build_id,
             executable=self.build.executable,

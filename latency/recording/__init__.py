@@ -28,10 +28,11 @@ from latency.recording.model import (
     percentile_name,
 )
 from latency.recording.probes import Probes
-from latency.recording.slow import SLOWEST, Argument, SlowCall, SlowCalls, Slower, StackFrame, slowest
+from latency.recording.slow import HIDDEN, SLOWEST, Argument, SlowCall, SlowCalls, Slower, StackFrame, slowest
 from latency.recording.split import PARTS, Split
 
 __all__ = [
+    "HIDDEN",
     "KINDS",
     "PARTS",
     "PERCENTILES",

@@ -94,6 +94,8 @@ def _options(value: object) -> Options:
         self_time=_get(options, "self_time", _bool, False),
         slower=_get(options, "slower", _optional_threshold, ""),
         slowest=_get(options, "slowest", _count, 10),
+        show_secrets=_get(options, "show_secrets", _bool, False),
+        values=_get(options, "values", _bool, True),
     )
 
 

@@ -133,6 +133,8 @@ class Options:
         max_overhead_pct: of one CPU; beyond it the probes are away for part of the time. None is without a limit.
         slower: tell calls beyond this one by one, as ``slow.Slower.parse`` reads it; ``""`` for none.
         slowest: how many of them are kept.
+        show_secrets: with the values whose names say that they are secret.
+        values: with the values of arguments.
     """
 
     func: tuple[str, ...] = ()
@@ -147,6 +149,8 @@ class Options:
     self_time: bool = False
     slower: str = ""
     slowest: int = 10
+    show_secrets: bool = False
+    values: bool = True
 
 
 @dataclass(frozen=True, slots=True)

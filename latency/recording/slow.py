@@ -10,6 +10,8 @@ from math import ceil
 
 from latency.recording.function import Function
 
+HIDDEN = "<hidden>"
+"""Stands for a value whose name says that it is secret."""
 SLOWEST = 10
 """How many are kept unless something else is asked for."""
 MOST_SLOWEST = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timezone
 
-from latency.recording import Argument, SlowCall, SlowCalls, Slower, StackFrame
+from latency.recording import HIDDEN, Argument, SlowCall, SlowCalls, Slower, StackFrame
 from latency.report.layout import Line, wrap
 from latency.report.names import escape
 from latency.report.units import count, duration, plural
@@ -17,8 +17,12 @@ _INDENT = "    "
 _LATER = "~"
 
 
-def slow_calls(slow: SlowCalls, unit: str | None, width: int) -> Iterator[Line]:
-    """All that are kept, and what is not known of the others."""
+def slow_calls(slow: SlowCalls, unit: str | None, width: int, *, values: bool = True) -> Iterator[Line]:
+    """All that are kept, and what is not known of the others.
+
+    Args:
+        values: whether their arguments were to be read.
+    """
     yield Line(_heading(slow), style="bold")
     if slow.unjudged:
         needed = count(Slower.parse(slow.slower).calls_needed)
@@ -34,15 +38,15 @@ def slow_calls(slow: SlowCalls, unit: str | None, width: int) -> Iterator[Line]:
     last: tuple[StackFrame, ...] = ()
     for call in slow.kept:
         yield Line("")
-        yield from _call(call, unit, width, by_percentile=by_percentile)
+        yield from _call(call, unit, width, by_percentile=by_percentile, values=values)
         if call.stack and call.stack == last:
             yield Line(f"{_INDENT}called as the one before", style="dim")
         else:
             yield from _stack(call, width)
         last = call.stack
-    if slow.kept:
+    if slow.kept and (note := _note(slow, values=values)):
         yield Line("")
-        yield from wrap(_note(slow), width, style="dim")
+        yield from wrap(note, width, style="dim")
 
 
 def _heading(slow: SlowCalls) -> str:
@@ -54,16 +58,18 @@ def _heading(slow: SlowCalls) -> str:
     return f"{plural(seen, 'call')} {beyond}, {them}:"
 
 
-def _note(slow: SlowCalls) -> str:
-    text = "arguments as they stood at the end of the call"
+def _note(slow: SlowCalls, *, values: bool) -> str:
+    parts = ["arguments as they stood at the end of the call"] if values else []
     if any(argument.later for call in slow.kept for argument in call.arguments or ()):
-        text += f"; {_LATER}: read in part after it, and may have changed since"
+        parts.append(f"{_LATER}: read in part after it, and may have changed since")
+    if any(HIDDEN in argument.text for call in slow.kept for argument in call.arguments or ()):
+        parts.append(f"{HIDDEN}: secret by its name, not recorded; --show-secrets shows it")
     if any(call.active_ns is not None for call in slow.kept):
-        text += "; the stack of a generator or coroutine is that of whoever resumed it last"
-    return text
+        parts.append("the stack of a generator or coroutine is that of whoever resumed it last")
+    return "; ".join(parts)
 
 
-def _call(call: SlowCall, unit: str | None, width: int, *, by_percentile: bool) -> Iterator[Line]:
+def _call(call: SlowCall, unit: str | None, width: int, *, by_percentile: bool, values: bool) -> Iterator[Line]:
     outcome = call.outcome
     if outcome == "raised" and call.exception:
         outcome += f" {escape(call.exception, 60)}"
@@ -79,7 +85,7 @@ def _call(call: SlowCall, unit: str | None, width: int, *, by_percentile: bool) 
     if by_percentile:
         parts.append(f"threshold {duration(call.threshold_ns, unit)}")
     yield from wrap("  ".join(parts), width, style="yellow")
-    for line in wrap(_signature(call), width - len(_INDENT) // 2):
+    for line in wrap(_signature(call, values=values), width - len(_INDENT) // 2):
         yield Line("  " + line.plain)
 
 
@@ -94,8 +100,10 @@ def _stack(call: SlowCall, width: int) -> Iterator[Line]:
         yield Line(f"{_INDENT}… and those beyond them", style="dim")
 
 
-def _signature(call: SlowCall) -> str:
+def _signature(call: SlowCall, *, values: bool) -> str:
     name = escape(call.function.qualname, 100) or "<unknown>"
+    if call.arguments is None and not values:
+        return f"{name}(…)"
     if call.arguments is None:
         return f"{name}(<arguments unknown>)"
     texts = (f"{escape(each.name, 60)}={_text(each)}" for each in call.arguments)

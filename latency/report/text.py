@@ -82,7 +82,7 @@ def _lines(recording: Recording, unit: str | None, width: int, top: int, timesta
         yield from _in_full(functions, recording, unit, width, top, full)
     if recording.slow_calls:
         yield Line("")
-        yield from slow_calls(recording.slow_calls, unit, width)
+        yield from slow_calls(recording.slow_calls, unit, width, values=recording.options.values)
     yield Line("")
     yield from _footer(recording, width)
 

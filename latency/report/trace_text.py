@@ -21,6 +21,7 @@ _MARKS = {
 }
 _DEEPEST = 60  # levels that are indented
 _LONGEST_NAME, _LONGEST_FILE = 80, 60
+_LONGEST_ARGUMENT = 200  # so that the first ones of a call are not out of sight for one of them
 _UNNAMED = "<unnamed>"
 
 
@@ -50,12 +51,13 @@ def line(event: TraceEvent, *, unit: str | None = None) -> str:
 
 def argument(each: Value) -> str:
     """``id=7``."""
-    return f"{escape(each.name)}={value(each)}" if each.name else value(each)
+    text = value(each, _LONGEST_ARGUMENT)
+    return f"{escape(each.name)}={text}" if each.name else text
 
 
-def value(each: Value) -> str:
-    """The text of a value, marked where part of it was read later."""
-    return escape(each.text) + ("~" if each.later else "")
+def value(each: Value, limit: int | None = None) -> str:
+    """The text of a value, marked where part of it was read later; in at most so many cells."""
+    return escape(each.text, limit) + ("~" if each.later else "")
 
 
 def clock(time_ns: int) -> str:

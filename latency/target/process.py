@@ -135,7 +135,13 @@ class Process:
     @property
     def command(self) -> str:
         """The command line, joined by spaces; ``""`` when the process cleared it."""
-        return " ".join(part.decode("utf-8", "backslashreplace") for part in self._file("cmdline").split(b"\0")).strip()
+        return " ".join(self.command_words)
+
+    @property
+    def command_words(self) -> list[str]:
+        """The words of the command line; none when the process cleared it."""
+        words = self._file("cmdline").rstrip(b"\0 ").split(b"\0")
+        return [word.decode("utf-8", "backslashreplace") for word in words] if any(words) else []
 
     @property
     def executable(self) -> str:

@@ -161,5 +161,12 @@ def begin_trace(
     from latency.tracing.probes.session import Session
     from latency.tracing.probes.trace import Trace
 
-    trace = Trace(target, arguments=arguments, values=values, limits=limits, event_bytes=event_bytes)
+    trace = Trace(
+        target,
+        arguments=arguments,
+        values=values,
+        limits=limits,
+        show_secrets=options.show_secrets,
+        event_bytes=event_bytes,
+    )
     return Session(target, options, parts=[trace]), trace

@@ -47,7 +47,7 @@ def start(interpreter: Interpreter, start_target: Callable[..., TargetProgram]) 
         processes.append(process)
         build = identify(process)
         offsets = load(build.version, flags=build.flags)
-        return Scene(target, process, offsets, Reader(process, build, offsets, limits=UNBOUNDED))
+        return Scene(target, process, offsets, Reader(process, build, offsets, limits=UNBOUNDED, show_secrets=True))
 
     yield start
     for process in processes:

@@ -195,7 +195,7 @@ def test_a_number_that_str_refuses_is_described(reader: Reader) -> None:
 
 
 def test_the_whole_text_is_cut(reader: Reader) -> None:
-    it = [["x" * 50] * 20] * 20
+    it = ["x" * 50] * 20
     text = reader.describe(id(it), limits=Limits(total=120))
     assert text == repr(it)[:120] + CUT
 

@@ -10,7 +10,8 @@ those of ``datetime``, members of enums, exceptions, functions, methods, generat
 instances of subclasses that inherit their ``__repr__``. Every other object is ``<app.User at 0x7f… id=7>``: its
 attributes as they lie in memory, since pylat runs no code of the target; ``<app.Point at 0x7f… tuple=(1, 2)>`` for a
 named tuple. ``…`` stands where a bound cut a text, and
-``<unreadable at 0x7f…>`` where memory is gone or holds no such object.
+``<unreadable at 0x7f…>`` where memory is gone or holds no such object; ``<hidden>`` for a secret, by its name
+(``latency.cpython.hiding``), unless the reader is to show them.
 
 Two things are pylat's own: which characters of a ``str`` are escaped follows the Unicode version of pylat's Python, and
 names with unprintable characters are escaped everywhere, so that no text holds a control character.

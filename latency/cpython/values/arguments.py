@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from latency.cpython.hiding import is_secret
 from latency.cpython.values.memory import Spent, Unreadable
 from latency.cpython.values.scalars import name
 from latency.cpython.values.walk import CUT, Walk
+from latency.recording import HIDDEN
 
 UNBOUND = "<unbound>"
 """Stands for an argument that was deleted, or has no value yet."""
@@ -76,6 +78,9 @@ def arguments_of(walk: Walk, of: Signature, words: Sequence[int]) -> Iterator[tu
             yield called, CUT
             continue
         word = words[index]
+        if walk.hides and (called.endswith(CUT) or is_secret(called)):
+            yield called, walk.known.singletons.get(word & walk.offsets.stackref_mask, HIDDEN)
+            continue
         try:
             if word & ~walk.offsets.stackref_mask > _LARGEST_TAG:
                 raise Unreadable

@@ -21,7 +21,7 @@ def tuple_(walk: Walk, found: Object) -> str:
 
     def render() -> str:
         addresses = walk.words(found.address + walk.offsets["tuple.items"], min(size, walk.limits.items + 1))
-        return f"({walk.items(map(walk.value, addresses))}{',' if size == 1 else ''})"
+        return f"({walk.items(walk.row(addresses))}{',' if size == 1 else ''})"
 
     return walk.inside(found, "(...)", "(…)", render)
 
@@ -36,7 +36,7 @@ def list_(walk: Walk, found: Object) -> str:
 
     def render() -> str:
         addresses = walk.words(walk.member(found, "list.items"), min(size, walk.limits.items + 1))
-        return f"[{walk.items(map(walk.value, addresses))}]"
+        return f"[{walk.items(walk.row(addresses))}]"
 
     return walk.inside(found, "[...]", "[…]", render)
 
@@ -117,7 +117,8 @@ def _dict_text(walk: Walk, found: Object) -> str:
         return ""
 
     def render() -> str:
-        items = (f"{walk.value(key)}: {walk.value(value)}" for key, value in dict_items(walk, found))
+        keys = ((walk.value(key), value) for key, value in dict_items(walk, found))
+        items = (f"{key}: {walk.named(key, value)}" for key, value in keys)
         return f"{{{walk.items(items)}}}"
 
     return walk.inside(found, "{...}", "{…}", render)

@@ -96,7 +96,7 @@ def _texts(walk: Walk, found: Object) -> Iterator[str]:
     elif kind != "object" and not found.type.inherits_repr:
         yield f"{kind.rpartition('.')[2]}={walk.inherited(found)}"
     for key, value in attributes_of(walk, found):
-        yield f"{key}={walk.value(value)}"
+        yield f"{key}={walk.named(key, value)}"
 
 
 def _named(walk: Walk, found: Object) -> dict[str, int]:

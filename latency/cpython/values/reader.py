@@ -55,6 +55,7 @@ class Reader:
         offsets: of that build.
         limits: the bounds of each description.
         clock: monotonic, in seconds.
+        show_secrets: describe what its name says is secret, too; else ``HIDDEN`` stands for it.
 
     Raises:
         UnsupportedBuild: the build lacks a symbol or a struct member.
@@ -69,24 +70,29 @@ class Reader:
         *,
         limits: Limits = Limits(),  # noqa: B008 (it is frozen)
         clock: Callable[[], float] = time.monotonic,
+        show_secrets: bool = False,
     ) -> None:
+        self._show_secrets = show_secrets
         self._memory = memory
         self._known = Known.of(memory, build, offsets)
         self._limits = limits
         self._clock = clock
 
-    def describe(self, address: int, *, limits: Limits | None = None, memory: Memory | None = None) -> str:
+    def describe(
+        self, address: int, *, name: str = "", limits: Limits | None = None, memory: Memory | None = None
+    ) -> str:
         """The text of an object: one line, as short as its bounds.
 
         Args:
             address: of the object, untagged.
+            name: what it is called: that may say that it is secret.
             limits: other bounds than the reader's own.
             memory: where to read instead of the process: ``Captured``, say.
 
         Raises:
             TargetGone, NoPrivilege
         """
-        return self._walk(limits, memory).describe(address)
+        return self._walk(limits, memory).describe(address, name)
 
     def arguments(
         self, frame_address: int, code_address: int, *, limits: Limits | None = None, memory: Memory | None = None
@@ -139,4 +145,11 @@ class Reader:
         return arguments_of(self._walk(limits, memory), of, words)
 
     def _walk(self, limits: Limits | None, memory: Memory | None) -> Walk:
-        return Walk(self._known, memory or self._memory, limits or self._limits, _RENDERERS, self._clock)
+        return Walk(
+            self._known,
+            memory or self._memory,
+            limits or self._limits,
+            _RENDERERS,
+            self._clock,
+            show_secrets=self._show_secrets,
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from decimal import Decimal
 
+from latency.cpython.hiding import without_secrets
 from latency.cpython.values.memory import Unreadable
 from latency.cpython.values.types import printable
 from latency.cpython.values.walk import CUT, LARGEST, Object, Walk
@@ -45,6 +46,8 @@ def complex_number(walk: Walk, found: Object) -> str:
 def string(walk: Walk, found: Object) -> str:
     """A ``str``."""
     text, whole = characters(walk, found)
+    if walk.hides:
+        text = without_secrets(text, whole=whole)
     return repr(text) if whole else repr(text) + CUT
 
 
@@ -89,8 +92,9 @@ def byte_string(walk: Walk, found: Object) -> str:
     data = walk.part(found, walk.offsets["bytes.data"], shown + (shown == size))
     if (not data and shown) or any(data[size:]):
         raise Unreadable
-    data = data[:shown]
-    return repr(data) if len(data) == size else repr(data) + CUT
+    whole = len(data[:shown]) == size
+    data = _shown(walk, data[:shown], whole=whole)
+    return repr(data) if whole else repr(data) + CUT
 
 
 def byte_array(walk: Walk, found: Object) -> str:
@@ -101,10 +105,15 @@ def byte_array(walk: Walk, found: Object) -> str:
     if not data and shown:
         raise Unreadable
     class_name = found.type.name.rpartition(".")[2] if walk.known.minor >= 7 else "bytearray"
-    text = repr(data)
+    whole = len(data) == size
+    text = repr(_shown(walk, data, whole=whole))
     if text.startswith('b"') and walk.known.minor < 15:  # bytearray_repr escaped the other quote as well
         text = text.replace("'", "\\'")
-    return f"{class_name}({text}{'' if len(data) == size else CUT})"
+    return f"{class_name}({text}{'' if whole else CUT})"
+
+
+def _shown(walk: Walk, data: bytes, *, whole: bool) -> bytes:
+    return without_secrets(data.decode("latin-1"), whole=whole).encode("latin-1") if walk.hides else data
 
 
 def _integer_size(walk: Walk, found: Object) -> tuple[int, bool]:

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from latency.cpython.hiding import is_secret, names_a_secret
 from latency.cpython.offsets import counts_references
 from latency.cpython.values.known import Known
 from latency.cpython.values.memory import Memory, Spent, Unreadable
 from latency.cpython.values.types import Type, of_language, read_type
+from latency.recording import HIDDEN
 
 CUT = "…"
 """Stands where a bound cut a text."""
@@ -20,6 +22,8 @@ _HEAD_BYTES = 96  # of an object: all of most numbers and short strings
 _DEEPEST = 100  # what our own stack takes, whatever the limits say
 LARGEST = 1 << 40
 """Items or bytes beyond which no object of any machine goes."""
+_LEAST_SHARE = 60  # characters of a container within another, where there are so many left
+_NO_DATA = ("object", "type", "BaseException")  # an instance of anything else is a value by itself
 _LARGEST_REFCNT = 1 << 40  # what is larger is a pointer: a freed block links to the next one by its first word
 
 
@@ -71,6 +75,10 @@ class Walk:
         limits: the bounds.
         renderers: by the name of a type, what describes its instances; ``"object"`` describes all others.
         clock: monotonic, in seconds.
+        show_secrets: describe what its name says is secret, too.
+
+    Attributes:
+        hides: whether that is left out.
     """
 
     def __init__(
@@ -80,7 +88,10 @@ class Walk:
         limits: Limits,
         renderers: Mapping[str, Renderer],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        show_secrets: bool = False,
     ) -> None:
+        self.hides = not show_secrets
         self.known = known
         self.limits = limits
         self.offsets = known.offsets
@@ -98,14 +109,17 @@ class Walk:
 
     # -- text ----------------------------------------------------------------------------------
 
-    def describe(self, address: int) -> str:
+    def describe(self, address: int, name: str = "") -> str:
         """The whole text of an object. What is read counts on from earlier ones of this walk, characters do not.
+
+        Args:
+            name: what it is called, if it has a name.
 
         Raises:
             TargetGone, NoPrivilege
         """
         self._left = self.limits.total
-        text = self.value(address)
+        text = self.named(name, address)
         return text if len(text) <= self.limits.total else text[: self.limits.total] + CUT
 
     def value(self, address: int) -> str:
@@ -119,6 +133,8 @@ class Walk:
                 found = self.object(address)
                 # A class is told by its name, whatever its metaclass would say.
                 own = not found.type.inherits_repr and found.type.kind != "type"
+                if self.hides and found.type.heap and found.type.kind not in _NO_DATA and is_secret(found.type.name):
+                    return HIDDEN
                 text = self._renderers.get("object" if own else found.type.kind, self._other)(self, found)
             except Unreadable:
                 text = f"<unreadable at {address:#x}>"
@@ -127,13 +143,33 @@ class Walk:
         self._left = min(self._left, left - len(text))  # what lies within is counted already
         return text
 
+    def named(self, name: str, address: int) -> str:
+        """The text of an object that has a name: ``HIDDEN`` if that says that it is secret, or was cut before it could.
+
+        What is there only once, as None is, is no secret.
+        """
+        if self.spent:
+            return CUT
+        hidden = self.hides and address not in self.known.singletons and (name.endswith(CUT) or is_secret(name))
+        return HIDDEN if hidden else self.value(address)
+
+    def row(self, addresses: Iterable[int]) -> Iterator[str]:
+        """The texts of what a tuple or a list holds, where a text can be the name of what follows it."""
+        before = ""
+        for address in addresses:
+            text = self.value(address)
+            follows = self.hides and names_a_secret(before) and address not in self.known.singletons
+            yield HIDDEN if follows and text != CUT else text
+            before = text
+
     @property
     def spent(self) -> bool:
         """Whether a bound is reached that holds for the whole walk."""
         return self._left <= 0 or self._reads_left <= 0 or self._clock() > self._deadline_s
 
     def inside(self, found: Object, recursive: str, cut: str, render: Callable[[], str]) -> str:
-        """The text of something that holds others.
+        """The text of something that holds others. Within another one it takes at most half of what may be written:
+        what comes after it is to be seen as well.
 
         Args:
             found: what holds them.
@@ -146,10 +182,13 @@ class Walk:
             return recursive
         if len(self._active) >= min(self.limits.depth, _DEEPEST):
             return cut
+        kept_back = max(min(self._left // 2, self._left - _LEAST_SHARE), 0) if self._active else 0
         self._active.add(key)
+        self._left -= kept_back
         try:
             return render()
         finally:
+            self._left += kept_back
             self._active.discard(key)
 
     def inherited(self, found: Object) -> str:

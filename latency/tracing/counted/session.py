@@ -46,7 +46,7 @@ class CountingSession(ABC):
         self.looked_s = 0.0
         self.watched = SlicesWatched()
         self.vanished = self.not_run = 0
-        self._info = target.info()  # now: at the end the process may be gone
+        self._info = target.info(show_secrets=options.show_secrets)  # now: at the end the process may be gone
         self._slices = Slices()
         self._proof = Proof()
         self._first: Reading | None = None

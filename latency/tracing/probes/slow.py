@@ -61,7 +61,7 @@ class SlowLog(Part):
     """The slow calls of one session.
 
     Args:
-        options: ``slower`` and ``slowest``.
+        options: ``slower``, ``slowest``, and which values are told.
         clock: monotonic, in seconds.
     """
 
@@ -69,7 +69,8 @@ class SlowLog(Part):
 
     def __init__(self, target: Target, options: Options, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._offsets = target.offsets
-        self._reader = Reader(target.process, target.build, target.offsets)
+        self._reader = Reader(target.process, target.build, target.offsets, show_secrets=options.show_secrets)
+        self._values = options.values
         self._slower = Slower.parse(options.slower)
         self._clock = clock
         self._whole = _Slowest(options)
@@ -81,7 +82,7 @@ class SlowLog(Part):
 
     def flags(self) -> Mapping[str, int]:
         """Of ``bpf/slow.h`` and ``bpf/capture.h``."""
-        return {"SLOWER": 1, **capture_flags(self._offsets)}
+        return {"SLOWER": 1, "SLOW_VALUES": int(self._values), **capture_flags(self._offsets)}
 
     def capacity(self, capacity: Capacity) -> Capacity:
         """With room for what is told of slow calls."""
@@ -232,7 +233,7 @@ class SlowLog(Part):
         )
 
     def _arguments(self, told: _Told) -> tuple[Argument, ...] | None:
-        """Each as it was, and what was too far away as it is now; None if the call's code could not be read."""
+        """Each as it was, and what was too far away as it is now; None if the call's code was not read."""
         event, found = told.event, []
         code, frame = int(event["code"]), int(event["frame"])
         if not code:

@@ -39,7 +39,7 @@ _KINDS = {
     trace_wire.ABANDONED: told.ABANDONED,
 }
 _NOT_TOLD = Value("…")
-_LIMITS = Limits(characters=200, time_s=1.0)
+_LIMITS = Limits(characters=200, total=1_000, time_s=1.0)
 
 
 class Trace(Part):
@@ -50,6 +50,7 @@ class Trace(Part):
         arguments: with their arguments.
         values: with what they return, and the text of exceptions.
         limits: of each text.
+        show_secrets: with the values whose names say that they are secret.
         event_bytes: of the ring buffer, a power of two.
 
     Raises:
@@ -65,6 +66,7 @@ class Trace(Part):
         arguments: bool = False,
         values: bool = False,
         limits: Limits | None = None,
+        show_secrets: bool = False,
         event_bytes: int = EVENT_BYTES,
     ) -> None:
         self._target = target
@@ -74,6 +76,7 @@ class Trace(Part):
             build = target.build
             self._returns = return_place(build.image, build.version, target.offsets, target.plan)
         self._limits = limits or _LIMITS
+        self._show_secrets = show_secrets
         self._event_bytes = event_bytes
         self._backlog: deque[tuple[int, bytes]] = deque()
         self._backlog_bytes = 0
@@ -220,7 +223,8 @@ class Trace(Part):
         if event.value_kind == trace_wire.VALUE_RAW:
             comma = self._target.build.version < (3, 7, 0)  # as its BaseException_repr has it
             return _raw_exception(event, reader, snapshot, self._limits, comma=comma)
-        text = reader.describe(event.value, memory=snapshot, limits=self._limits)
+        name = function.qualname.rpartition(".")[2] if function and event.what == trace_wire.RETURNED else ""
+        text = reader.describe(event.value, name=name, memory=snapshot, limits=self._limits)
         return Value(text, later=snapshot.later > 0)
 
     def _signature(self, space: int, code: int) -> Signature | None:
@@ -239,7 +243,8 @@ class Trace(Part):
             if space is not None and process is not None:
                 memory = Quiet(process)
                 try:
-                    self._readers[number] = Reader(memory, space.build or self._target.build, self._target.offsets)
+                    build, offsets = space.build or self._target.build, self._target.offsets
+                    self._readers[number] = Reader(memory, build, offsets, show_secrets=self._show_secrets)
                     self._memories[number] = memory
                 except TargetError:
                     pass
