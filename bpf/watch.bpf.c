@@ -48,6 +48,22 @@ static __always_inline struct pylat_watch_thread *this_thread(const struct hit *
     return thread;
 }
 
+#if PYLAT_START == PYLAT_START_BY_LASTI
+/* Of the functions that share their units, the one that this frame runs. */
+static __always_inline struct pylat_watched *begun_of(const struct hit *hit, struct pylat_watched *begun, u64 frame)
+{
+    u64 code = 0;
+    pylat_frame_code(frame, &code);
+    for (u32 i = 0; i < PYLAT_WATCHED; i++) {
+        u32 index = i;
+        struct pylat_watched *of = code && code == hit->codes[i] ? watched.lookup(&index) : NULL;
+        if (of)
+            return of;
+    }
+    return begun;
+}
+#endif
+
 /* A watchpoint was hit: the memory has been read or written already. */
 int pylat_watch(struct watch_context *ctx)
 {
@@ -74,7 +90,7 @@ int pylat_watch(struct watch_context *ctx)
     u64 base = ctx->registers.bp, top = ctx->registers.sp;
     asm volatile("" : "+r"(base), "+r"(top)); /* both are read: the context may not be read at a place that varies */
     if (home)
-        pylat_read_u64((home->from_base ? base : top) + home->at, &hit.registers[REGISTERS - 1]);
+        pylat_read_u64((home->from_base ? base : top) + home->at, &hit.registers[0]);
 #endif
     hit.thread = this_thread(&hit);
     if (!hit.thread)
@@ -88,10 +104,13 @@ int pylat_watch(struct watch_context *ctx)
             continue;
         if (address == of->count)
             counted = of;
-        else if (address == of->entry && hit.config->enabled)
+        else if (address == of->entry && hit.config->enabled) {
             begun = of;
-        else if (hit.config->enabled && (address == of->raises || address == of->returns[0] ||
-                                         address == of->returns[1] || address == of->returns[2]))
+#if PYLAT_START == PYLAT_START_BY_LASTI
+            hit.codes[i] = of->code;
+#endif
+        } else if (hit.config->enabled && (address == of->raises || address == of->returns[0] ||
+                                           address == of->returns[1] || address == of->returns[2]))
             ending = of;
     }
     /* The slot is read from memory: of one that it has not counted itself, the verifier goes one way only. */
@@ -99,6 +118,9 @@ int pylat_watch(struct watch_context *ctx)
         count_written(&hit, counted, counted->slot);
     } else if (begun) {
         u64 frame = fresh_frame(&hit, begun); /* 0 if somebody else read it: dis, the specialiser, a debugger */
+#if PYLAT_START == PYLAT_START_BY_LASTI
+        begun = frame ? begun_of(&hit, begun, frame) : begun;
+#endif
         if (frame)
             entered(&hit, begun, begun->slot, frame);
 #if PYLAT_START == PYLAT_START_BY_OPARG
@@ -145,7 +167,7 @@ static __always_inline int suspending_raised(struct hit *hit, u64 frame, u64 thr
 #endif
 
 /* 3.11, and 3.12 for code whose count does not change: an exception leaves a frame. To 3.10 (PyTraceBack_Here): an
- * exception has reached a frame, so it has left the one that this frame had called. */
+ * exception has come up in a frame, from the one that this frame had called or from here. */
 int pylat_watch_raise(struct pt_regs *ctx)
 {
     struct hit hit = {.now_ns = bpf_ktime_get_ns()};
@@ -167,30 +189,18 @@ int pylat_watch_raise(struct pt_regs *ctx)
     hit.thread = threads.lookup(&tid);
     if (!hit.thread || hit.thread->calls.depth == 0)
         return 0;
-    struct pylat_thread *calls = &hit.thread->calls;
-    struct pylat_open call = {};
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
-    u32 top = (calls->depth - 1) & PYLAT_MASK, slot = calls->open[top].slot;
-    frame = calls->open[top].frame;
-    struct pylat_watch_call *more = open_call(&hit, frame);
-    struct pylat_watched *of = watched.lookup(&slot);
-    if (!more || !of || more->caller != PYLAT_PLACE(ctx, RAISE_FRAME) || is_running(frame))
-        return 0;
-    if (pylat_pop(calls, frame, 1, &call) != PYLAT_MATCHED)
-        return 0;
-    if (last_opcode(frame, of) == PYLAT_WATCH_RETURN_1) {
-        PYLAT_COUNT(hit.count->unmatched_entry); /* it had returned, and somebody keeps its frame */
-        close_call(&hit, frame);
-        return 0;
-    }
+    exception_reached(&hit, frame);
+    exception_came_up(&hit, frame);
 #else
+    struct pylat_open call = {};
     struct pylat_watch_call *more = open_call(&hit, frame);
-    if (!more || pylat_pop(calls, frame, 1, &call) != PYLAT_MATCHED)
+    if (!more || pylat_pop(&hit.thread->calls, frame, 1, &call) != PYLAT_MATCHED)
         return 0;
-#endif
     u64 half_traps = 2 * (hit.thread->traps - more->traps) + 1;
     close_call(&hit, frame);
     finish(&hit, &call, half_traps, 1);
+#endif
     return 0;
 }
 #endif

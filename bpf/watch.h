@@ -55,6 +55,8 @@ struct pylat_watch_call {
     u64 caller_lasti; /* to 3.10: where that one stood */
     u64 traps;        /* of the thread, when the call began */
     u64 start_ns;     /* as in the struct pylat_open */
+    u64 raised_ns;    /* to 3.10: when an exception came up last that it may handle, 0 for none */
+    u64 raised_traps; /* of the thread, then */
     u32 slot;
     u32 padding;
 };

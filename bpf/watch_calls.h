@@ -116,6 +116,59 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
     }
 }
 
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
+/* To 3.10: a call that handles exceptions, within "finally" or "with", was left by one at some moment since that came
+ * up last. That is known as well as a hit resolves if no more time has passed. */
+static __always_inline int is_end_known(const struct hit *hit, const struct pylat_watch_call *call)
+{
+    u64 traps_ns = (hit->thread->traps - call->raised_traps) * hit->config->trap_ns;
+    return call->raised_ns && hit->now_ns - call->raised_ns < traps_ns + hit->config->trap_ns;
+}
+
+/* PyTraceBack_Here: the frame that this one had called was left by an exception, if that was open. */
+static __always_inline void exception_reached(struct hit *hit, u64 caller)
+{
+    struct pylat_thread *calls = &hit->thread->calls;
+    u64 depth = calls->depth;
+    if (depth == 0 || depth > PYLAT_DEPTH)
+        return;
+    struct pylat_open call = calls->open[pylat_place(depth - 1)];
+    u32 slot = call.slot;
+    struct pylat_watch_call *more = open_call(hit, call.frame);
+    struct pylat_watched *of = watched.lookup(&slot);
+    if (!more || !of || more->caller != caller || is_running(call.frame))
+        return;
+    u64 half_traps = 2 * (hit->thread->traps - more->traps) + 1;
+    pylat_pop_innermost(calls, &call);
+    close_call(hit, call.frame);
+    if (last_opcode(call.frame, of) == PYLAT_WATCH_RETURN_1)
+        PYLAT_COUNT(hit->count->unmatched_entry); /* it had returned, and somebody keeps its frame */
+    else
+        finish(hit, &call, half_traps, 1);
+}
+
+/* PyTraceBack_Here: an exception has come up in this frame. Without a block to handle it, it leaves the call now; the
+ * frame itself lives as long as the traceback. */
+static __always_inline void exception_came_up(struct hit *hit, u64 frame)
+{
+    struct pylat_watch_call *more = open_call(hit, frame);
+    struct pylat_open call = {};
+    s32 blocks = 0;
+    if (!more || pylat_read(&blocks, sizeof(blocks), (void *)(frame + PYLAT_FRAME_BLOCKS)))
+        return;
+    if (blocks != 0) {
+        more->raised_traps = hit->thread->traps;
+        more->raised_ns = hit->now_ns;
+        return;
+    }
+    u64 half_traps = 2 * (hit->thread->traps - more->traps) + 1;
+    if (pylat_pop(&hit->thread->calls, frame, 1, &call) != PYLAT_MATCHED)
+        return;
+    close_call(hit, frame);
+    finish(hit, &call, half_traps, 1);
+}
+#endif
+
 static __always_inline void count_written(struct hit *hit, const struct pylat_watched *of, u32 slot)
 {
     struct pylat_watch_process *process = hit->process;
@@ -147,8 +200,19 @@ static __always_inline void count_written(struct hit *hit, const struct pylat_wa
         return;
     }
 #endif
+    int raised = !returns(frame, of);
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
+    /* An exception that reached no other frame was taken by C code, and the frame died with its traceback. To 3.7
+     * END_FINALLY goes on with it, or returns. */
+    int unclear = more->raised_ns && last_opcode(frame, of) == PYLAT_WATCH_RETURN_2;
+    if (unclear || (raised && !is_end_known(hit, more))) {
+        PYLAT_COUNT(hit->count->unmatched_entry);
+        close_call(hit, frame);
+        return;
+    }
+#endif
     close_call(hit, frame);
-    finish(hit, &call, half_traps, !returns(frame, of));
+    finish(hit, &call, half_traps, raised);
 }
 
 #if PYLAT_START == PYLAT_START_BY_OPARG

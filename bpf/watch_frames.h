@@ -14,9 +14,10 @@
 #define PYLAT_WATCH_LEAVE_BY_OPCODE 2 /* 3.11: the frame stands at a return */
 #define PYLAT_WATCH_LEAVE_BY_PLACE 3  /* 3.12 and later: one function of the interpreter releases frames */
 
-/* The general registers, which struct pt_regs begins with, and before them the one that usually holds the frame; behind
- * them where the interpreter keeps it on the stack while it uses its register for something else, if it does. */
-#if defined(PYLAT_ENTRY_HOME) || defined(PYLAT_WATCH_HOMES)
+/* The general registers, which struct pt_regs begins with, and before them the one that usually holds the frame, or the
+ * word of the stack from which that one is loaded behind this very fetch (homes); behind them where the interpreter
+ * keeps the frame while it uses its register for something else, if that is one word. */
+#ifdef PYLAT_ENTRY_HOME
 #define REGISTERS (2 + PYLAT_WATCH_REGISTERS)
 #else
 #define REGISTERS (1 + PYLAT_WATCH_REGISTERS)
@@ -31,6 +32,9 @@ struct hit {
     struct pylat_watch_config *config;
     struct pylat_counters *count;
     struct pylat_watch_thread *thread;
+#if PYLAT_START == PYLAT_START_BY_LASTI
+    u64 codes[PYLAT_WATCHED]; /* of the functions that may begin: those of equal bytecode can share it; 0 for none */
+#endif
 };
 
 static __always_inline struct pylat_watch_call *open_call(const struct hit *hit, u64 frame)
@@ -105,11 +109,25 @@ static __always_inline int is_left_behind(u64 frame, const struct pylat_watched 
 #endif
 }
 
+/* Whether a frame's code is that of a function whose first unit was read just now. */
+static __always_inline int may_begin(const struct hit *hit, const struct pylat_watched *of, u64 code)
+{
+#if PYLAT_START == PYLAT_START_BY_LASTI
+    for (u32 i = 0; i < PYLAT_WATCHED; i++)
+        if (code && code == hit->codes[i])
+            return 1;
+    return 0;
+#else
+    return code == of->code;
+#endif
+}
+
+/* The frame of the call that begins; 0 for none. Of functions that share their units `of` may be another one. */
 static __always_inline u64 fresh_frame(const struct hit *hit, const struct pylat_watched *of)
 {
     for (u32 i = 0; i < REGISTERS; i++) {
         u64 frame = hit->registers[i], code = 0;
-        if (!may_be_address(frame) || pylat_frame_code(frame, &code) || code != of->code)
+        if (!may_be_address(frame) || pylat_frame_code(frame, &code) || !may_begin(hit, of, code))
             continue;
         if (is_fresh(frame, of) && !is_left_behind(frame, of))
             return frame;

@@ -31,6 +31,7 @@ MEANINGS: dict[str, tuple[str, ...]] = {
     "frame.stackdepth": ("PyFrameObject.f_stackdepth",),  # 3.10
     "frame.executing": ("PyFrameObject.f_executing",),  # 3.6-3.9
     "frame.state": ("PyFrameObject.f_state",),  # 3.10
+    "frame.blocks": ("PyFrameObject.f_iblock",),  # to 3.10: int; of "try", "with" and, to 3.7, loops
     "frame.gen": ("PyFrameObject.f_gen",),  # to 3.10
     "frame.sizeof": (f"{_IFRAME}.sizeof", "PyFrameObject.sizeof"),
     "pyframe.f_frame": ("PyFrameObject.f_frame",),  # 3.11+: from the frame object to the frame

@@ -43,7 +43,7 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
     places = {"entry.frame": base.places["entry.frame"]}
     parts = fetching(found) if found else ()
     homes = homes_at_fetches(found, parts) if found else ()
-    if found and not homes and (home := home_of_frames(found)):
+    if found and (home := home_of_frames(found)):
         places["entry.home"] = home
     blind_spots: tuple[str, ...] = _BLIND_SPOTS
     sites: tuple[Site, ...] = ()

@@ -69,6 +69,17 @@ def test_every_kind_of_call_is_counted_exactly_and_nothing_is_lost(
         assert lost(recording) == {}
 
 
+@pytest.mark.cpython(max=(3, 10))
+def test_functions_that_share_their_bytecode_are_told_apart(interpreter: Interpreter, start_target: Start) -> None:
+    program = start_target(interpreter, "watched.py")
+    with session(watched(program.pid), "alike", "alike_too") as measuring:
+        measuring.start()
+        truth = program.run()
+        recording = measuring.stop()
+    assert ends(recording) == {name: (truth[name]["returned"], 0, 0) for name in ("alike", "alike_too")}
+    assert lost(recording) == {}
+
+
 @pytest.mark.cpython(min=(3, 11), max=(3, 12))
 def test_code_that_is_built_into_the_interpreter(interpreter: Interpreter, start_target: Start) -> None:
     program = start_target(interpreter, "watched.py")
@@ -112,6 +123,25 @@ def test_latencies_lie_within_what_the_program_measures(interpreter: Interpreter
     inner_ns, outer_ns = np.fromfile(program.directory / "durations", np.int64).reshape(-1, 2).T
     assert len(inner_ns) == 2000
     assert outside(requests.wall, inner_ns - taken_off_ns(recording), outer_ns) == []
+
+
+@pytest.mark.cpython(max=(3, 11))
+def test_a_call_whose_exception_c_code_takes_ends_when_that_leaves_it(
+    interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(interpreter, "swallowed.py")
+    with session(watched(program.pid), "dies", "cleans_up") as measuring:
+        measuring.start()
+        calls = program.run()["dies"]["raised"]
+        recording = measuring.stop()
+    (dies,) = (each for each in recording.functions if each.function.qualname == "dies")
+    inner_ns, outer_ns = np.loadtxt(program.directory / "durations", np.int64).T
+    assert len(inner_ns) == calls
+    assert outside(dies.wall, inner_ns - taken_off_ns(recording), outer_ns) == []
+    # Up to 3.10 nothing tells when an exception leaves a "finally" to C code.
+    known = interpreter.minor >= (3, 11)
+    assert ends(recording) == {"dies": (0, calls, 0), "cleans_up": (0, calls if known else 0, 0)}
+    assert lost(recording) == ({} if known else {"unmatched_entry": calls})
 
 
 @pytest.mark.xdist_group("breakpoints")

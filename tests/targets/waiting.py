@@ -227,6 +227,18 @@ def run_asks():
     return truth(turns)
 
 
+def maps(number):
+    """Debian's 3.11.2 has the frame in no register while it fetches the unit behind what makes a dict."""
+    yield number
+    return {"number": number}
+
+
+def run_maps():
+    for number in range(N):
+        list(maps(number))
+    return truth(N)
+
+
 def shut(number):
     try:
         yield number
@@ -312,6 +324,7 @@ def run():
         "crosses": run_crosses(),
         "traced": run_traced(),
         "asks": run_asks(),
+        "maps": run_maps(),
         "shut": run_shut(),
         **asyncio.run(in_loop()),
     }

@@ -20,6 +20,15 @@ def one(number):
     return number
 
 
+def alike(number):
+    return number - 1
+
+
+def alike_too(count):
+    """Up to 3.10 both can share one object of bytecode."""
+    return count - 1
+
+
 def two(number):
     if number % 2:
         return 1
@@ -244,7 +253,7 @@ def keeps():
 def run():
     del ended[:]
     for number in range(N):
-        for function in one, two, three, five, handles, returns_in_finally_block:
+        for function in alike, alike_too, alike_too, one, two, three, five, handles, returns_in_finally_block:
             function(number)
         factorial(10)
         looks_at_itself(3)
@@ -274,6 +283,8 @@ def run():
     known = {name: truth(N) for name in ("one", "two", "three", "five", "handles", "returns_in_finally_block")}
     known.update(
         {
+            "alike": truth(N),
+            "alike_too": truth(2 * N),
             "factorial": truth(10 * N),
             "looks_at_itself": truth(4 * N),
             "reads_its_bytes": truth(N),

@@ -25,6 +25,7 @@ MEASURED: dict[str, list[int | None]] = {
     "frame.stacktop": [72, 72, 72, 72, None, 64, 64, 64, None, None],
     "frame.executing": [132, 116, 116, 116, None, None, None, None, None, None],
     "frame.state": [None, None, None, None, 108, None, None, None, None, None],
+    "frame.blocks": [128, 112, 112, 112, 104, None, None, None, None, None],
     "frame.owner": [None, None, None, None, None, 69, 70, 70, 74, 74],
     "pyframe.f_frame": [None, None, None, None, None, 24, 24, 24, 24, 24],
     "code.filename": [96, 96, 104, 104, 104, 112, 112, 112, 112, 112],

@@ -167,8 +167,8 @@ def test_the_word_from_which_the_frame_is_loaded_behind_a_fetch_is_its_home_mean
 
 
 def test_each_handler_has_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # movzx eax, word [r15]; mov r12, [rbp - 0x10]
-    code = {"CALL": f"{FETCHES} {TAKES_IT_BACK} {GOES_ON}", "NOP": f"410fb707 4c8b65f0 {GOES_ON}"}
+    # mov rbp, rsp; movzx eax, word [r15]; mov r12, [rbp - 0x10]
+    code = {"CALL": f"{FETCHES} {TAKES_IT_BACK} {GOES_ON}", "NOP": f"4889e5 410fb707 4c8b65f0 {GOES_ON}"}
     homes = {"movzx edi, word ptr [r15]": "[rsp+0x8]", "movzx eax, word ptr [r15]": "[rbp-0x10]"}
     assert homes_in(tmp_path, monkeypatch, code) == homes
 
@@ -198,10 +198,21 @@ def test_otherwise_there_is_no_such_word(tmp_path: Path, monkeypatch: pytest.Mon
     assert homes_in(tmp_path, monkeypatch, {"CALL": call, "NOP": DISPATCHES}) == {}
 
 
-def test_handlers_of_one_function_have_one_home_if_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_it_is_in_handlers_of_one_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = {"CALL": f"{FETCHES} {TAKES_IT_BACK} {GOES_ON}"}
     found, ranges = in_stretches(tmp_path, monkeypatch, code)
     (begin, end), *_ = ranges.values()
-    inside = replace(found, by_name={"CALL": begin + len(bytes.fromhex(FETCHES))}, parts=((begin, end),))
-    assert homes_at_fetches(inside, inside.parts) == ()
+    behind = begin + len(bytes.fromhex(FETCHES))
+    inside = replace(found, by_name={"CALL": behind}, parts=((begin, end),))
+    assert homes_at_fetches(inside, inside.parts) == ((behind, Place("rsp", (8,))),)
     assert homes_at_fetches(replace(found, frame=Place("rsp", (8,))), found.parts) == ()
+
+
+@pytest.mark.parametrize("frame", ["r12", "rbp"])
+def test_a_frame_that_is_loaded_from_another_one_was_no_word_of_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frame: str
+) -> None:
+    load = {"r12": "4c8b6508", "rbp": "488b6d08"}[frame]  # mov frame, [rbp + 8]: rbp is no frame pointer
+    code = {"CALL": f"{FETCHES} {load} {GOES_ON}"}
+    found, _ = in_stretches(tmp_path, monkeypatch, code, frame=Place(frame))
+    assert homes_at_fetches(found, found.parts) == ()

@@ -47,7 +47,7 @@ class Handlers:
     @cached_property
     def frame_pointer(self) -> bool:
         """Whether the interpreter's function has rbp as such."""
-        return has_frame_pointer(self.sweep)
+        return has_frame_pointer(self.sweep.lines)
 
     def lines_before(self, address: int, number: int) -> list[Line]:
         """The instructions that lie before one, at most so many, in their order."""
@@ -73,14 +73,14 @@ def opcode_handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> H
     by_name = {name: targets[number] for name, number in numbers.items()}
     parts = _parts(image, numbers, targets)
     sweep = code.sweep(parts)
-    frame_pointer = has_frame_pointer(sweep)
+    frame_pointer = has_frame_pointer(sweep.lines)
     places = _places(code, by_name["RETURN_VALUE"], offsets["frame.instr"], frame_pointer=frame_pointer)
     return Handlers(code, sweep, numbers, by_name, table, *places, offsets["frame.instr"], tuple(parts))
 
 
-def has_frame_pointer(sweep: Sweep) -> bool:
+def has_frame_pointer(lines: Sequence[Line]) -> bool:
     """Whether rbp is made one in this code."""
-    return any(line.mnemonic == "mov" and line.operands == "rbp, rsp" for line in sweep.lines)
+    return any(line.mnemonic == "mov" and line.operands == "rbp, rsp" for line in lines)
 
 
 def _places(code: Code, start: int, instr_offset: int, *, frame_pointer: bool) -> tuple[Place, Place, Place]:

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from latency.cpython.sites.code import Instruction, Line, Sweep, memory, register, slot_of, written
-from latency.cpython.sites.dispatch import NEVER_RUN, Handlers, refused
+from latency.cpython.sites.code import Instruction, Line, Sweep, memory, slot_of, written
+from latency.cpython.sites.dispatch import NEVER_RUN, Handlers, has_frame_pointer, refused
 from latency.cpython.sites.holding import changes
 from latency.cpython.sites.plan import Place
 
@@ -68,51 +68,67 @@ def fetching(found: Handlers) -> tuple[Part, ...]:
 
 
 def homes_at_fetches(found: Handlers, parts: Iterable[Part]) -> tuple[tuple[int, Place], ...]:
-    """Where handlers that are functions have the frame while they fetch a unit, if its register holds something else.
+    """Where the interpreter has the frame while it fetches a unit, if the frame's register holds something else then.
 
-    Each such function has a stack frame of its own, and so its own word for that: the one from which the register is
-    loaded before the next handler is jumped to.
+    That is the word of the stack from which the register is loaded before the next handler is jumped to: gcc keeps the
+    frame there for the length of a handler that needs many registers (Debian's 3.11.2 in BUILD_MAP). Handlers that are
+    functions have a stack frame of their own each, and so a word of their own.
 
     Args:
         parts: from ``fetching``.
 
     Returns:
-        (the address behind an instruction that reads what may be a unit, the word), by address. None of others than
-        tail-call builds.
+        (the address behind an instruction that reads what may be a unit, the word), by address.
 
     Raises:
         UnsupportedBuild: there are too many.
     """
-    if not by_tail_calls(found) or found.frame.path:
+    if found.frame.path:
         return ()
     frame = found.frame.register
-    load = re.compile(rf"{frame}, qword ptr \[r[sb]p(?: [+-] (?:0x)?[0-9a-f]+)?\]")
-    sweeps = {part: found.code.sweep([part]) for part in parts}
-    loading = {
-        part
-        for part, sweep in sweeps.items()
-        if any(line.mnemonic == "mov" and load.fullmatch(line.operands) for line in sweep.lines)
-    }
+    lines = found.code.sweep(sorted(parts)).lines
+    of_the_stack = "r[sb]p" if frame != "rbp" and has_frame_pointer(lines) else "rsp"
+    load = re.compile(rf"{frame}, qword ptr \[{of_the_stack}(?: [+-] (?:0x)?[0-9a-f]+)?\]")
+    loads = {line.address for line in lines if line.mnemonic == "mov" and load.fullmatch(line.operands)}
+    if not loads:
+        return ()
+    places = {line.address: place for place, line in enumerate(lines)}
     homes: dict[int, Place] = {}
-    for part, sweep in sweeps.items():
-        if part not in loading and not (loading and _inside([goal for _, goal in sweep.jumps], loading).any()):
+    for place, line in enumerate(lines):
+        if line.mnemonic[:3] != "mov" or not _READS.fullmatch(line.operands):
             continue
-        for line in sweep.lines:
-            behind = line.address + line.size
-            if line.mnemonic[:3] == "mov" and _READS.fullmatch(line.operands) and (home := _home(found, behind, frame)):
-                homes[behind] = home
+        behind = line.address + line.size
+        if _comes_to(lines, places, place + 1, loads) and (home := _home(found, behind, loads, frame)):
+            homes[behind] = home
     if len(homes) > _MOST_HOMES:
         raise refused(found.code.image, f"may fetch units in {len(homes):,} places without the frame in its register")
     return tuple(sorted(homes.items()))
 
 
-def _home(found: Handlers, address: int, frame: str) -> Place | None:
+def _comes_to(lines: list[Line], places: dict[int, int], place: int, goals: set[int]) -> bool:
+    """Whether one of these addresses is on the straight way from a line on, as text: ``_home`` then looks closely."""
+    for _ in range(_DISPATCH_LIMIT):
+        if place >= len(lines):
+            return False
+        line = lines[place]
+        if line.address in goals:
+            return True
+        place += 1
+        if line.mnemonic == "jmp":
+            goal = int(line.operands, 16) if line.operands.startswith("0x") else None
+            if goal not in places:
+                return False
+            place = places[goal]
+    return False
+
+
+def _home(found: Handlers, address: int, loads: set[int], frame: str) -> Place | None:
     """The word of the stack from which the frame's register is loaded next, if it holds the same all the way."""
     passed: list[Instruction] = []
     for step in found.code.straight(address, limit=_DISPATCH_LIMIT, follow=True):
         if frame in written(step):
-            word = memory(step, 1) if step.mnemonic == "mov" and register(step, 0) == frame else None
-            home = Place(word[0], (word[1],)) if word and word[0] in ("rsp", "rbp") else None
+            word = memory(step, 1) if step.address in loads else None
+            home = Place(word[0], (word[1],)) if word else None
             return None if home is None or any(changes(each, home) for each in passed) else home
         passed.append(step)
     return None

@@ -70,7 +70,7 @@ def watch_flags(offsets: Offsets, plan: WatchPlan, *, children: bool = False) ->
         "FRAME_BACK": offsets["frame.previous"],
         **{f"RETURN_{number}": opcode for number, opcode in enumerate(returns, 1)},
     }
-    executing = offsets.get("frame.executing")
+    executing, blocks = offsets.get("frame.executing"), offsets.get("frame.blocks")
     return sorted(
         [
             *cflags(
@@ -83,6 +83,7 @@ def watch_flags(offsets: Offsets, plan: WatchPlan, *, children: bool = False) ->
             *(f"-DPYLAT_WATCH_{name}={value}" for name, value in values.items()),
             *(["-DPYLAT_WATCH_HOMES=1"] if plan.homes else []),
             f"-DPYLAT_FRAME_EXECUTING={-1 if executing is None else executing}",
+            f"-DPYLAT_FRAME_BLOCKS={-1 if blocks is None else blocks}",
         ]
     )
 

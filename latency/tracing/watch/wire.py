@@ -40,7 +40,7 @@ ENDED, EXECUTED = 1, 2  # of "ended"
 WATCH_KEY = np.dtype([("frame", "<u8"), ("process", "<u8")])
 WATCH_CALL = np.dtype(
     [
-        *((name, "<u8") for name in ("caller", "caller_lasti", "traps", "start_ns")),
+        *((name, "<u8") for name in ("caller", "caller_lasti", "traps", "start_ns", "raised_ns", "raised_traps")),
         ("slot", "<u4"),
         ("padding", "<u4"),
     ]
