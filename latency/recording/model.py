@@ -34,7 +34,7 @@ class Losses:
 
     Attributes:
         unmatched_return, unmatched_entry, too_deep, table_full, read_fault, negative, unnamed, bad_frame, event_lost,
-            thread_ended, not_run: ``REMEDY`` says what each means.
+            thread_ended, not_run, unwatched: ``REMEDY`` says what each means.
         other: reasons that a newer pylat wrote and this one does not know.
     """
 
@@ -49,6 +49,7 @@ class Losses:
     event_lost: int = 0
     thread_ended: int = 0
     not_run: int = 0
+    unwatched: int = 0
     other: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, int]:
@@ -84,6 +85,7 @@ REMEDY: dict[str, str] = {
     "event_lost": "events came faster than pylat could read them; narrow --func or lower the rate",
     "thread_ended": "a thread ended while calls were open in it; they have no latency, and nothing need be done",
     "not_run": "the kernel was in the midst of other BPF work, and did not run pylat's program; measure again",
+    "unwatched": "functions that match, and were defined while pylat watched others: take --engine handlers or eval",
 }
 """For each reason of loss: what it means, and what to do about it; one line."""
 
@@ -333,6 +335,9 @@ class Recording:
 
     @property
     def loss_share(self) -> float:
-        """Losses as a share of all that should have been measured, 0 .. 1."""
+        """Losses as a share of all that should have been measured, 0 .. 1; 1 where whole functions were not watched,
+        since nobody knows how many calls these had."""
         lost = self.losses.total
+        if self.losses.unwatched:
+            return 1.0
         return lost / (self.calls + lost) if lost else 0.0

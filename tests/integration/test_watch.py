@@ -12,6 +12,7 @@ from types import TracebackType
 import numpy as np
 import pytest
 
+from latency.cli.output import LOSSY, exit_status
 from latency.cpython.interpreter import Target
 from latency.errors import AttachError, NoFunctionMatches, UsageError
 from latency.recording import Options, Recording
@@ -308,6 +309,22 @@ def test_a_target_that_ends_is_noticed_and_its_calls_are_kept(
         program.quit()
         assert measuring.poll() == "exited"
         assert ends(measuring.stop()) == {"one": (truth["one"]["returned"], 0, 0)}
+
+
+def test_a_function_that_is_defined_anew_is_told_at_once_and_at_the_end(
+    own_interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(own_interpreter, "redefined.py")
+    with session(watched(program.pid), "cell") as measuring:
+        measuring.start()
+        half = program.run()["cell"]["calls"] // 2
+        assert measuring.poll() == ""
+        assert "calls of cell that was defined while pylat watched" in measuring.doubt()
+        recording = measuring.stop()
+    assert ends(recording)["cell"] == (half, 0, 0)
+    assert lost(recording) == {"unwatched": 1}
+    assert exit_status(recording, max_loss_pct=1.0) == LOSSY
+    assert any("take the engine handlers" in line for line in recording.blind_spots)
 
 
 def test_the_report_says_what_is_not_resolved(own_interpreter: Interpreter, start_target: Start) -> None:

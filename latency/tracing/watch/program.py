@@ -242,6 +242,11 @@ class WatchProgram:
         calls = self.frames.items()
         return [(int(key["frame"][0]), int(call["slot"][0]), int(call["start_ns"][0])) for key, call in calls]
 
+    def freed(self, pid: int) -> int:
+        """A bit for each slot whose code object is gone in a process."""
+        value = self.processes.lookup(self._key(pid))
+        return 0 if value is None else int(value["freed"][0])
+
     def forget_calls(self) -> None:
         """Empty the tables of open calls: their ends will not be seen. Nothing may be attached."""
         for table in (self.threads, self.frames):

@@ -22,7 +22,7 @@ from latency.cpython.patterns import Matcher, not_there_yet, nothing_matches, un
 from latency.cpython.sites import Role
 from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_alive, unwatchable, watch_points
 from latency.errors import AttachError, TargetError, UsageError
-from latency.recording import Function, Options, Overhead, ProcessCalls, Recording
+from latency.recording import Function, Losses, Options, Overhead, ProcessCalls, Recording
 from latency.target.files import TargetFiles
 from latency.target.process import Process
 from latency.tracing.counted import wire
@@ -30,6 +30,7 @@ from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.reading import Counted, Reading, Span
 from latency.tracing.counted.session import CountingSession
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
+from latency.tracing.watch.definitions import Definitions
 from latency.tracing.watch.limit import WatchLimit
 from latency.tracing.watch.program import WatchProgram, compile_watch
 from latency.tracing.watch.wire import EXECUTED
@@ -64,6 +65,8 @@ class WatchSession(CountingSession):
             )
         super().__init__(target, options)
         self._plan = target.plan
+        same_file = TargetFiles(target.process).same
+        self._matcher = Matcher.parse(options.func, regex=options.regex, same_file=same_file)
         jit.require_off(target.process, target.build)
         self._image = target.process.image_identity()
         self._trap_ns = 0.0
@@ -84,6 +87,7 @@ class WatchSession(CountingSession):
             self.program = WatchProgram(made, self._plan, threads=threads, children=options.children)
         self.maps = self.program.maps
         self.limit = WatchLimit(target, self.program, self._points, self.watched)
+        self._definitions = Definitions(target, self._matcher, self._points)
 
     @property
     def functions(self) -> list[LiveFunction]:
@@ -116,6 +120,7 @@ class WatchSession(CountingSession):
         """``""``, or why nothing can be measured any longer: ``"exited"`` or ``"exec"``."""
         why = self._ended()
         if not why and self._first is not None:
+            self._definitions.are_freed(self.program.freed(self.target.process.pid))
             self.limit.keep((self.maps.counters()["hits"] - self._first.counters["hits"]) * self._trap_ns / 1e9)
         return "" if why and self.options.children and self._others_alive() else why
 
@@ -128,10 +133,15 @@ class WatchSession(CountingSession):
         opens, unseen = self._open_calls(over)
         self._count_closed(opens, over)
         self.program.detach()
+        self._definitions.look()
         self._memory_bytes, self._map_bytes = resident_bytes(), self.maps.map_bytes
         self.not_run = self.program.not_run
         self.vanished += unseen + self.limit.vanished
         return self._whole(self._read(ended_ns), opens)
+
+    def doubt(self) -> str:
+        """As ``CountingSession`` says; or, at once, that a function was defined anew."""
+        return super().doubt() or self._definitions.take_line()
 
     def close(self) -> None:
         """Take everything away."""
@@ -184,8 +194,7 @@ class WatchSession(CountingSession):
 
     def _find_functions(self, lives: Sequence[LiveFunction] | None) -> list[WatchPoints]:
         target = self.target
-        same_file = TargetFiles(target.process).same
-        matcher = Matcher.parse(self.options.func, regex=self.options.regex, same_file=same_file)
+        matcher = self._matcher
         if lives is None:
             lives = live_functions(target.process, target.build, target.offsets)
         wanted = [live for live in lives if matcher.matches(live)]
@@ -289,7 +298,8 @@ class WatchSession(CountingSession):
     def _recording(self, span: Span) -> Recording:
         recording = super()._recording(span)
         events = {**recording.events, "abandoned": recording.events["abandoned"] + self._closed}
-        return replace(recording, events=events)
+        unwatched = Losses(unwatched=self._definitions.unwatched if span.whole else 0)
+        return replace(recording, events=events, losses=recording.losses + unwatched)
 
     def _blind_spots(self) -> Sequence[str]:
         return (
@@ -299,6 +309,7 @@ class WatchSession(CountingSession):
             self._resolution(),
             *self._unlimited(),
             *self._gone(),
+            *self._definitions.lines(),
         )
 
     @property
