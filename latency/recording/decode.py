@@ -212,7 +212,8 @@ def _function(value: object) -> FunctionLatency:
 
 def _probes(value: object) -> Probes:
     probes = _dict(value)
-    return Probes(_get(probes, "sum_ns", _count), _get(probes, "error_share", _amount))
+    shares = _get(probes, "error_share", _amount), _get(probes, "delayed_share", _amount, 0.0)
+    return Probes(_get(probes, "sum_ns", _count), *shares)
 
 
 def _split(value: object) -> Split:

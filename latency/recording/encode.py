@@ -96,6 +96,7 @@ def _function(latency: FunctionLatency) -> Json:
             "share": latency.probe_share,
             "error_ns": round(latency.probe_error_ns, 1),
             "error_share": latency.probes.error_share,
+            "delayed_share": latency.probes.delayed_share,
         }
     if latency.ages is not None:
         bounds = zip(names, latency.at_least_ns().tolist(), strict=True)

@@ -220,13 +220,22 @@ class FunctionLatency:
     def intervals_ns(self, qs: Sequence[float] = PERCENTILES) -> list[tuple[float, float] | None]:
         """The 95 % interval of each quantile, or None where it is not known; see ``recording.parts.intervals_ns``.
 
-        In a measurement in slices they are not known. They hold what was taken off falsely (``probe_error_ns``).
+        In a measurement in slices they are not known. They hold what was taken off falsely (``probe_error_ns``), and
+        reach down to ``undelayed_ns``.
         """
         if self.ages is not None:
             return [None] * len(qs)
-        error_ns = self.probe_error_ns
         found = intervals_ns(self.slices, self.wall, qs) or [None] * len(qs)
-        return [None if each is None else (max(0.0, each[0] - error_ns), each[1] + error_ns) for each in found]
+        error_ns = self.probe_error_ns
+        return [
+            None if each is None else (max(0.0, min(each[0], least_ns) - error_ns), each[1] + error_ns)
+            for each, least_ns in zip(found, self.undelayed_ns(qs).tolist(), strict=True)
+        ]
+
+    def undelayed_ns(self, qs: Sequence[float] = PERCENTILES) -> Floats:
+        """What ``percentiles_ns`` are at least if the delayed calls (``probes.delayed_share``) were like the others."""
+        kept = max(0.0, 1.0 - self.probes.delayed_share) if self.probes else 1.0
+        return self.percentiles_ns([q * kept for q in qs])
 
     @property
     def probe_share(self) -> float:

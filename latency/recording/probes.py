@@ -12,10 +12,13 @@ class Probes:
     Attributes:
         sum_ns: of all its finished calls together. It is taken off their latencies.
         error_share: by which share of itself it may be wrong, and the latencies with it.
+        delayed_share: of these calls, those that lost the processor to another thread while the probes held them: they
+            waited for it, and without pylat they had not. 0 .. 1.
     """
 
     sum_ns: int
     error_share: float
+    delayed_share: float = 0.0
 
     def share(self, net_ns: int) -> float:
         """Of the elapsed time of the calls; ``net_ns`` is what is left of that. 0 .. 1."""
@@ -31,5 +34,11 @@ class Probes:
 
     def __add__(self, other: Probes) -> Probes:
         together_ns = self.sum_ns + other.sum_ns
-        error_ns = self.sum_ns * self.error_share + other.sum_ns * other.error_share
-        return Probes(together_ns, error_ns / together_ns if together_ns else max(self.error_share, other.error_share))
+        if not together_ns:
+            return Probes(0, max(self.error_share, other.error_share))
+        mine = self.sum_ns / together_ns
+        return Probes(
+            together_ns,
+            mine * self.error_share + (1 - mine) * other.error_share,
+            mine * self.delayed_share + (1 - mine) * other.delayed_share,
+        )

@@ -21,6 +21,8 @@ MIN_WIDTH = 60
 MOST_PROCESSES = 12
 MOST_PROBES = 0.2
 """Of the elapsed time; beyond it the report says how much of that the probes took."""
+MOST_DELAYED = 0.01
+"""Of the calls; from here on it says how many waited for a processor that they lost while the probes held them."""
 
 _ENGINES = {
     "usdt": "USDT markers",
@@ -166,9 +168,11 @@ def _function(latency: FunctionLatency, duration_s: float, unit: str | None, wid
 
 def _of_probes(latency: FunctionLatency) -> str:
     """``98 % of the elapsed time was pylat's own probes, which is taken off; ± 25 µs: …``."""
+    delayed = latency.probes.delayed_share if latency.probes else 0.0
+    also = f", and {percent(delayed)} of the calls lost the processor meanwhile" if delayed >= MOST_DELAYED else ""
     return (
         f"{percent(latency.probe_share)} of the elapsed time was pylat's own probes, which is taken off; "
-        f"± {duration(latency.probe_error_ns)}: --engine watch does not touch the calls inside"
+        f"± {duration(latency.probe_error_ns)}{also}: --engine watch does not touch the calls inside"
     )
 
 

@@ -28,7 +28,7 @@ PASSED_NS = {
 
 def measured(program: TargetProgram, monkeypatch: pytest.MonkeyPatch, **options: object) -> Recording:
     """Of one run, at the prices above."""
-    monkeypatch.setattr(Account, "refresh", lambda self, maps: None)
+    monkeypatch.setattr(Account, "refresh", lambda self, *_: None)
     with Session(Target(program.pid), Options(func=NAMES, **options)) as session:  # type: ignore[arg-type]
         session.start()
         config = session.maps.config

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from latency.tracing.counted import wire
-from latency.tracing.probes.prices import Prices, prices
+from latency.tracing.probes.prices import Prices, newest, prices
 
 CLOCK_NS = 20
 
@@ -88,6 +89,63 @@ def test_a_kind_takes_what_its_gaps_leave_room_for() -> None:
 def test_a_trap_that_is_emulated_takes_no_more_than_twice_the_cheapest() -> None:
     found = prices(measured(gap_01=[520.0], gap_02=[9020.0]), Prices())
     assert found.trap_ns[wire.HIT_RAISE] == 1000.0
+
+
+def shaken(ns: float, share: float, seed: int) -> list[float]:
+    """Times that vary by that share of themselves from one to the next, and the clock reads beside them."""
+    random = np.random.default_rng(seed)
+    return list(ns * random.normal(1.0, share, wire.SAMPLES) + CLOCK_NS)
+
+
+def test_where_the_same_work_takes_longer_at_times_a_trap_is_the_mean_of_all_and_not_the_shortest() -> None:
+    found = prices(measured(gap_01=shaken(500, 0.11, 1), program_00=shaken(200, 0.11, 2)), Prices())
+    assert found.trap_ns[wire.HIT_EXIT] == pytest.approx(500, rel=0.03)
+    assert found.program_ns[wire.HIT_ENTRY, 0] == pytest.approx(200, rel=0.02)
+
+
+@pytest.mark.parametrize("fast", range(8, 97, 8))
+def test_a_machine_that_has_a_fast_and_a_slow_state_has_the_price_of_its_mean(fast: int) -> None:
+    times = [0.8 if number * 37 % 100 < fast else 1.0 for number in range(200)]  # so many of a hundred, mixed
+    mean = float(np.mean(times))
+    gaps, programs = ([ns * each + CLOCK_NS for each in times] for ns in (500, 200))
+    found = prices(measured(gap_01=gaps, program_00=programs, program_10=programs), Prices())
+    assert found.trap_ns[wire.HIT_EXIT] == pytest.approx(500 * mean, rel=0.01)
+
+
+def test_gaps_with_python_in_them_do_not_make_a_trap_dearer() -> None:
+    gaps = [each + (400 if number % 4 else 0) for number, each in enumerate(shaken(500, 0.05, 3))]
+    found = prices(measured(gap_01=gaps, program_00=shaken(200, 0.05, 4)), Prices())
+    assert found.trap_ns[wire.HIT_EXIT] == pytest.approx(500, rel=0.06)
+
+
+def test_a_coarse_clock_makes_no_hit_dearer() -> None:
+    random = np.random.default_rng(5)
+
+    def coarse(ns: float) -> list[float]:
+        begins = random.uniform(0, 10, 256)
+        return list((begins + ns) // 10 * 10 - begins // 10 * 10)
+
+    samples = measured(gap_01=coarse(523), program_00=coarse(94))
+    put(samples, wire.CLOCK_SET, coarse(23), wire.SAMPLES)
+    found = prices(samples, Prices())
+    assert found.trap_ns[wire.HIT_EXIT] == pytest.approx(500, rel=0.03)
+    assert found.spread < 0.05
+
+
+def test_what_came_since_the_last_look_is_the_price_of_the_moment() -> None:
+    samples = measured(gap_01=[520.0] * 120 + [620.0] * 80, program_00=[220.0] * 120 + [260.0] * 80)
+    since = samples["count"] - 80.0
+    assert prices(samples, Prices(), (), since).hit_ns[wire.HIT_ENTRY, 0] == 600 + 240
+
+
+def test_the_newest_are_those_behind_the_ring_s_end_and_before_it() -> None:
+    samples = measured()
+    ring = samples[wire.PROGRAM_SETS]
+    ring["ns"][:] = np.r_[256:300, 44:256]
+    ring["count"] = 300
+    assert newest(ring, 236).tolist() == list(range(236, 300))
+    assert newest(ring, 100).tolist() == list(range(100, 300))
+    assert newest(ring).tolist() == list(range(44, 300))
 
 
 def test_too_few_samples_say_nothing() -> None:

@@ -331,7 +331,7 @@ def test_a_file_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
 
 
 def test_what_the_probes_took_is_kept() -> None:
-    latency = FunctionLatency(Function("f", "a.py", 1), 600, 0, WALL, probes=Probes(6 * 10**6, 0.03))
+    latency = FunctionLatency(Function("f", "a.py", 1), 600, 0, WALL, probes=Probes(6 * 10**6, 0.03, 0.1))
     (again,) = loads(dumps([recording(functions=(latency,))]))[0].functions
     assert again.probes == latency.probes
     assert again.probe_error_ns == pytest.approx(300)
@@ -347,3 +347,23 @@ def test_intervals_hold_the_error_of_what_was_taken_off() -> None:
 
 def test_what_the_probes_took_of_two_measurements_is_added() -> None:
     assert Probes(10**6, 0.02) + Probes(3 * 10**6, 0.04) == Probes(4 * 10**6, pytest.approx(0.035))
+
+
+def test_intervals_reach_down_to_where_a_quantile_is_without_the_calls_that_were_delayed() -> None:
+    """One call in ten took a hundred times as long, and it was the probes by which it lost the processor."""
+    usual, delayed = Histogram.from_values([10**5] * 90), Histogram.from_values([10**7] * 10)
+    parts = tuple(usual + delayed for _ in range(30))
+    wall = parts[0].merge(*parts[1:])
+    latency = FunctionLatency(Function("f", "a.py", 1), wall.count, 0, wall, slices=parts)
+    (plain,) = latency.intervals_ns([0.95])
+    (held,) = replace(latency, probes=Probes(10**6, 0.0, 0.1)).intervals_ns([0.95])
+    assert plain
+    assert held
+    assert plain[0] > 10**6
+    assert held[0] == pytest.approx(10**5, rel=0.05)
+    assert held[1] == plain[1]
+
+
+def test_what_the_probes_took_of_two_processes_is_as_wrong_as_both() -> None:
+    assert Probes(3000, 0.04, 0.2) + Probes(1000, 0.08, 0.0) == Probes(4000, pytest.approx(0.05), pytest.approx(0.15))
+    assert (Probes(0, 0.04) + Probes(0, 0.1)).error_share == 0.1

@@ -203,6 +203,11 @@ def test_what_the_probes_took_is_said_where_it_is_much() -> None:
     assert "90 % of the elapsed time was pylat's own probes, which is taken off; ± 270 µs" in text
 
 
+def test_calls_that_lost_the_processor_for_the_probes_are_said_in_the_same_line() -> None:
+    text = " ".join(render(recording(latency(ns=[10**6] * 10, probes=Probes(90 * 10**6, 0.03, 0.12)))).split())
+    assert "± 270 µs, and 12 % of the calls lost the processor meanwhile" in text
+
+
 def test_what_the_probes_took_is_not_said_where_it_is_little() -> None:
     assert "probes, which is taken off" not in render(recording(latency(probes=Probes(10**4, 0.03))))
 

@@ -19,8 +19,8 @@ def latencies(
     earlier: Reading | None = None,
     empty: bool = True,
     cut: Mapping[Function, Histogram] | None = None,
-    probe_error: float | None = None,
     code: Callable[[Function], str] = lambda _: "",
+    taken_off: Callable[[int, int], Probes] | None = None,
 ) -> tuple[FunctionLatency, ...]:
     """What was seen of each wanted function, the busiest first.
 
@@ -29,8 +29,9 @@ def latencies(
         slices: for error bars.
         earlier: count only what came after this reading.
         empty: keep functions without a call.
-        probe_error: by which share what the probes took may be wrong; None where it is not known what that is.
         code: the digest of a function's code, or ``""``.
+        taken_off: what is said of what the probes took, from its sum (ns) and the number of calls; None where
+            nothing was taken off.
         cut: in a measurement in slices, the ages of the calls that the slices' ends cut.
     """
     found = []
@@ -59,7 +60,7 @@ def latencies(
             cut=cut_ages.count,
             ages=None if cut is None else cut_ages.merge(*open_ages),
             code=code(function),
-            probes=None if probe_error is None else Probes(counted.taken_ns - before.taken_ns, probe_error),
+            probes=taken_off(counted.taken_ns - before.taken_ns, wall.count) if taken_off else None,
         )
         if empty or latency.calls or latency.open or latency.abandoned or latency.cut:
             found.append(latency)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from latency.cpython.interpreter import Target
-from latency.recording import Function, FunctionLatency, Losses, Options, Overhead, ProcessCalls, Recording
+from latency.recording import Function, FunctionLatency, Losses, Options, Overhead, Probes, ProcessCalls, Recording
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CountingMaps
 from latency.tracing.counted.opencalls import OpenCalls
@@ -175,12 +175,12 @@ class CountingSession(ABC):
             earlier=span.earlier,
             empty=bool(self.options.func),
             cut=span.watched.ages if self.watched.sliced else None,
-            probe_error=self._probe_error(),
             code=self._code_of,
+            taken_off=self._taken_off(),
         )
 
-    def _probe_error(self) -> float | None:
-        """By which share what the probes took of each call may be wrong; None where it is not known, or nothing."""
+    def _taken_off(self) -> Callable[[int, int], Probes] | None:
+        """What is said of what was taken off, from its sum (ns) and the number of calls; None where nothing was."""
         return None
 
     def _error_bars(self, span: Span) -> Slices | None:

@@ -51,6 +51,11 @@ class Following:
         self._heads: dict[int, list[bytes | None]] = {}
         self._gone: list[tuple[int, int]] = []
 
+    @property
+    def processes(self) -> list[Process]:
+        """Those that have not ended, as far as it was seen."""
+        return [space.process for space in self.spaces.values() if space.process and not space.ended]
+
     def find(self) -> None:
         """The target's code objects, and those of the children that it has already. Raises TargetError."""
         process, around = self._target.process, self._target.around

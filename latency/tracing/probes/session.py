@@ -7,7 +7,7 @@ end:     disable; detach; read the tables
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +20,7 @@ from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, not_there_yet, nothing_matches, unseen
 from latency.errors import TargetError
 from latency.histogram import Histogram
-from latency.recording import Options, Overhead, ProcessCalls, Recording
+from latency.recording import Options, Overhead, Probes, ProcessCalls, Recording
 from latency.target.files import TargetFiles
 from latency.tracing.counted import opencalls, wire
 from latency.tracing.counted.codes import AT_THE_END
@@ -38,7 +38,6 @@ from latency.tracing.probes.loading import MANY_SLOTS, SLOTS, Loader
 from latency.tracing.probes.look import Look
 from latency.tracing.probes.part import Part
 from latency.tracing.probes.parts import parts_of
-from latency.tracing.probes.prices import ERROR
 from latency.tracing.probes.program import Program
 
 _WAITING = 16
@@ -169,7 +168,7 @@ class Session(CountingSession):
         """What has been counted since the start, for the choice of an engine."""
         assert self._first is not None
         if self.account:
-            self.account.refresh(self.maps)
+            self.account.refresh(self.maps, self._following.processes)
         now_ns = time.monotonic_ns()
         reading = self._read(now_ns)
         since = self._first.counters
@@ -201,7 +200,7 @@ class Session(CountingSession):
             self._following.forget(finished)
         self._slices.give_back(given)
         if self.account:
-            self.account.refresh(self.maps)
+            self.account.refresh(self.maps, self._following.processes)
         for part in self.parts if not why else ():
             part.poll()
         return why
@@ -214,6 +213,8 @@ class Session(CountingSession):
         self._look_for_jit()
         self.program.detach()
         self.take_events()
+        if self.account:
+            self.account.refresh(self.maps, self._following.processes)
         for part in self.parts:
             part.end()
         reading = self._read(ended_ns)
@@ -342,8 +343,8 @@ class Session(CountingSession):
             return 0.0
         return self.hit_cost.total_ns(counters["hits"], counters["entries"] + counters["matched"])
 
-    def _probe_error(self) -> float | None:
-        return ERROR if self.account else None
+    def _taken_off(self) -> Callable[[int, int], Probes] | None:
+        return self.account.of if self.account else None
 
     def _attached(self) -> Iterator[str]:
         yield f"live functions that match: {len(self.functions):,}; attached by {self.program.attachment}"
