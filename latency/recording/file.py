@@ -13,7 +13,8 @@ from typing import Any, Generic, NoReturn, TypeVar
 from uuid import uuid4
 
 from latency.errors import RecordingError
-from latency.recording.decode import Invalid, run_from_json
+from latency.recording.checked import Invalid
+from latency.recording.decode import run_from_json
 from latency.recording.encode import SCHEMA, to_json
 from latency.recording.model import Recording
 

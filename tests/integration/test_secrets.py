@@ -1,4 +1,4 @@
-"""What its name says is secret is in nothing that pylat writes, unless that is asked for; and nothing by --no-values."""
+"""What its name says is secret is in nothing that pylat writes, unless it is asked for; nothing is by --no-values."""
 
 from __future__ import annotations
 

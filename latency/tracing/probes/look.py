@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latency.histogram import Histogram
+from latency.tracing.counted.reading import Reading
 from latency.tracing.probes.cost import HitCost
 
 TRAPS_PER_CALL = 4
@@ -38,6 +40,28 @@ class Look:
     functions: int = 0
     taken_ns: int | None = None
     spent_ns: int | None = None
+
+    @classmethod
+    def between(cls, first: Reading, last: Reading, starts_ns: Sequence[int], *, accounted: bool) -> Look:
+        """What was counted between two readings.
+
+        Args:
+            starts_ns: of the calls that are open at the second one, CLOCK_MONOTONIC.
+            accounted: whether it is known what the probes took.
+        """
+        counters = {name: count - first.counters[name] for name, count in last.counters.items()}
+        functions = last.functions.values()
+        return cls(
+            seconds=(last.at_ns - first.at_ns) / 1e9,
+            hits=counters["hits"],
+            entries=counters["entries"],
+            wanted_hits=counters["entries"] + counters["matched"],
+            wall=Histogram.empty().merge(*(counted.wall for counted in functions)),
+            open_ns=tuple(max(0, last.at_ns - start_ns) for start_ns in starts_ns),
+            functions=len(functions),
+            taken_ns=sum(counted.taken_ns for counted in functions) if accounted else None,
+            spent_ns=counters["taken_ns"] if accounted else None,
+        )
 
     @property
     def probe_share(self) -> float:

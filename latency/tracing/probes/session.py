@@ -19,7 +19,6 @@ from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, not_there_yet, nothing_matches, unseen
 from latency.errors import TargetError
-from latency.histogram import Histogram
 from latency.recording import Options, Overhead, Probes, ProcessCalls, Recording
 from latency.target.files import TargetFiles
 from latency.tracing.counted import opencalls, wire
@@ -169,23 +168,8 @@ class Session(CountingSession):
         assert self._first is not None
         if self.account:
             self.account.refresh(self.maps, self._following.processes)
-        now_ns = time.monotonic_ns()
-        reading = self._read(now_ns)
-        since = self._first.counters
-        counters = {name: count - since[name] for name, count in reading.counters.items()}
-        opens = opencalls.open_calls(self.maps)
-        walls = [counted.wall for counted in reading.functions.values()]
-        return Look(
-            seconds=(now_ns - self._first.at_ns) / 1e9,
-            hits=counters["hits"],
-            entries=counters["entries"],
-            wanted_hits=counters["entries"] + counters["matched"],
-            wall=Histogram.empty().merge(*walls),
-            open_ns=tuple(max(0, now_ns - call.start_ns) for call in opens),
-            functions=len(reading.functions),
-            taken_ns=sum(counted.taken_ns for counted in reading.functions.values()) if self.account else None,
-            spent_ns=counters["taken_ns"] if self.account else None,
-        )
+        starts_ns = [call.start_ns for call in opencalls.open_calls(self.maps)]
+        return Look.between(self._first, self._read(time.monotonic_ns()), starts_ns, accounted=self.account is not None)
 
     def poll(self) -> str:
         """Take in what has happened since."""
