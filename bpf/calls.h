@@ -50,6 +50,38 @@ static __always_inline void count_table_full(void)
         PYLAT_COUNT(count->table_full);
 }
 
+/* A call found no place: it is lost, and told so once. */
+static __always_inline void lose(struct pylat_counters *count)
+{
+    u32 zero = 0;
+    s64 *of = unplaced.lookup(&zero);
+    PYLAT_COUNT(count->table_full);
+    if (of)
+        __sync_fetch_and_add(of, 1);
+}
+
+/* The same of one that begins in a thread that has a table: what does not suspend ends there. */
+static __always_inline void lose_in(struct pylat_counters *count, struct pylat_thread *thread, int suspends)
+{
+    if (suspends) {
+        lose(count);
+        return;
+    }
+    thread->too_deep++;
+    PYLAT_COUNT(count->table_full);
+}
+
+/* Whether a call that ends, and of which nothing is known, can be one of those. Else it began before pylat watched. */
+static __always_inline int was_lost(void)
+{
+    u32 zero = 0;
+    s64 *of = unplaced.lookup(&zero);
+    if (!of || *of <= 0)
+        return 0;
+    __sync_fetch_and_add(of, -1);
+    return 1;
+}
+
 static __always_inline struct pylat_thread *this_thread(u32 tid, pylat_space space)
 {
     struct pylat_thread *thread = threads.lookup(&tid);

@@ -44,6 +44,8 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
     struct pylat_function_key key = {.space = space};
     struct pylat_thread *thread = NULL;
     struct pylat_open call = {};
+    struct pylat_frame_key suspended_key = {.frame = frame, .space = space};
+    struct pylat_suspended *kept = NULL;
     int popped = PYLAT_NOT_OPEN;
 #if PYLAT_SPLIT
     struct pylat_leaving leaving = {};
@@ -71,11 +73,18 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
         if (!CLOCK_FIRST)
             now_ns = bpf_ktime_get_ns();
         thread = threads.lookup(&tid);
-        if (thread) /* what suspends has a record of its own, however deep */
+        if (thread && !(function->flags & PYLAT_SUSPENDS) && !pylat_is_innermost(thread, frame)) {
+            kept = suspended.lookup(&suspended_key); /* it may have had no place in the table */
+            if (kept && (!kept->resumed_ns || kept->slot != function->slot))
+                kept = NULL;
+        }
+        if (thread && !kept) /* what suspends has a record of its own, however deep */
             popped = pylat_pop(thread, frame, !(function->flags & PYLAT_SUSPENDS), &call);
         if (function->flags & PYLAT_STRUCK_OUT) {
-            if (popped == PYLAT_MATCHED)
+            if (popped == PYLAT_MATCHED || kept)
                 __sync_fetch_and_add(&count->entries, -1);
+            if (kept)
+                suspended.delete(&suspended_key);
 #if PYLAT_SELF
             if (popped == PYLAT_MATCHED)
                 pylat_callees_unknown(thread);
@@ -85,15 +94,15 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
 #if PYLAT_SELF && !PYLAT_EVERY_FUNCTION
         leaving.undecided = function->flags & PYLAT_UNDECIDED;
 #endif
-        if (popped == PYLAT_NOT_OPEN)
+        if (popped != PYLAT_MATCHED) {
             call.flags = function->flags;
+            call.slot = function->slot;
+        }
     }
-    if (popped == PYLAT_FROM_OVERFLOW) {
-#if PYLAT_TRACE
-        trace_count_lost();
-#endif
+#if !PYLAT_TRACE
+    if (popped == PYLAT_FROM_OVERFLOW)
         return 1; /* counted at its entry */
-    }
+#endif
 
     int suspends = call.flags & PYLAT_SUSPENDS;
     paid->stamp_ns = now_ns;
@@ -107,7 +116,7 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
         taken_ns = account_since(paid, kind, call.taken_ns, most_ns);
     }
 #if PYLAT_TRACE
-    struct trace_left left = {.slot = call.slot, .timed = 1};
+    struct trace_left left = {.slot = call.slot, .timed = popped != PYLAT_FROM_OVERFLOW};
     if (popped == PYLAT_MATCHED && now_ns > call.start_ns)
         left.latency_ns = now_ns - taken_ns - call.start_ns;
 #endif
@@ -133,10 +142,10 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
         raised = pylat_raised(thread_state, suspends, generator_exit_type(suspends));
 #if PYLAT_TRACE
     left.how = how == LEFT_BY_YIELD ? LEFT_BY_YIELD : raised ? LEFT_BY_RAISE : LEFT_BY_RETURN;
+    if (popped == PYLAT_FROM_OVERFLOW)
+        goto told;
 #endif
 
-    struct pylat_frame_key suspended_key = {.frame = frame, .space = space};
-    struct pylat_suspended *kept = NULL;
     /* Resumed calls have a record; throw(), close() and finalisation enter a frame with no RESUME (from 3.11). */
     if (suspends && (popped == PYLAT_NOT_OPEN || (call.flags & PYLAT_RESUMED)))
         kept = suspended.lookup(&suspended_key);
@@ -179,10 +188,10 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
         }
         if (pylat_never_started(frame, key.code))
             return 1;
-        if (suspends || !thread || thread->depth == 0 || probes_were_away())
-            PYLAT_COUNT(count->began_before);
-        else
+        if (!suspends && thread && thread->depth && !probes_were_away())
             PYLAT_COUNT(count->unmatched_return);
+        else if (!was_lost())
+            PYLAT_COUNT(count->began_before);
         return 1;
     }
     struct ended_call ended = {.start_ns = call.start_ns, .end_ns = now_ns, .taken_ns = taken_ns};
@@ -208,7 +217,7 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
 #if PYLAT_TRACE
     left.slot = ended.slot;
     left.latency_ns = latency_of(&ended);
-    left.active_ns = kept ? ended.active_ns : 0;
+    left.active_ns = kept && suspends ? ended.active_ns : 0;
 #endif
     if (kept)
         suspended.delete(&suspended_key);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* Calls that are suspended and resumed: generators, coroutines, asynchronous generators. */
+/* Calls that are suspended and resumed (generators, coroutines, asynchronous generators), and those beyond the table of
+ * open calls. */
 #ifndef PYLAT_GENERATORS_H
 #define PYLAT_GENERATORS_H
 
 #include "account.h"
+#include "calls.h"
 #include "count.h"
 #include "maps.h"
 #include "split.h"
@@ -27,7 +29,7 @@ static __always_inline void suspend_first(struct pylat_counters *count, const st
     fresh.share = call->share;
 #endif
     if (suspended.update(key, &fresh))
-        PYLAT_COUNT(count->table_full);
+        lose(count);
 }
 
 static __always_inline void suspend_again(struct pylat_suspended *kept, const struct pylat_open *call, u64 now_ns,
@@ -66,12 +68,35 @@ static __always_inline void closing_suspends(u32 slot)
         __sync_fetch_and_add(&of->suspensions, 1);
 }
 
-/* A call of what suspends begins beyond the table of open calls: its record, NULL if there is no room. */
-static __always_inline struct pylat_suspended *record_beyond(const struct pylat_frame_key *key,
-                                                             const struct pylat_open *call)
+/* A call begins, or goes on, for which its thread's table has no place (pylat_push has said so): it is found by its
+ * frame. `kept`: its record, if it was suspended before. Returns PYLAT_OVERFLOW if there is no room, or what else
+ * pylat_push would have said. */
+static __always_inline int run_beyond(struct pylat_thread *thread, const struct pylat_frame_key *key,
+                                      const struct pylat_open *call, struct pylat_suspended *kept)
 {
-    struct pylat_suspended fresh = {.start_ns = call->start_ns, .slot = call->slot, .active_slot = call->active_slot};
-    return suspended.update(key, &fresh) ? NULL : suspended.lookup(key);
+    int result = PYLAT_PUSHED;
+    if (!kept) {
+        struct pylat_suspended fresh = {.start_ns = call->start_ns, .slot = call->slot};
+        fresh.active_slot = call->active_slot;
+        kept = suspended.lookup(key);
+        if (kept && kept->running) {
+            if (PYLAT_ENTRY_MAY_REPEAT && kept->slot == call->slot) {
+                thread->too_deep--;
+                return PYLAT_DUPLICATE;
+            }
+            result = PYLAT_REPLACED;
+        }
+        kept = suspended.update(key, &fresh) ? NULL : suspended.lookup(key);
+        if (!kept)
+            return PYLAT_OVERFLOW;
+    }
+    pylat_run_beyond(thread, kept, call->start_ns);
+    kept->account_ns = call->taken_ns;
+    kept->tid = bpf_get_current_pid_tgid();
+#if PYLAT_SPLIT
+    pylat_share_begins_beyond(kept, call);
+#endif
+    return result;
 }
 
 #endif

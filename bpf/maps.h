@@ -28,6 +28,7 @@ BPF_F_TABLE("hash", u32, struct pylat_thread, threads, 1, PYLAT_NO_PREALLOC);
 BPF_F_TABLE("hash", struct pylat_frame_key, struct pylat_suspended, suspended, 1, PYLAT_NO_PREALLOC);
 /* Generators whose deallocation has begun: what they still do is no call. By age, since many never run again. */
 BPF_TABLE("lru_hash", struct pylat_frame_key, u32, closing, 1);
+BPF_ARRAY(unplaced, s64, 1); /* calls that found no place when they began or were suspended, and have not ended yet */
 BPF_TABLE("hash", struct pylat_name, u8, wanted_names, 1); /* the bare names that the patterns ask for */
 BPF_ARRAY(empty_thread, struct pylat_thread, 1);
 BPF_TABLE("hash", u32, struct pylat_process, processes, 1); /* by tgid: who is followed */

@@ -55,19 +55,25 @@ static __always_inline int enter(struct pt_regs *ctx, struct account_hit *paid)
         if (!kept || kept->running)
             return 1; /* began before pylat watched, or this RESUME has run already */
         pylat_resume(kept, frame, 0, &call);
-    } else {
+    }
+    struct pylat_thread *thread = this_thread((u32)pid_tgid, space);
+    if (!thread) {
+        if (!kept) {
+            lose(count);
+            return 1;
+        }
+        kept->running = 0; /* the time that it runs now is not known */
+        PYLAT_COUNT(count->table_full);
+        return 1;
+    }
+    if (!kept) {
         if (assign_slots(&key, function) < 0) {
-            PYLAT_COUNT(count->table_full);
+            lose_in(count, thread, function->flags & PYLAT_SUSPENDS);
             return 1;
         }
         call.slot = function->slot;
         call.active_slot = function->active_slot;
         call.flags = function->flags;
-    }
-    struct pylat_thread *thread = this_thread((u32)pid_tgid, space);
-    if (!thread) {
-        PYLAT_COUNT(count->table_full);
-        return 1;
     }
     call.taken_ns = account_behind(paid, PYLAT_HIT_ENTRY);
     call.start_ns = bpf_ktime_get_ns();
@@ -75,40 +81,28 @@ static __always_inline int enter(struct pt_regs *ctx, struct account_hit *paid)
     pylat_share_begins(&thread->clock, &call);
 #endif
     paid->stamp_ns = call.start_ns;
-    int pushed = pylat_push(thread, &call, PYLAT_ENTRY_MAY_REPEAT);
+    int pushed = pylat_push(thread, &call, PYLAT_ENTRY_MAY_REPEAT), is_beyond = pushed == PYLAT_OVERFLOW;
 #if PYLAT_SELF
     pylat_pushed(thread, pushed);
 #endif
+    if (is_beyond)
+        pushed = run_beyond(thread, &suspended_key, &call, kept);
     if (pushed == PYLAT_DUPLICATE) {
         PYLAT_COUNT(count->duplicates);
         return 1;
     }
     if (pushed == PYLAT_REPLACED)
         PYLAT_COUNT(count->unmatched_entry);
+    if (pushed == PYLAT_OVERFLOW) {
+        thread->too_deep--;
+        lose_in(count, thread, function->flags & PYLAT_SUSPENDS);
+    }
     if (kind == PYLAT_ENTRY_STARTS)
         PYLAT_COUNT_OFTEN(count->entries);
 #if PYLAT_TRACE
-    if (pushed == PYLAT_OVERFLOW)
-        trace_count_lost();
-    else {
-        account_ends(paid, PYLAT_HIT_ENTRY, 1); /* trace_submit adds what it takes itself */
-        paid->account = NULL;
-        trace_entry(ctx, frame, &key, call.slot, kind, call.start_ns);
-    }
-#endif
-    if (pushed != PYLAT_OVERFLOW)
-        return 1;
-    if ((function->flags & PYLAT_SUSPENDS) && !kept)
-        kept = record_beyond(&suspended_key, &call);
-    if (kept) {
-        pylat_run_beyond(thread, kept, call.start_ns);
-        kept->account_ns = call.taken_ns;
-    } else {
-        PYLAT_COUNT(count->too_deep);
-    }
-#if PYLAT_SPLIT
-    if (kept)
-        pylat_share_begins_beyond(kept, &call);
+    account_ends(paid, PYLAT_HIT_ENTRY, 1); /* trace_submit adds what it takes itself */
+    paid->account = NULL;
+    trace_entry(ctx, frame, &key, call.slot, kind, is_beyond, call.start_ns);
 #endif
     return 1;
 }

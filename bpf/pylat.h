@@ -147,7 +147,7 @@ struct pylat_open {
 /* The open calls of one thread. */
 struct pylat_thread {
     u32 depth;       /* entries of open[] in use */
-    u32 too_deep;    /* open calls beyond the table */
+    u32 too_deep;    /* open calls beyond the table, those aside that have a struct pylat_suspended */
     u32 disordered;  /* not 0 once a call ended that was not the innermost: an exit was missed, or greenlets */
     u32 last_beyond; /* of the frame that was pushed beyond the table last: bits 3 to 34 of its address */
     pylat_space space;
@@ -157,7 +157,8 @@ struct pylat_thread {
     struct pylat_open open[PYLAT_DEPTH];
 };
 
-/* A suspended (or resumed) call of a generator or coroutine, found again by its frame's address. */
+/* A suspended (or resumed) call of a generator or coroutine, or an open call that has no place in its thread's table,
+ * found again by its frame's address. */
 struct pylat_frame_key {
     u64 frame;
     pylat_space space;
@@ -173,7 +174,7 @@ struct pylat_suspended {
     u16 active_slot;
     u32 suspensions;
     u32 running; /* 1 while it runs */
-    u32 padding;
+    u32 tid;     /* of the thread in which it ran last without a place in the table */
 #if PYLAT_SPLIT
     struct pylat_share share;
 #endif

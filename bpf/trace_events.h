@@ -16,14 +16,6 @@ struct trace_left {
     u16 timed; /* 0: its beginning is not known */
 };
 
-static __always_inline void trace_count_lost(void)
-{
-    u32 zero = 0;
-    u64 *lost = trace_lost.lookup(&zero);
-    if (lost)
-        __sync_fetch_and_add(lost, 1);
-}
-
 /* An event of this thread, to be filled further and submitted. */
 static __always_inline struct pylat_trace_thread *trace_begin(u32 what, pylat_space space, u64 frame, u32 slot)
 {
@@ -36,7 +28,7 @@ static __always_inline struct pylat_trace_thread *trace_begin(u32 what, pylat_sp
             trace_threads.update(&tid, empty);
         of = trace_threads.lookup(&tid);
         if (!of) {
-            trace_count_lost();
+            count_table_full();
             return NULL;
         }
     }
@@ -78,8 +70,9 @@ static __always_inline void trace_submit(struct pylat_trace_thread *of)
     account_more(of->event.time_ns);
 }
 
+/* `is_beyond`: it has no place in its thread's table. */
 static __always_inline void trace_entry(struct pt_regs *ctx, u64 frame, const struct pylat_function_key *key, u32 slot,
-                                        int kind, u64 now_ns)
+                                        int kind, int is_beyond, u64 now_ns)
 {
     u32 what = kind == PYLAT_ENTRY_RESUMES ? PYLAT_TRACE_RESUMED : PYLAT_TRACE_STARTED;
     struct pylat_trace_thread *of = trace_begin(what, key->space, frame, slot);
@@ -87,7 +80,7 @@ static __always_inline void trace_entry(struct pt_regs *ctx, u64 frame, const st
         return;
     of->event.time_ns = now_ns;
     of->event.code = key->code;
-    if (of->event.depth)
+    if (of->event.depth && !is_beyond)
         of->event.depth--;
 #if PYLAT_TRACE_ARGUMENTS
     if (what == PYLAT_TRACE_STARTED) {

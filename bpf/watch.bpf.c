@@ -159,7 +159,7 @@ static __always_inline int suspending_raised(struct hit *hit, u64 frame, u64 thr
         if (!of || !of->suspends || of->code != code)
             continue;
         if (!pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) && at + 1 >= of->entry)
-            PYLAT_COUNT(hit->count->began_before);
+            not_open(hit);
         return 1;
     }
     return 0;
@@ -187,7 +187,7 @@ int pylat_watch_raise(struct pt_regs *ctx)
         return 0;
 #endif
     hit.thread = threads.lookup(&tid);
-    if (!hit.thread || hit.thread->calls.depth == 0)
+    if (!hit.thread || !(hit.thread->calls.depth || hit.thread->beyond))
         return 0;
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
     exception_reached(&hit, frame);
@@ -195,7 +195,7 @@ int pylat_watch_raise(struct pt_regs *ctx)
 #else
     struct pylat_open call = {};
     struct pylat_watch_call *more = open_call(&hit, frame);
-    if (!more || pylat_pop(&hit.thread->calls, frame, 1, &call) != PYLAT_MATCHED)
+    if (!more || !take_call(&hit, frame, more, &call))
         return 0;
     u64 half_traps = 2 * (hit.thread->traps - more->traps) + 1;
     close_call(&hit, frame);

@@ -57,8 +57,9 @@ struct pylat_watch_call {
     u64 start_ns;     /* as in the struct pylat_open */
     u64 raised_ns;    /* to 3.10: when an exception came up last that it may handle, 0 for none */
     u64 raised_traps; /* of the thread, then */
+    u64 outer;        /* where it has a tid: the thread's `beyond` before it */
     u32 slot;
-    u32 padding;
+    u32 tid; /* of its thread, where that one's table had no place for it; else 0 */
 };
 
 /* Where the frame lies while a unit is fetched and its register holds something else: a word of the machine's stack.
@@ -71,8 +72,9 @@ struct pylat_watch_home {
 
 struct pylat_watch_thread {
     struct pylat_thread calls;
-    u64 traps; /* watchpoint hits on this thread */
-    u64 ended; /* the frame whose last unit it fetched last */
+    u64 traps;  /* watchpoint hits on this thread */
+    u64 ended;  /* the frame whose last unit it fetched last */
+    u64 beyond; /* the frame of the call that began last without a place in the table, 0 for none */
 };
 
 struct pylat_watch_config {

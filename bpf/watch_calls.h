@@ -10,6 +10,25 @@
 
 #define SLOTS (PYLAT_WATCHED - 1)
 
+/* The open call of this frame ends: taken out of its thread's table, unless it had no place there. Whether it is known.
+ */
+static __always_inline int take_call(struct hit *hit, u64 frame, const struct pylat_watch_call *more,
+                                     struct pylat_open *call)
+{
+    struct pylat_watch_thread *thread = hit->thread;
+    if (!more->tid)
+        return pylat_pop(&thread->calls, frame, 0, call) == PYLAT_MATCHED;
+    if (thread->calls.too_deep)
+        thread->calls.too_deep--;
+    if (thread->beyond == frame)
+        thread->beyond = more->outer;
+    call->frame = frame;
+    call->start_ns = more->start_ns;
+    call->slot = more->slot;
+    call->active_slot = PYLAT_NO_SLOT;
+    return 1;
+}
+
 /* A call ended. `traps`: the watchpoint hits that lie between its two time stamps, in halves. */
 static __always_inline void finish(struct hit *hit, const struct pylat_open *call, u64 half_traps, int raised)
 {
@@ -26,6 +45,17 @@ static __always_inline void finish(struct hit *hit, const struct pylat_open *cal
     __sync_fetch_and_add(raised ? &hit->process->raised : &hit->process->returned, 1);
     pylat_count_latency(of, ns > traps_ns ? ns - traps_ns : 0);
     PYLAT_COUNT_OFTEN(hit->count->matched);
+}
+
+/* A call ends that is not open: it began before pylat watched, or found no place and is lost. */
+static __always_inline void not_open(struct hit *hit)
+{
+    u32 zero = 0;
+    s64 *lost = unplaced.lookup(&zero);
+    if (lost && *lost > 0)
+        __sync_fetch_and_add(lost, -1);
+    else
+        PYLAT_COUNT(hit->count->began_before);
 }
 
 /* Its own watchpoints lengthen a call that can be suspended by two halves: from the first start, and to the end. What
@@ -62,7 +92,7 @@ static __always_inline void replaced(struct hit *hit, u64 frame, const struct py
         return;
     }
     PYLAT_COUNT(hit->count->unmatched_entry);
-    pylat_pop(&hit->thread->calls, frame, 1, &call);
+    take_call(hit, frame, before, &call);
 }
 
 /* 3.11: under a tracer a unit is fetched twice: by a dispatch, and by the handler that calls the tracer. The second
@@ -106,13 +136,22 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
     call = (struct pylat_open){.frame = frame, .start_ns = more.start_ns, .slot = slot};
     call.active_slot = PYLAT_NO_SLOT;
     struct pylat_watch_key key = {.frame = frame, .process = hit->tgid};
+    /* What suspends may end on another thread: its frame is enough. */
+    int is_beyond = !of->suspends && pylat_push(calls, &call, 0) == PYLAT_OVERFLOW;
+    if (is_beyond) {
+        more.tid = bpf_get_current_pid_tgid();
+        more.outer = hit->thread->beyond;
+    }
     if (frames.update(&key, &more)) {
+        u32 zero = 0;
+        s64 *lost = unplaced.lookup(&zero);
         PYLAT_COUNT(hit->count->table_full);
-    } else if (of->suspends) {
-        return; /* it may end on another thread: its frame is enough */
-    } else if (pylat_push(calls, &call, 0) == PYLAT_OVERFLOW) {
-        PYLAT_COUNT(hit->count->too_deep);
-        close_call(hit, frame);
+        if (lost)
+            __sync_fetch_and_add(lost, 1);
+        if (!of->suspends)
+            pylat_pop(calls, frame, 1, &call);
+    } else if (is_beyond) {
+        hit->thread->beyond = frame;
     }
 }
 
@@ -125,23 +164,31 @@ static __always_inline int is_end_known(const struct hit *hit, const struct pyla
     return call->raised_ns && hit->now_ns - call->raised_ns < traps_ns + hit->config->trap_ns;
 }
 
+/* The open call of this frame, if it no longer runs and this one had called it. */
+static __always_inline struct pylat_watch_call *left_for(const struct hit *hit, u64 frame, u64 caller)
+{
+    struct pylat_watch_call *call = frame ? open_call(hit, frame) : NULL;
+    return call && call->caller == caller && !is_running(frame) ? call : NULL;
+}
+
 /* PyTraceBack_Here: the frame that this one had called was left by an exception, if that was open. */
 static __always_inline void exception_reached(struct hit *hit, u64 caller)
 {
     struct pylat_thread *calls = &hit->thread->calls;
-    u64 depth = calls->depth;
-    if (depth == 0 || depth > PYLAT_DEPTH)
-        return;
-    struct pylat_open call = calls->open[pylat_place(depth - 1)];
-    u32 slot = call.slot;
-    struct pylat_watch_call *more = open_call(hit, call.frame);
+    struct pylat_open call = {};
+    u64 frame = hit->thread->beyond, depth = calls->depth;
+    struct pylat_watch_call *more = left_for(hit, frame, caller);
+    if (!more && depth > 0 && depth <= PYLAT_DEPTH) {
+        frame = calls->open[pylat_place(depth - 1)].frame;
+        more = left_for(hit, frame, caller);
+    }
+    u32 slot = more ? more->slot : 0;
     struct pylat_watched *of = watched.lookup(&slot);
-    if (!more || !of || more->caller != caller || is_running(call.frame))
+    if (!more || !of || !take_call(hit, frame, more, &call))
         return;
     u64 half_traps = 2 * (hit->thread->traps - more->traps) + 1;
-    pylat_pop_innermost(calls, &call);
-    close_call(hit, call.frame);
-    if (last_opcode(call.frame, of) == PYLAT_WATCH_RETURN_1)
+    close_call(hit, frame);
+    if (last_opcode(frame, of) == PYLAT_WATCH_RETURN_1)
         PYLAT_COUNT(hit->count->unmatched_entry); /* it had returned, and somebody keeps its frame */
     else
         finish(hit, &call, half_traps, 1);
@@ -162,7 +209,7 @@ static __always_inline void exception_came_up(struct hit *hit, u64 frame)
         return;
     }
     u64 half_traps = 2 * (hit->thread->traps - more->traps) + 1;
-    if (pylat_pop(&hit->thread->calls, frame, 1, &call) != PYLAT_MATCHED)
+    if (!take_call(hit, frame, more, &call))
         return;
     close_call(hit, frame);
     finish(hit, &call, half_traps, 1);
@@ -186,7 +233,7 @@ static __always_inline void count_written(struct hit *hit, const struct pylat_wa
     u64 frame = released_frame(hit, of, slot);
     struct pylat_watch_call *more = frame ? open_call(hit, frame) : NULL;
     struct pylat_open call = {};
-    if (!more || pylat_pop(&hit->thread->calls, frame, 1, &call) != PYLAT_MATCHED)
+    if (!more || !take_call(hit, frame, more, &call))
         return;
     u64 half_traps = 2 * (hit->thread->traps - more->traps);
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
@@ -252,7 +299,7 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
             return;
         }
         if (!pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) && at != unit && at + 1 >= of->entry)
-            PYLAT_COUNT(hit->count->began_before); /* it was started: nobody closes or throws into one that was not */
+            not_open(hit); /* it was started: nobody closes or throws into one that was not */
         return;
     }
     hit->thread->ended = found;
@@ -265,7 +312,7 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
     }
     struct pylat_open plain = {};
     u64 half_traps = 2 * (hit->thread->traps - call->traps);
-    if (pylat_pop(&hit->thread->calls, found, 1, &plain) != PYLAT_MATCHED)
+    if (!take_call(hit, found, call, &plain))
         return;
     close_call(hit, found);
     finish(hit, &plain, half_traps, PYLAT_NOT_RAISED);

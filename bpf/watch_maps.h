@@ -13,6 +13,7 @@ BPF_PERCPU_ARRAY(counters, struct pylat_counters, 1);
 BPF_TABLE("hash", u32, struct pylat_watch_thread, threads, 1);
 BPF_TABLE("hash", struct pylat_watch_key, struct pylat_watch_call, frames, 1);
 BPF_TABLE("hash", u64, struct pylat_watch_process, processes, 1);
+BPF_ARRAY(unplaced, s64, 1); /* as in maps.h */
 #ifdef PYLAT_WATCH_HOMES
 BPF_TABLE("hash", u64, struct pylat_watch_home, homes, 1);
 #endif

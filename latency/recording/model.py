@@ -76,7 +76,7 @@ class Losses:
 REMEDY: dict[str, str] = {
     "unmatched_return": "a return whose entry was not seen; see what this engine cannot see with pylat check -p PID",
     "unmatched_entry": "an entry whose return was not seen; see what this engine cannot see with pylat check -p PID",
-    "too_deep": "recursion went deeper than pylat keeps open calls; narrow --func to a function nearer the leaves",
+    "too_deep": "calls were nested deeper than pylat keeps them open; narrow --func to a function nearer the leaves",
     "table_full": "more functions, threads or open calls than the tables hold; narrow --func",
     "read_fault": "the target's memory was not readable at that moment, paged out perhaps; measure again",
     "negative": "a call ended before it began by the clock, so was not counted; report it if it is more than a few",

@@ -6,7 +6,13 @@ import importlib.util
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 
+import pytest
+
+from latency.tracing.counted import wire
+from latency.tracing.counted.parameters import Capacity
+from latency.tracing.probes import loading
 from tests.brackets import outside
 from tests.lab import Interpreter
 from tests.requirements import require
@@ -95,14 +101,43 @@ def test_an_open_call_has_an_age(own_interpreter: Interpreter, start_target: Sta
     assert earlier_ns - began["inside_ns"] <= hangs.oldest_open_ns <= time.monotonic_ns() - began["before_ns"]
 
 
-def test_recursion_deeper_than_the_table_is_counted(
-    own_interpreter: Interpreter, start_target: Start, watch: StartWatch
+def test_recursion_deeper_than_the_table_of_a_thread_is_exact(
+    interpreters: list[Interpreter], start_target: Start, watch: StartWatch
 ) -> None:
-    depth, times, held = 1500, 3, 1024
-    target = start_target(own_interpreter, "recursion.py", depth, times)
-    some = watch(target.pid, ["descend", "plunge"])
+    by_minor = {interpreter.minor: interpreter for interpreter in interpreters}
+    for minor in (3, 9), (3, 11), (3, 13), (3, 15):
+        target = start_target(by_minor[minor], "recursion.py", wire.DEPTH + 500, 3)
+        every = watch(target.pid)
+        first = target.run()
+        some = watch(target.pid, first)
+        second = target.run()
+        assert wrong(some.stop(), second) == {}, minor
+        assert wrong(every.stop(), added([first, second])) == {}, minor
+
+
+def test_calls_that_find_no_place_are_lost_and_told_once(
+    own_interpreter: Interpreter, start_target: Start, watch: StartWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, beyond, waiting, times = 64, 100, 200, 3
+    monkeypatch.setattr(loading, "Capacity", partial(Capacity, suspended=room))
+    target = start_target(own_interpreter, "crowding.py", wire.DEPTH + beyond, waiting, times)
+    some = watch(target.pid, ["descend", "plunge", "waits"])
     truth = target.run()
     recording = some.stop()
-    for name, (function,) in of_names(recording, truth).items():
-        assert (function.calls, function.calls + (depth - held) * times) == (held * times, truth[name]["calls"])
-    assert recording.losses.too_deep == recording.losses.total == 2 * (depth - held) * times
+    lost = {"descend": beyond - room, "plunge": beyond - room, "waits": waiting - room}
+    calls = {name: each.calls for name, (each,) in of_names(recording, truth).items()}
+    assert calls == {name: truth[name]["calls"] - times * lost[name] for name in lost}
+    assert recording.losses.table_full == recording.losses.total == times * sum(lost.values())
+    assert recording.began_before == 0
+
+
+def test_calls_beyond_the_table_of_a_thread_that_ends_are_cut(
+    own_interpreter: Interpreter, start_target: Start, watch: StartWatch
+) -> None:
+    beyond = 100
+    target = start_target(own_interpreter, "crowding.py", wire.DEPTH + beyond, 0, 1, "cut")
+    some = watch(target.pid, ["never_returns"])
+    target.run()
+    recording = some.stop()
+    assert recording.losses.thread_ended == recording.losses.total == wire.DEPTH + beyond
+    assert [(each.calls, each.open) for each in recording.functions] == [(0, 0)]

@@ -17,6 +17,7 @@ from latency.cpython.values import CUT, Limits
 from latency.recording import trace as told
 from latency.recording.trace import TraceEvent, Value
 from latency.target.process import Process
+from latency.tracing.counted import wire
 from tests.lab import Interpreter
 from tests.pylat_command import Tracing, pylat
 from tests.target_program import TargetProgram
@@ -108,6 +109,20 @@ def test_values_are_those_of_the_moment_whatever_becomes_of_them(
         assert [each.text for each in values[:2]] == [text, items]
         assert sorted(values[2].text.rpartition(" at 0x")[2].rstrip(">").split(" ")[1:]) == sorted(user.split(" "))
         assert result.value == Value(made_text)
+
+
+def test_calls_beyond_the_table_of_a_thread_are_told_like_all_others(
+    own_interpreter: Interpreter, start_target: Start, trace: Trace
+) -> None:
+    target = start_target(own_interpreter, "recursion.py", wire.DEPTH + 100, 2)
+    tracer = trace(target.pid, ["descend"])
+    truth = target.run()
+    recording = tracer.stop()
+    starts, returns = of_kind(tracer, told.STARTED), of_kind(tracer, told.RETURNED)
+    assert len(starts) == len(returns) == truth["descend"]["calls"]
+    assert len(tracer.events) == 2 * len(starts)
+    assert all(event.latency_ns for event in returns)
+    assert not recording.losses.total
 
 
 @pytest.mark.parametrize("engine", ["auto", "usdt"])

@@ -17,6 +17,7 @@ from latency.cpython.interpreter import Target
 from latency.errors import AttachError, NoFunctionMatches, UsageError
 from latency.recording import Options, Recording
 from latency.target.process import Process
+from latency.tracing.counted.wire import DEPTH
 from latency.tracing.probes.look import TRAPS_PER_CALL
 from latency.tracing.watch.session import WatchSession
 from tests import debugger
@@ -232,6 +233,20 @@ class Debugger:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._process.communicate(timeout=500)
+
+
+def test_recursion_deeper_than_the_table_of_a_thread_is_exact(
+    interpreters: list[Interpreter], start_target: Start
+) -> None:
+    by_minor = {interpreter.minor: interpreter for interpreter in interpreters if not interpreter.free_threaded}
+    for minor in (3, 9), (3, 11), (3, 13), (3, 15):
+        program = start_target(by_minor[minor], "recursion.py", DEPTH + 100, 2)
+        with session(watched(program.pid), "descend", "plunge") as measuring:
+            measuring.start()
+            truth = program.run()
+            recording = measuring.stop()
+        assert ends(recording) == {name: (it["returned"], it["raised"], 0) for name, it in truth.items()}, minor
+        assert lost(recording) == {}, minor
 
 
 def test_greenlets_are_told_apart(environment_interpreter: Interpreter, start_target: Start) -> None:

@@ -10,6 +10,7 @@ from protocol import Scenarios, serve, truth
 
 N = 40
 DEPTH = 5
+CROWD = 1500
 scenario = Scenarios()
 
 
@@ -45,6 +46,18 @@ def run_interleaved():
     for each in every + every[::-1]:
         each.switch()
     assert all(each.dead for each in every + failing)
+
+
+def waits_in_a_crowd():
+    getcurrent().parent.switch()
+
+
+@scenario(waits_in_a_crowd=truth(CROWD))
+def run_crowded():
+    """More open calls in the thread than its table has places; the oldest ends first."""
+    every = [greenlet(waits_in_a_crowd) for _ in range(CROWD)]
+    for each in every + every:
+        each.switch()
 
 
 def killed():

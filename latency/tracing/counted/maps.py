@@ -107,6 +107,7 @@ class CallMaps(CountingMaps):
         self._claims = self.map("claims", wire.FUNCTION_KEY, wire.FUNCTION) if "claims" in descriptors else None
         self._told_codes = self.map("told_codes", wire.FUNCTION_KEY, _U8) if "told_codes" in descriptors else None
         self._closing = self.map("closing", wire.FRAME_KEY, _U32)
+        self._unplaced = self.map("unplaced", _U32, _U64)
         self._free_slots = self.map("free_slots", _U32, _U32)
         self._events = self.ring("events", capacity.event_bytes)
 
@@ -149,6 +150,7 @@ class CallMaps(CountingMaps):
         for table in (self.threads, self.suspended, self._closing):
             for key in list(table.keys()):
                 table.delete(key)
+        self._unplaced.update(np.zeros(1, _U32), np.zeros(1, _U64))
 
     def forget_spaces(self, numbers: Collection[int]) -> dict[int, int]:
         """Empty the tables of what is known of processes that ended.

@@ -61,6 +61,18 @@ def open_calls(maps: CallMaps) -> set[OpenCall]:
     return found
 
 
+def cut_with_threads(maps: CallMaps) -> None:
+    """Count those as cut that had no place in the table of a thread that has ended; the program does it with others.
+
+    While the programs run, a thread has a table as long as it has such a call.
+    """
+    keys, values = maps.suspended.everything()
+    tids, _ = maps.threads.everything()
+    gone = (values["resumed_ns"] != 0) & ~np.isin(values["tid"], tids)
+    maps.suspended.delete_many(keys[gone])
+    np.add.at(maps.statistics["cut"], values["slot"][gone], 1)
+
+
 def stale_calls(maps: CallMaps, spaces: Spaces, offsets: Offsets) -> set[OpenCall]:
     """Open calls whose end was missed: still in the table after their frame was seen to be another's.
 

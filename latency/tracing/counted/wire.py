@@ -74,7 +74,7 @@ SUSPENDED = np.dtype(
         *((name, "<u8") for name in ("start_ns", "active_ns", "resumed_ns", "taken_ns", "account_ns")),
         ("slot", "<u2"),
         ("active_slot", "<u2"),
-        *((name, "<u4") for name in ("suspensions", "running", "padding")),
+        *((name, "<u4") for name in ("suspensions", "running", "tid")),
     ]
 )
 SHARE = np.dtype([(name, "<u8") for name in ("waiting_ns", "runnable_ns", "gc_ns", "callees_ns")])

@@ -191,6 +191,7 @@ class Session(CountingSession):
 
     def stop(self) -> Recording:
         """End the measurement: disable, detach, read."""
+        opencalls.cut_with_threads(self.maps)
         stale = opencalls.stale_calls(self.maps, self.spaces, self.target.offsets)
         ended_ns = time.monotonic_ns()
         self.maps.config["enabled"] = 0

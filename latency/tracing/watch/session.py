@@ -236,8 +236,13 @@ class WatchSession(CountingSession):
                     found.add((frame, int(call["start_ns"])))
         for key, value in self.program.frames.items():
             points, frame = self._points[int(value[0]["slot"])], int(key[0]["frame"])
-            process = self._readable(int(key[0]["process"])) if points.suspends else None
-            if process and not is_alive(process, target.offsets, points, frame):
+            in_a_table = not points.suspends and not value[0]["tid"]
+            process = None if in_a_table else self._readable(int(key[0]["process"]))
+            if process and (
+                not is_alive(process, target.offsets, points, frame)
+                if points.suspends
+                else has_ended(process, target.offsets, self._plan, frame, points.live.address)
+            ):
                 found.add((frame, int(value[0]["start_ns"])))
         return found
 
@@ -245,14 +250,21 @@ class WatchSession(CountingSession):
         """(the open calls by slot, how many have ended unseen)."""
         unseen = 0
         opens: dict[int, OpenCalls] = {}
-        for _, value in self.program.threads.items():
-            calls = value[0]["calls"]
-            for call in calls["open"][: min(int(calls["depth"]), wire.DEPTH)]:
-                slot, start_ns = int(call["slot"]), int(call["start_ns"])
-                if (int(call["frame"]), start_ns) in over:
-                    unseen += 1
-                else:
-                    opens.setdefault(slot, OpenCalls()).add(start_ns)
+        calls: list[tuple[int, int, int]] = []
+        tids = set()
+        for key, value in self.program.threads.items():
+            tids.add(int(key[0]))
+            table = value[0]["calls"]
+            in_it = table["open"][: min(int(table["depth"]), wire.DEPTH)]
+            calls += [(int(call["frame"]), int(call["slot"]), int(call["start_ns"])) for call in in_it]
+        for key, value in self.program.frames.items():
+            if int(value[0]["tid"]) in tids:  # no place in the table of a thread that is there still
+                calls.append((int(key[0]["frame"]), int(value[0]["slot"]), int(value[0]["start_ns"])))
+        for frame, slot, start_ns in calls:
+            if (frame, start_ns) in over:
+                unseen += 1
+            else:
+                opens.setdefault(slot, OpenCalls()).add(start_ns)
         return opens, unseen
 
     def _count_closed(self, opens: dict[int, OpenCalls], over: set[tuple[int, int]]) -> None:

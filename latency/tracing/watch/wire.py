@@ -40,13 +40,14 @@ ENDED, EXECUTED = 1, 2  # of "ended"
 WATCH_KEY = np.dtype([("frame", "<u8"), ("process", "<u8")])
 WATCH_CALL = np.dtype(
     [
-        *((name, "<u8") for name in ("caller", "caller_lasti", "traps", "start_ns", "raised_ns", "raised_traps")),
+        *((name, "<u8") for name in ("caller", "caller_lasti", "traps", "start_ns")),
+        *((name, "<u8") for name in ("raised_ns", "raised_traps", "outer")),
         ("slot", "<u4"),
-        ("padding", "<u4"),
+        ("tid", "<u4"),
     ]
 )
 WATCH_HOME = np.dtype([("at", "<i8"), ("from_base", "<u8")])
-WATCH_THREAD = np.dtype([("calls", THREAD), ("traps", "<u8"), ("ended", "<u8")])
+WATCH_THREAD = np.dtype([("calls", THREAD), *((name, "<u8") for name in ("traps", "ended", "beyond"))])
 WATCH_CONFIG = np.dtype(
     [
         *((name, "<u8", (MOST_LEAVES,)) for name in ("leave_begins", "leave_ends")),
