@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.proof import Proof
 from latency.tracing.counted.reading import Reading, Slices, Span
 from latency.tracing.counted.results import latencies
+from latency.tracing.kernel import clock
 from latency.tracing.limit.watched import SlicesWatched, WatchedUntil
 
 _Session = TypeVar("_Session", bound="CountingSession")
@@ -105,7 +105,7 @@ class CountingSession(ABC):
 
     def doubt(self) -> str:
         """Once, after the first calls: why the build may not be as pylat takes it to be, a line; ``""`` for nothing."""
-        first, now_ns = self._first, time.monotonic_ns()
+        first, now_ns = self._first, clock.now_ns()
         seconds = (now_ns - first.at_ns) / 1e9 if first else 0.0
         if first is None or not self._proof.is_due(seconds):
             return ""
@@ -154,9 +154,9 @@ class CountingSession(ABC):
     def _begin(self) -> None:
         """Everything is in place: what comes from now on counts."""
         self._started_at = datetime.now(timezone.utc)
-        self._first = self._read(time.monotonic_ns())
+        self._first = self._read(clock.now_ns())
         self.maps.config["enabled"] = 1
-        self.watched.begin(time.monotonic_ns())
+        self.watched.begin(clock.now_ns())
 
     def _whole(self, reading: Reading, opens: Mapping[int, OpenCalls]) -> Recording:
         """The whole measurement, which ended with this reading; ``opens``: the open calls by slot."""
@@ -165,7 +165,7 @@ class CountingSession(ABC):
 
     def _next_reading(self) -> Reading:
         """An interval ends now."""
-        return self._read(time.monotonic_ns())
+        return self._read(clock.now_ns())
 
     def _functions(self, span: Span) -> tuple[FunctionLatency, ...]:
         return latencies(

@@ -6,7 +6,6 @@ end:     disable; detach; read
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +21,7 @@ from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.reading import Counted, Reading, Span
 from latency.tracing.counted.results import latencies
 from latency.tracing.counted.session import CountingSession
+from latency.tracing.kernel import clock
 from latency.tracing.markers import wire as marking
 from latency.tracing.markers.cost import marker_cost_ns
 from latency.tracing.markers.names import MarkerNames, unreadable
@@ -100,7 +100,7 @@ class MarkerSession(CountingSession):
     def stop(self) -> Recording:
         """End the measurement: disable, detach, read."""
         self.maps.config["enabled"] = 0
-        ended_ns = time.monotonic_ns()
+        ended_ns = clock.now_ns()
         self.program.detach()
         self.not_run = self.program.not_run
         recording = self._whole(self._read(ended_ns), self._open_calls())

@@ -6,7 +6,6 @@ end:     disable; detach; read the tables
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,6 +27,7 @@ from latency.tracing.counted.reading import Reading, Span
 from latency.tracing.counted.session import CountingSession
 from latency.tracing.counted.spaces import Spaces
 from latency.tracing.counted.table import FunctionTable
+from latency.tracing.kernel import clock
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.probes.account import Account
 from latency.tracing.probes.calibration import hit_cost
@@ -169,7 +169,7 @@ class Session(CountingSession):
         if self.account:
             self.account.refresh(self.maps, self._following.processes)
         starts_ns = [call.start_ns for call in opencalls.open_calls(self.maps)]
-        return Look.between(self._first, self._read(time.monotonic_ns()), starts_ns, accounted=self.account is not None)
+        return Look.between(self._first, self._read(clock.now_ns()), starts_ns, accounted=self.account is not None)
 
     def poll(self) -> str:
         """Take in what has happened since."""
@@ -193,7 +193,7 @@ class Session(CountingSession):
         """End the measurement: disable, detach, read."""
         opencalls.cut_with_threads(self.maps)
         stale = opencalls.stale_calls(self.maps, self.spaces, self.target.offsets)
-        ended_ns = time.monotonic_ns()
+        ended_ns = clock.now_ns()
         self.maps.config["enabled"] = 0
         self._look_for_jit()
         self.program.detach()

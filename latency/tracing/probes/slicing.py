@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from latency.errors import AttachError
 from latency.tracing.counted import opencalls
+from latency.tracing.kernel import clock
 from latency.tracing.limit.throttle import Keeper
 from latency.tracing.probes.part import Host, Part
 
@@ -44,7 +45,7 @@ class Slicing(Part):
         session, maps = self._session, self._session.maps
         stale = opencalls.stale_calls(maps, session.spaces, session.target.offsets)
         # The time is taken first: what is in the tables afterwards was running then, or had not begun.
-        ended_ns = time.monotonic_ns()
+        ended_ns = clock.now_ns()
         maps.config["enabled"] = 0
         maps.config["sliced"] = 1
         session.pause()
@@ -68,4 +69,4 @@ class Slicing(Part):
             session.target.process.check()  # it may just have ended: the next poll says so
             raise
         session.maps.config["enabled"] = 1
-        session.watched.begin(time.monotonic_ns())
+        session.watched.begin(clock.now_ns())

@@ -32,6 +32,7 @@ from latency.tracing.counted.capture import BLOCK, Quiet, Snapshot, capture_flag
 from latency.tracing.counted.parameters import Capacity
 from latency.tracing.counted.reading import Span
 from latency.tracing.counted.table import same
+from latency.tracing.kernel.clock import epoch_ns
 from latency.tracing.probes.part import Host, Part
 
 SLOW_BYTES = 8 << 20
@@ -78,7 +79,7 @@ class SlowLog(Part):
         self._codes: dict[tuple[int, int], _Code] = {}
         self._thresholds_at = clock() + _THRESHOLDS_EACH_S
         self._waiting: list[tuple[np.ndarray[Any, Any], bytes]] = []  # read before the session's own events
-        self._epoch_ns = time.time_ns() - time.monotonic_ns()
+        self._epoch_ns = epoch_ns()
 
     def flags(self) -> Mapping[str, int]:
         """Of ``bpf/slow.h`` and ``bpf/capture.h``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -21,6 +20,7 @@ from latency.tracing.counted import wire
 from latency.tracing.counted.capture import Quiet, Snapshot
 from latency.tracing.counted.maps import decoded
 from latency.tracing.counted.parameters import Capacity
+from latency.tracing.kernel import clock
 from latency.tracing.probes import trace_wire
 from latency.tracing.probes.part import Host, Part
 from latency.tracing.probes.trace_wire import RawEvent
@@ -121,7 +121,7 @@ class Trace(Part):
     def take_last(self) -> Iterator[TraceEvent]:
         """After the session's ``stop``: what is left, and what was lost at the end."""
         yield from self.take()
-        yield from self._told_lost(self._lost_at_end or 0, time.monotonic_ns())
+        yield from self._told_lost(self._lost_at_end or 0, clock.now_ns())
 
     # -- as a part -------------------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class Trace(Part):
         """Whose calls they are; the names of the arguments are read before the first of them."""
         self._session, self._maps = session, session.maps
         self._lost_table = session.maps.map(trace_wire.LOST_TABLE, np.dtype("<u4"), np.dtype("<u8"))
-        self._epoch_ns = time.time_ns() - time.monotonic_ns()
+        self._epoch_ns = clock.epoch_ns()
         if self._arguments and len(session.functions) <= _PREPARED:
             for space, live in session.table.wanted:
                 self._signature(space.number, live.address)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from latency.cpython.functions import describe
 from latency.cpython.interpreter import Target
 from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended
+from latency.tracing.kernel import clock
 from latency.tracing.limit.throttle import Keeper
 from latency.tracing.limit.watched import SlicesWatched
 from latency.tracing.watch.program import WatchProgram
@@ -49,7 +50,7 @@ class WatchLimit:
         program = self._program
         stale = self._stale()
         # The time is taken first: what is in the table afterwards was running then, or had not begun.
-        ended_ns = time.monotonic_ns()
+        ended_ns = clock.now_ns()
         program.maps.config["enabled"] = 0
         program.detach()
         cut: dict[int, list[int]] = {}
@@ -73,7 +74,7 @@ class WatchLimit:
                 self.gone = points.live.function.qualname
                 return
         program.maps.config["enabled"] = 1
-        self._slices.begin(time.monotonic_ns())
+        self._slices.begin(clock.now_ns())
 
     def _stale(self) -> set[int]:
         """Frames of calls whose end was missed: still in the table after they were seen to run no longer."""

@@ -6,7 +6,6 @@ end:     disable; detach; read
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,6 +28,7 @@ from latency.tracing.counted import wire
 from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.reading import Counted, Reading, Span
 from latency.tracing.counted.session import CountingSession
+from latency.tracing.kernel import clock
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.watch.definitions import Definitions
 from latency.tracing.watch.limit import WatchLimit
@@ -129,7 +129,7 @@ class WatchSession(CountingSession):
         # Found while ends are still seen: what ends later is open at the end, and not an end that was missed.
         over = self._over()
         self.maps.config["enabled"] = 0
-        ended_ns = time.monotonic_ns()
+        ended_ns = clock.now_ns()
         opens, unseen = self._open_calls(over)
         self._count_closed(opens, over)
         self.program.detach()
