@@ -1,6 +1,7 @@
 """How long a tool takes from its command to its first probe and its first trace, its CPU time, and its memory then.
 
-The target is a process of 100 MB that works. pylat's caches are warm, but for one row. With ``--engine auto`` pylat's
+The target is a process of 100 MB that works; of one of 3 GB with 200,000 functions and 500 threads, how long its
+functions are searched for. pylat's caches are warm, but for one row. With ``--engine auto`` pylat's
 probes are in place and count for a tenth of a second before it says so: it looks at what the target does.
 """
 
@@ -20,6 +21,7 @@ from benchmarks import peers
 from benchmarks.keeping import TARGETS, Goal, Part, Settings, Spread, Values, chosen, names_only, table
 from benchmarks.worker import alone, own_command, plain
 from latency.cache import Cache
+from latency.cpython.functions import live_functions
 from latency.cpython.interpreter import Target
 from tests.lab import Interpreter
 
@@ -27,6 +29,8 @@ _ROUNDS = 9
 _MINORS = ((3, 9), (3, 11), (3, 15))
 _MEGABYTES = 100
 _FUNCTION = "handle_request"
+_CROWD = (3000, 200_000, 500)  # megabytes, functions, threads
+_CROWD_MINOR = (3, 11)
 _WORK_S = 0.3  # so that its memory is that of a tool at work
 _USUAL = "pylat --func"
 _PYLAT: Mapping[str, Sequence[str]] = {
@@ -37,21 +41,23 @@ _PYLAT: Mapping[str, Sequence[str]] = {
 _COLD = "pylat --func, nothing cached"
 _FIRST, _AGAIN = "found_s", "kept_s"
 """CPU time to identify a build and find its sites: the first time, and with what that left."""
+_CROWD_S, _CROWD_CPU_S = "crowd_s", "crowd_cpu_s"
+"""Time to find the functions of the crowd."""
 _LOOK = re.compile(r"([0-9.]+) s  look$")
 
 
 @contextmanager
-def large(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+def large(command: Sequence[str], *sizes: int, script: str = "large.py") -> Iterator[subprocess.Popen[str]]:
     """The target, when it has its size."""
-    text = (TARGETS / "large.py").read_text()
+    text = (TARGETS / script).read_text()
     pipe = subprocess.PIPE
     process = subprocess.Popen(
-        [*command, "-c", text, str(_MEGABYTES)], stdin=pipe, stdout=pipe, text=True, preexec_fn=alone
+        [*command, "-c", text, *map(str, sizes or (_MEGABYTES,))], stdin=pipe, stdout=pipe, text=True, preexec_fn=alone
     )
     try:
         assert process.stdout is not None
         if not process.stdout.readline().startswith("ready"):
-            raise RuntimeError(f"{command[0]} does not run large.py")
+            raise RuntimeError(f"{command[0]} does not run {script}")
         yield process
     finally:
         process.kill()
@@ -135,6 +141,23 @@ def _measure_interpreter(interpreter: Interpreter, settings: Settings, environ: 
                 except peers.CannotRun as error:
                     found[peer.name] = {"cannot": names_only(str(error))}
         found["target_mb"] = memory_mb(process.pid)["resident_mb"]
+    if interpreter.minor == _CROWD_MINOR:
+        found |= _measure_crowd(command or interpreter.command(), settings, rounds)
+    return found
+
+
+def _measure_crowd(command: Sequence[str], settings: Settings, rounds: int) -> Values:
+    found: Values = {}
+    with large(command, *_CROWD, script="crowd.py") as process:
+        target = Target(process.pid)
+        for number in range(rounds):
+            settings.progress(f"starting: the crowd, round {number + 1} of {rounds}")
+            begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
+            lives = live_functions(target.process, target.build, target.offsets)
+            found.setdefault(_CROWD_S, []).append(time.perf_counter() - begin_s)
+            found.setdefault(_CROWD_CPU_S, []).append(time.process_time() - begin_cpu_s)
+            if len(lives) < _CROWD[1]:
+                raise RuntimeError(f"only {len(lives)} of {_CROWD[1]} functions were found")
     return found
 
 
@@ -206,6 +229,8 @@ def goals(values: Values) -> list[Goal]:
     for figure, key, most in (
         ("CPU to identify a build and find its sites", _FIRST, 0.3),
         ("CPU to identify a build whose sites are kept", _AGAIN, 0.05),
+        ("search of a target of 3 GB with 200,000 functions and 500 threads", _CROWD_S, 2.0),
+        ("CPU of that search", _CROWD_CPU_S, 2.0),
     ):
         found.append(_goal(figure, {it: Spread.of(each[key]) for it, each in values.items() if key in each}, most))
     return found

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
+from latency.cli.terminal import progress
 from latency.cpython.functions import LiveFunction, live_functions
-from latency.cpython.interpreter import Target
+from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.patterns import Matcher, nearest
 from latency.cpython.wrapped import target_of
 from latency.errors import NoFunctionMatches, TargetError
@@ -20,18 +21,21 @@ _LONGEST_NAME = 1000
 
 def run(arguments: argparse.Namespace) -> int:
     """List them, by file and line."""
-    targets = list(_targets(arguments.pid, children=arguments.children))
+    stopwatch = Stopwatch()
     found: list[tuple[int, LiveFunction]] = []
     every: list[LiveFunction] = []
-    for target in targets:
-        try:
-            lives = live_functions(target.process, target.build, target.offsets)
-        except TargetError:
-            if target is targets[0]:
-                raise
-            continue  # a child that ended meanwhile
-        every += lives
-        found += [(target.process.pid, live) for live in _matching(target, lives, arguments)]
+    with progress([stopwatch]):
+        targets = list(_targets(arguments.pid, stopwatch, children=arguments.children))
+        for target in targets:
+            try:
+                with stopwatch.step("find functions"):
+                    lives = live_functions(target.process, target.build, target.offsets)
+            except TargetError:
+                if target is targets[0]:
+                    raise
+                continue  # a child that ended meanwhile
+            every += lives
+            found += [(target.process.pid, live) for live in _matching(target, lives, arguments)]
     if arguments.pattern and not found:
         near = nearest(arguments.pattern, every, same_file=TargetFiles(targets[0].process).same)
         whose = f"process {arguments.pid}{' or its children' if arguments.children else ''}"
@@ -50,14 +54,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _targets(pid: int, *, children: bool) -> Iterator[Target]:
+def _targets(pid: int, stopwatch: Stopwatch, *, children: bool) -> Iterator[Target]:
     """The process, and with ``children`` all below it that run a CPython which can be looked at."""
-    first = target_of(pid, children=children)
+    first = target_of(pid, children=children, stopwatch=stopwatch)
     yield first
     for child in (first.around or first.process).children(recursive=True) if children else ():
         if child != first.process.pid:
             with suppress(TargetError):
-                yield Target(child)
+                yield Target(child, stopwatch=stopwatch)
 
 
 def _matching(target: Target, lives: list[LiveFunction], arguments: argparse.Namespace) -> Iterable[LiveFunction]:

@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from latency.cli import output
 from latency.cli.arguments import DEFAULT_LIMIT_PCT
 from latency.cli.options import options_of
-from latency.cli.terminal import say
+from latency.cli.terminal import progress, say
+from latency.cpython.interpreter import Stopwatch
 from latency.cpython.wrapped import target_of
 from latency.errors import UsageError
 from latency.recording import Options
@@ -56,17 +57,22 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
     started_s = time.perf_counter()
     require()
     stop = Stop()
+    stopwatches = {pid: Stopwatch() for pid in pids}
     with ExitStack() as stack:
-        targets = [target_of(pid, engine=options.engine, children=options.children) for pid in dict.fromkeys(pids)]
-        measurements = []
-        for target in targets:
-            measurements.append(begin(target, options, attachment=arguments.attach))
-            stack.callback(measurements[-1].close)
-        # From here on Ctrl-C ends the measurement, and nothing ends the clean-up.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-        for each in measurements:
-            each.start()
+        with progress(list(stopwatches.values())):
+            targets = [
+                target_of(pid, engine=options.engine, children=options.children, stopwatch=watch)
+                for pid, watch in stopwatches.items()
+            ]
+            measurements = []
+            for target in targets:
+                measurements.append(begin(target, options, attachment=arguments.attach))
+                stack.callback(measurements[-1].close)
+            # From here on Ctrl-C ends the measurement, and nothing ends the clean-up.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
+            for each in measurements:
+                each.start()
         looked_s = max(each.looked_s for each in measurements)
         if arguments.verbose:
             _explain(measurements, time.perf_counter() - started_s)

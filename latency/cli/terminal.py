@@ -7,6 +7,11 @@ import io
 import os
 import shutil
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event, Thread
+from typing import Protocol
 
 from latency.errors import PylatError
 from latency.report.names import escape
@@ -16,6 +21,8 @@ _PLAIN = {"µ": "u", "μ": "u", "±": "+-", "×": "x", "≥": ">=", "…": "..."
 _PLAIN |= dict.fromkeys("█▉▊▋▌▐", "#") | dict.fromkeys("▍▎▏", ".")
 
 _MOST_COLUMNS = 120
+_CLEAR = "\r\x1b[K"  # the line
+_NEXT_S = 0.5
 _LONGEST_LINE = 1000  # of an error: it may hold a name that came from a target
 
 
@@ -43,6 +50,12 @@ def typed(text: str) -> str:
         return text
 
 
+class Stopwatch(Protocol):
+    """What tells what is being done: ``cpython.interpreter.Stopwatch``, which not every command needs."""
+
+    under_way: list[str]
+
+
 def say(text: str) -> None:
     """What a person wants to know while it runs: to standard error, so that standard output is the report alone."""
     print(text, file=sys.stderr, flush=True)
@@ -55,6 +68,35 @@ def complain(error: PylatError, *, verbose: bool) -> None:
         say(f"  {escape(error.hint, _LONGEST_LINE)}")
     if verbose and error.detail:
         say(error.detail.rstrip())
+
+
+@contextmanager
+def progress(stopwatches: Sequence[Stopwatch], *, after_s: float = 2.0) -> Iterator[None]:
+    """On a terminal: says what is being done, and for how long already, once that is more than two seconds."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    ended = Event()
+    shows = Thread(target=_show_progress, args=(stopwatches, ended, after_s), daemon=True)
+    shows.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        shows.join()
+
+
+def _show_progress(stopwatches: Sequence[Stopwatch], ended: Event, after_s: float) -> None:
+    begin_s, shown = time.monotonic(), False
+    wait_s = after_s
+    while not ended.wait(wait_s):
+        doing = ", ".join(dict.fromkeys(name for each in stopwatches for name in tuple(each.under_way)))
+        sys.stderr.write(f"{_CLEAR}{doing or 'preparing'} … {time.monotonic() - begin_s:.0f} s")
+        sys.stderr.flush()
+        wait_s, shown = _NEXT_S, True
+    if shown:
+        sys.stderr.write(_CLEAR)
+        sys.stderr.flush()
 
 
 def color() -> bool:

@@ -11,8 +11,8 @@ from typing import TextIO
 
 from latency.cli import output
 from latency.cli.options import options_of
-from latency.cli.terminal import say
-from latency.cpython.interpreter import Target
+from latency.cli.terminal import progress, say
+from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.wrapped import target_of
 from latency.errors import UsageError
 from latency.recording import Options, Recording
@@ -36,15 +36,17 @@ def run(arguments: argparse.Namespace) -> int:
     stop = Stop()
     with ExitStack() as stack:
         writer = stack.enter_context(_Writer(arguments))
-        target = target_of(arguments.pid, engine=options.engine, children=options.children)
-        measurement, calls = begin_trace(
-            target, options, arguments=arguments.args, values=arguments.ret, event_bytes=arguments.buffer << 10
-        )
-        stack.callback(measurement.close)
-        # From here on Ctrl-C ends the trace, and nothing ends the clean-up.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-        measurement.start()
+        stopwatch = Stopwatch()
+        with progress([stopwatch]):
+            target = target_of(arguments.pid, engine=options.engine, children=options.children, stopwatch=stopwatch)
+            measurement, calls = begin_trace(
+                target, options, arguments=arguments.args, values=arguments.ret, event_bytes=arguments.buffer << 10
+            )
+            stack.callback(measurement.close)
+            # From here on Ctrl-C ends the trace, and nothing ends the clean-up.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
+            measurement.start()
         say(_banner(target, options))
         for line in measurement.remarks:
             say(f"  {escape(line, _LONGEST_LINE)}")

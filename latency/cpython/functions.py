@@ -10,19 +10,34 @@ So a function object is believed only where its qualname agrees with the code ob
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from latency.cpython.offsets import Offsets, counts_references
-from latency.cpython.strings import CUT, LIMIT, TUPLE_SUBCLASS, decode, read_strings, types_with
+from latency.cpython.offsets import Offsets
+from latency.cpython.strings import (
+    CUT,
+    LIMIT,
+    TUPLE_SUBCLASS,
+    among,
+    column,
+    decode,
+    distinct,
+    read_strings,
+    types_with,
+)
 from latency.errors import TargetError
 from latency.recording import Function
 from latency.target.build import Build
 from latency.target.heap import objects_of
 from latency.target.process import Process
+from latency.target.vm import Words
+
+Column = np.ndarray[Any, Any]
 
 # Include/cpython/code.h (Include/code.h to 3.10)
 _CO_NEWLOCALS = 0x2
@@ -37,8 +52,7 @@ _MOST_CONSTANTS = 1 << 22  # looked through for nested functions
 _DEEPEST_NESTING = 100
 
 
-@dataclass(frozen=True)
-class LiveFunction:
+class LiveFunction(NamedTuple):
     """A code object that lives in a process.
 
     Attributes:
@@ -81,17 +95,36 @@ def live_functions(process: Process, build: Build, offsets: Offsets) -> list[Liv
         UnsupportedBuild: the build lacks a symbol or a struct member.
         TargetError: the process seems to hold millions of functions.
     """
+    with _without_collector():
+        return _live_functions(process, build, offsets)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """A million objects are made here, and none of them is garbage: to look for that again and again takes seconds."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _live_functions(process: Process, build: Build, offsets: Offsets) -> list[LiveFunction]:
     code_type, function_type = build.address("PyCode_Type"), build.address("PyFunction_Type")
     found = objects_of(process, (code_type, function_type), free_threaded=offsets.free_threaded)
     if max(map(len, found.values())) > _MOST_OBJECTS:
         raise TargetError(f"process {process.pid} seems to hold more than {_MOST_OBJECTS:,} functions")
-    codes = _read_codes(process, found[code_type].tolist(), code_type, offsets)
-    named = _read_functions(process, found[function_type].tolist(), codes, offsets)
+    texts: dict[int, str] = {}
+    codes = _read_codes(process, found[code_type], code_type, offsets, texts)
+    named = _read_functions(process, found[function_type], codes, offsets, texts)
     names = {address: code.qualname for address, code in codes.items()}
     if "code.qualname" not in offsets:
         names = _derive_qualnames(codes, named, _read_parents(process, codes, offsets))
     modules = _modules(codes, named)
-    return [LiveFunction(at, _function(names[at], code), modules[at]) for at, code in codes.items()]
+    functions = [Function(names[at], code.filename, code.line, kind(code.flags)) for at, code in codes.items()]
+    return list(map(LiveFunction, codes, functions, map(modules.__getitem__, codes)))
 
 
 def describe(process: Process, build: Build, offsets: Offsets, address: int) -> LiveFunction | None:
@@ -100,8 +133,10 @@ def describe(process: Process, build: Build, offsets: Offsets, address: int) -> 
     Raises:
         TargetGone, NoPrivilege, UnsupportedBuild
     """
-    code = _read_codes(process, [address], build.address("PyCode_Type"), offsets).get(address)
-    return None if code is None else LiveFunction(address, _function(code.qualname, code), "")
+    code = _read_codes(process, np.array([address], np.uint64), build.address("PyCode_Type"), offsets, {}).get(address)
+    if code is None:
+        return None
+    return LiveFunction(address, Function(code.qualname, code.filename, code.line, kind(code.flags)), "")
 
 
 def from_capture(
@@ -115,54 +150,61 @@ def from_capture(
     return None if qualname is None or filename is None else Function(qualname, filename, line, kind(co_flags))
 
 
+@lru_cache(1024)
 def kind(co_flags: int) -> str:
     """One of ``recording.KINDS``."""
     return next((name for flags, name in _KINDS if co_flags & flags), "function")
 
 
-def _function(qualname: str, code: _Code) -> Function:
-    return Function(qualname, code.filename, code.line, kind(code.flags))
-
-
-def _read_codes(process: Process, addresses: list[int], code_type: int, offsets: Offsets) -> dict[int, _Code]:
-    """The addresses at which a code object lives, with what it says."""
+def _read_codes(
+    process: Process, addresses: Words, code_type: int, offsets: Offsets, texts: dict[int, str]
+) -> dict[int, _Code]:
+    """The addresses at which a code object lives, with what it says. Adds what was read to the texts."""
     qualname = "code.qualname" if "code.qualname" in offsets else "code.name"
     members = ("code.name", qualname, "code.filename", "code.firstlineno", "code.flags", "code.consts", "code.names")
     counts = ("object.ref_local", "object.ref_shared") if offsets.free_threaded else ("object.refcnt",)
+    at, type_, *rows = _read_members(process, addresses, ("object.type", *members, *counts), offsets)
     # Since the scan an object may have been freed.
-    alive = {
-        row[0]
-        for row in _read_members(process, addresses, ("object.type", *counts), offsets)
-        if row[1] == code_type and _is_counted(row[2:])
-    }
-    rows = [row for row in _read_members(process, sorted(alive), members, offsets) if row[4] < 1 << 31]
-    tuples = _tuples(process, {consts_or_names for row in rows for consts_or_names in row[6:]}, offsets)
-    rows = [row for row in rows if row[6] in tuples and row[7] in tuples]
-    texts = read_strings(process, (text for row in rows for text in row[1:4]), offsets)
-    codes = {}
-    for address, name, qualname_, filename, line, flags, consts, _ in rows:
-        if name in texts and qualname_ in texts and filename in texts:
-            codes[address] = _Code(texts[name], texts[qualname_], texts[filename], line, flags, consts)
-    return codes
+    rows = [at, *rows]
+    rows = _those(rows, (type_ == code_type) & _are_counted(rows[8:]) & (rows[4] < 1 << 31))[:8]
+    tuples = _tuples(process, np.concatenate(rows[6:]), offsets)
+    rows = _those(rows, among(rows[6], tuples) & among(rows[7], tuples))
+    texts |= read_strings(process, np.concatenate(rows[1:4]), offsets)
+    told = distinct(np.fromiter(texts, np.uint64))
+    rows = _those(rows, np.logical_and.reduce([among(row, told) for row in rows[1:4]]))
+    at, *pointers = (row.tolist() for row in rows[:4])
+    strings = [map(texts.__getitem__, each) for each in pointers]
+    rest = zip(*strings, *(row.tolist() for row in rows[4:7]), strict=True)
+    return dict(zip(at, map(_Code._make, rest), strict=True))
 
 
-def _is_counted(counts: Sequence[int]) -> bool:
-    """Whether the reference counts of an object can be those of one that lives."""
+def _are_counted(counts: Sequence[Column]) -> Column:
+    """Whether the reference counts of each object can be those of one that lives."""
     if len(counts) > 1:
-        return counts_references(*counts)
-    return counts[0] & 0xFFFF_FFFF != 0  # where ob_refcnt is 8 bytes long, its upper half may hold flags
+        local, shared = counts  # as offsets.counts_references has it
+        found: Column = (local != 0) | (shared >> 2 != 0)
+    else:
+        found = counts[0] & 0xFFFF_FFFF != 0  # where ob_refcnt is 8 bytes long, its upper half may hold flags
+    return found
+
+
+def _those(columns: Sequence[Column], which: Column) -> list[Column]:
+    return [each[which] for each in columns]
 
 
 def _read_functions(
-    process: Process, addresses: list[int], codes: Mapping[int, _Code], offsets: Offsets
+    process: Process, addresses: Words, codes: Mapping[int, _Code], offsets: Offsets, texts: dict[int, str]
 ) -> dict[int, _Named]:
     """By code object, what a function object says of it that has the name it was compiled with."""
     members = ("function.code", "function.qualname", "function.module")
-    rows = [row for row in _read_members(process, addresses, members, offsets) if row[1] in codes]
-    texts = read_strings(process, (text for row in rows for text in row[2:]), offsets)
+    columns = _read_members(process, addresses, members, offsets)
+    _, code_at, qualnames, modules = _those(columns, among(columns[1], distinct(np.fromiter(codes, np.uint64))))
+    named_at = np.concatenate((qualnames, modules))
+    unknown = named_at[~among(named_at, distinct(np.fromiter(texts, np.uint64)))]
+    texts |= read_strings(process, unknown, offsets)
     whole = "code.qualname" in offsets
     named: dict[int, _Named] = {}
-    for _, address, qualname_at, module_at in rows:
+    for address, qualname_at, module_at in zip(*(each.tolist() for each in (code_at, qualnames, modules)), strict=True):
         qualname, code = texts.get(qualname_at, ""), codes[address]
         if code.qualname == (qualname if whole else qualname.rpartition(".")[2]):
             named.setdefault(address, _Named(qualname, texts.get(module_at, "")))
@@ -226,23 +268,17 @@ def _read_parents(process: Process, codes: Mapping[int, _Code], offsets: Offsets
     return parents
 
 
-def _tuples(process: Process, addresses: Collection[int], offsets: Offsets) -> frozenset[int]:
+def _tuples(process: Process, addresses: Words, offsets: Offsets) -> Words:
     """Those of the addresses at which a tuple lies."""
-    rows = _read_members(process, list(addresses), ("object.type",), offsets)
-    types = types_with(process, {type_ for _, type_ in rows}, TUPLE_SUBCLASS, offsets)
-    return frozenset(address for address, type_ in rows if type_ in types)
+    at, type_ = _read_members(process, distinct(addresses), ("object.type",), offsets)
+    types = types_with(process, distinct(type_).tolist(), TUPLE_SUBCLASS, offsets)
+    tuples: Words = at[among(type_, distinct(np.fromiter(types, np.uint64)))]
+    return tuples
 
 
-def _read_members(
-    process: Process, addresses: list[int], members: tuple[str, ...], offsets: Offsets
-) -> list[tuple[int, ...]]:
-    """(address, member, member, …), as unsigned numbers, of each object that can be read."""
+def _read_members(process: Process, addresses: Words, members: tuple[str, ...], offsets: Offsets) -> list[Column]:
+    """Columns of addresses and of each member, as unsigned numbers, of the objects that can be read."""
     fields = [(offsets[member], offsets.size(member)) for member in members]
-    size = max(offset + length for offset, length in fields)
-    raws = process.read_many(addresses, size)
-    table = np.frombuffer(b"".join(raw for raw in raws if raw is not None), np.uint8).reshape(-1, size)
-    columns = [[address for address, raw in zip(addresses, raws, strict=True) if raw is not None]]
-    for offset, length in fields:
-        column: np.ndarray[Any, Any] = np.ascontiguousarray(table[:, offset : offset + length]).view(f"<u{length}")
-        columns.append(column[:, 0].tolist())
-    return list(zip(*columns, strict=True))
+    table, good = process.read_table(addresses, max(offset + length for offset, length in fields))
+    table = table[good]
+    return [addresses[good], *(column(table, offset, length) for offset, length in fields)]

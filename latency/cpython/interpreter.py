@@ -26,17 +26,25 @@ from latency.target.process import Process
 
 @dataclass
 class Stopwatch:
-    """Where the time of the preparation went."""
+    """Where the time of the preparation went.
+
+    Attributes:
+        steps: what was done, and how many seconds it took.
+        under_way: what is being done now.
+    """
 
     steps: list[tuple[str, float]] = field(default_factory=list)
+    under_way: list[str] = field(default_factory=list)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Times the block, in seconds."""
         begin = time.perf_counter()
+        self.under_way.append(name)
         try:
             yield
         finally:
+            self.under_way.remove(name)
             self.steps.append((name, time.perf_counter() - begin))
 
 

@@ -5,7 +5,7 @@ Such a program is followed for the Pythons that it has and will have, where chil
 
 from __future__ import annotations
 
-from latency.cpython.interpreter import Target
+from latency.cpython.interpreter import Stopwatch, Target
 from latency.errors import NotCPython, TargetError, UnsupportedBuild
 from latency.target.build import identify
 from latency.target.process import Process
@@ -13,7 +13,7 @@ from latency.target.process import Process
 _MOST_NAMED = 4
 
 
-def target_of(pid: int, *, engine: str = "auto", children: bool = False) -> Target:
+def target_of(pid: int, *, engine: str = "auto", children: bool = False, stopwatch: Stopwatch | None = None) -> Target:
     """The target of a PID. With ``children`` it may be that of a program around it: then its first Python is the one
     that is looked at, and ``Target.around`` the program.
 
@@ -22,14 +22,14 @@ def target_of(pid: int, *, engine: str = "auto", children: bool = False) -> Targ
         TargetError, UsageError: as ``Target`` does.
     """
     try:
-        return Target(pid, engine=engine)
+        return Target(pid, engine=engine, stopwatch=stopwatch)
     except NotCPython as error:
         pythons = python_children(Process(pid))
         if not pythons:
             raise
         if not children:
             raise with_children(error, pid, pythons) from None
-    target = Target(pythons[0].pid, engine=engine)
+    target = Target(pythons[0].pid, engine=engine, stopwatch=stopwatch)
     target.around = Process(pid)
     return target
 

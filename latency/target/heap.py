@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from latency.target.maps import Mapping
-from latency.target.pages import stretches
+from latency.target.pages import Pages
 from latency.target.process import Process
 
 Addresses = np.ndarray[Any, np.dtype[np.uint64]]
 
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 256 << 10  # which stays in the cache from the reading to the looking
 _WORD_BYTES = 8
 _TRIES = 10
 # struct _object for x86-64, 3.6 to 3.15: ob_refcnt (or, from 3.12, a union with it), then ob_type. In free-threaded
@@ -22,7 +23,6 @@ _TYPE_OFFSET_BYTES = 8
 _TYPE_OFFSET_FREE_THREADED_BYTES = 24
 _HEAD_WORDS = 2  # before the type, that count references, at most
 _SHARED_FLAGS = 2  # the lowest bits of ob_ref_shared
-_LARGE_MAPPING_BYTES = 8 << 20  # smaller ones are read whole
 _NOTHING = np.zeros(_HEAD_WORDS, np.uint64)
 _KERNELS = frozenset({"[stack]", "[vvar]", "[vdso]", "[vsyscall]"})
 
@@ -58,13 +58,17 @@ def objects_of(
     mappings = process.maps()
     mapped = _Mapped(mappings)
     found = {type_: [np.empty(0, np.uint64)] for type_ in type_addresses}
-    for mapping in filter(wanted, mappings):
+    with Pages(process) as pages:
+        stretches = chain.from_iterable(map(pages.stretches, filter(wanted, mappings)))
+        pieces = chain.from_iterable(_pieces(process, start, end, buffer) for start, end in stretches)
         end, before = 0, _NOTHING  # the words before the chunk: an object's head may lie across the border
-        for start, words in _chunks(process, mapping, buffer):
+        for start, words in pieces:
             if start != end:
                 before = _NOTHING
             for type_, chunks in found.items():
                 places = np.flatnonzero(words == type_)
+                if not len(places):
+                    continue
                 places = places[may_live(_preceding(words, places, before), mapped)].astype(np.uint64)
                 chunks.append(np.uint64(start) + places * np.uint64(_WORD_BYTES) - type_offset)
             end, before = start + words.nbytes, np.concatenate((before, words[-_HEAD_WORDS:]))[-_HEAD_WORDS:]
@@ -85,15 +89,8 @@ def holds_objects(mapping: Mapping) -> bool:
     return mapping.readable and mapping.writable and mapping.private and mapping.path not in _KERNELS
 
 
-def _chunks(process: Process, mapping: Mapping, buffer: bytearray) -> Iterator[tuple[int, Addresses]]:
-    """(address, words) of all that can be read of a mapping, in pieces of the buffer's size, which holds the words."""
-    large = mapping.size >= _LARGE_MAPPING_BYTES
-    for start, end in stretches(process, mapping) if large else [(mapping.start, mapping.end)]:
-        yield from _pieces(process, start, end, buffer)
-
-
 def _pieces(process: Process, start: int, end: int, buffer: bytearray) -> Iterator[tuple[int, Addresses]]:
-    """The same of a stretch.
+    """(address, words) of all that can be read of a stretch, in pieces of the buffer's size, which holds the words.
 
     Parts of it may be away by now, and come back: the kernel makes one mapping of the stack of a thread and the memory
     beside it.

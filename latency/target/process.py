@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+import numpy as np
+
 from latency.errors import (
     HostError,
     KernelTooOld,
@@ -277,6 +279,19 @@ class Process:
                 self._batched = False
         found = (self.read_some(address, size) for address in addresses)
         return [data if len(data) == size else None for data in found]
+
+    def read_table(self, addresses: vm.Words, size: int) -> tuple[vm.Bytes, vm.Flags]:
+        """The same as rows of an array: (``size`` bytes at each address, whether all of them were readable)."""
+        if self._batched and 0 < size <= vm.BATCH_BYTES:
+            try:
+                return vm.read_table(self.pid, addresses, size)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOSYS):
+                    raise self._failed("mem", error) from None
+                self._batched = False
+        found = self.read_many(addresses.tolist(), size)
+        table = np.frombuffer(b"".join(each or bytes(size) for each in found), np.uint8).reshape(-1, size)
+        return table, np.array([each is not None for each in found], np.bool_)
 
     def u64(self, address: int) -> int:
         """The unsigned little-endian 8-byte word at ``address``. Raises ReadFault."""

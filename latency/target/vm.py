@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 
+Words = np.ndarray[Any, np.dtype[np.uint64]]
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
 BATCH_BYTES = 4 << 20
 """The most that one call reads; also the largest single read."""
 _IOV_MAX = 1024  # <limits.h>: the kernel refuses more vectors in one call
@@ -32,25 +36,37 @@ def read_many(pid: int, addresses: Sequence[int], size: int) -> list[bytes | Non
     Raises:
         OSError: the process cannot be read at all (ESRCH, EPERM, ENOSYS).
     """
-    found: list[bytes | None] = []
-    step = max(1, min(_IOV_MAX, BATCH_BYTES // size))
-    buffer = np.empty(step * size, np.uint8)
-    for begin in range(0, len(addresses), step):
-        found += _read_batch(pid, addresses[begin : begin + step], size, buffer)
-    return found
-
-
-def _read_batch(pid: int, addresses: Sequence[int], size: int, buffer: np.ndarray[Any, Any]) -> list[bytes | None]:
     # What no process can have mapped becomes address 0, which faults like any other.
     usable = [address if 0 <= address < _HIGHEST_ADDRESS else 0 for address in addresses]
-    remote = np.empty((len(usable), 2), np.uint64)
-    remote[:, 0] = usable
+    table, good = read_table(pid, np.array(usable, np.uint64), size)
+    data = table.tobytes()
+    return [data[i * size : (i + 1) * size] if fine else None for i, fine in enumerate(good.tolist())]
+
+
+def read_table(pid: int, addresses: Words, size: int) -> tuple[Bytes, Flags]:
+    """The same as rows: (``size`` bytes at each address, whether they were readable); of others they are anything.
+
+    Raises:
+        OSError: the process cannot be read at all (ESRCH, EPERM, ENOSYS).
+    """
+    table = np.empty((len(addresses), size), np.uint8)
+    good = np.zeros(len(addresses), np.bool_)
+    remote = np.empty((len(addresses), 2), np.uint64)
+    remote[:, 0] = np.where(addresses < _HIGHEST_ADDRESS, addresses, 0)
     remote[:, 1] = size
+    step = max(1, min(_IOV_MAX, BATCH_BYTES // size))
+    for begin in range(0, len(addresses), step):
+        rows = slice(begin, begin + step)
+        _read_batch(pid, remote[rows], table[rows], good[rows])
+    return table, good
+
+
+def _read_batch(pid: int, remote: Words, table: Bytes, good: Flags) -> None:
+    size = table.shape[1]
     done = 0
-    good = np.zeros(len(usable), np.bool_)
-    while done < len(usable):
-        left = len(usable) - done
-        local = np.array([buffer.ctypes.data + done * size, left * size], np.uint64)
+    while done < len(table):
+        left = len(table) - done
+        local = np.array([table.ctypes.data + done * size, left * size], np.uint64)
         count = _readv()(pid, local.ctypes.data, 1, remote.ctypes.data + 16 * done, left, 0)
         if count < 0:
             number = ctypes.get_errno()
@@ -60,8 +76,6 @@ def _read_batch(pid: int, addresses: Sequence[int], size: int, buffer: np.ndarra
         whole = count // size
         good[done : done + whole] = True
         done += whole + (whole < left)  # the one after the last whole read faulted: step over it
-    data = buffer[: len(usable) * size].tobytes()
-    return [data[i * size : (i + 1) * size] if fine else None for i, fine in enumerate(good.tolist())]
 
 
 @cache

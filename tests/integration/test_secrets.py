@@ -1,4 +1,4 @@
-"""What its name says is secret is in nothing that pylat writes, unless it is asked for; nothing is by --no-values."""
+"""What its name says is secret is in nothing that pylat writes, unless it is asked for; --no-values reads none."""
 
 from __future__ import annotations
 

@@ -31,6 +31,15 @@ codes = [outer.__code__, outer().__code__, sys.modules["os"].path.join.__code__]
 print(id(types.CodeType), *map(id, codes), flush=True)
 sys.stdin.read()
 """
+SPARSE = """
+import mmap, sys
+reserved = mmap.mmap(-1, 64 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)
+for place in range(0, 64 << 30, 1 << 30):
+    reserved[place] = 1
+stacks = [mmap.mmap(-1, 2 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) for _ in range(100)]
+print("ready", flush=True)
+sys.stdin.read()
+"""
 READY = "import sys; print('ready', flush=True); sys.stdin.read()"
 
 
@@ -192,3 +201,19 @@ def test_two_interpreters_in_one_process_are_refused(
     pid = running([str(tmp_path / "two"), str(libraries[0]), str(libraries[-1])])
     with pytest.raises(UnsupportedBuild, match="has 2 CPythons"):
         identify(Process(pid))
+
+
+def _page_tables(pid: int) -> list[str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return [line for line in lines if line.startswith("VmPTE")]
+
+
+def test_a_search_adds_no_page_tables_for_what_is_reserved(
+    own_interpreter: Interpreter, running: Callable[[list[str]], int]
+) -> None:
+    pid = running(own_interpreter.command("-c", SPARSE))
+    process = Process(pid)
+    build = identify(process)
+    before = _page_tables(pid)
+    assert len(code_objects(process, build.address("PyCode_Type"))) > 100
+    assert _page_tables(pid) == before

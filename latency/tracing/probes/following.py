@@ -13,6 +13,7 @@ from latency.errors import TargetError
 from latency.recording import ProcessCalls
 from latency.target.build import identify
 from latency.target.process import Process
+from latency.target.vm import Bytes, Flags
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.parameters import GENERATIONS
@@ -48,7 +49,7 @@ class Following:
         self.strangers: list[int] = []
         self._target = target
         self._children = children
-        self._heads: dict[int, list[bytes | None]] = {}
+        self._heads: dict[int, tuple[Bytes, Flags]] = {}
         self._gone: list[tuple[int, int]] = []
 
     @property
@@ -173,7 +174,7 @@ class Following:
         assert space.process is not None
         lives = live_functions(space.process, space.build or target.build, target.offsets)
         space.lives = {live.address: live for live in lives}
-        self._heads[space.number] = space.process.read_many(list(space.lives), _CODE_BYTES)
+        self._heads[space.number] = space.process.read_table(np.fromiter(space.lives, np.uint64), _CODE_BYTES)
         self.spaces[space.number] = space
 
     def _adopt_late_children(self, maps: CallMaps) -> None:
@@ -187,19 +188,19 @@ class Following:
                 if number in self.spaces:  # its code objects are met as they run
                     maps.follow(pid, number)
 
-    def _forget_changed(self, space: Space, before: list[bytes | None], maps: CallMaps, table: FunctionTable) -> None:
+    def _forget_changed(self, space: Space, before: tuple[Bytes, Flags], maps: CallMaps, table: FunctionTable) -> None:
         process = space.readable
         if process is None:
             return
-        addresses = list(space.lives)
-        after = process.read_many(addresses, _CODE_BYTES)
-        pairs = zip(addresses, before, after, strict=True)
-        table.forget(maps, space, [at for at, one, two in pairs if not self._same_code(one, two)])
+        addresses = np.fromiter(space.lives, np.uint64)
+        same = self._same_code(before, process.read_table(addresses, _CODE_BYTES))
+        table.forget(maps, space, addresses[~same].tolist())
 
-    def _same_code(self, one: bytes | None, two: bytes | None) -> bool:
-        """Whether two readings of a code object's head are of one object, by the members that never change."""
-        if one is None or two is None:
-            return False
+    def _same_code(self, one: tuple[Bytes, Flags], two: tuple[Bytes, Flags]) -> Flags:
+        """Whether two readings of each code object's head are of one object, by the members that never change."""
         fields = self._target.offsets.fields
-        known = (fields[name] for name in _LASTING if name in fields)
-        return all(one[f.offset : f.offset + f.size] == two[f.offset : f.offset + f.size] for f in known)
+        same = one[1] & two[1]
+        for field in (fields[name] for name in _LASTING if name in fields):
+            part = slice(field.offset, field.offset + field.size)
+            same &= (one[0][:, part] == two[0][:, part]).all(axis=1)
+        return same
