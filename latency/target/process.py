@@ -208,13 +208,13 @@ class Process:
         named = None
         if not mapping.deleted:
             # The kernel writes paths as seen from our root, or else from the namespace's root.
-            named = self._open_regular(self._path(f"root{mapping.path}"), mapping)
-            named = named if named is not None else self._open_regular(Path(mapping.path), mapping)
+            named = _open_regular(self._path(f"root{mapping.path}"), mapping)
+            named = named if named is not None else _open_regular(Path(mapping.path), mapping)
         if named is not None and _device(os.fstat(named).st_dev) == mapping.device:
             return named
         # On overlayfs and btrfs the device in maps is not the one that fstat says: then only
         # map_files proves that it is the same file, and the inode alone must do without it.
-        mapped = self._open_regular(self._path(f"map_files/{mapping.start:x}-{mapping.end:x}"), mapping)
+        mapped = _open_regular(self._path(f"map_files/{mapping.start:x}-{mapping.end:x}"), mapping)
         if mapped is not None:
             if named is not None:
                 os.close(named)
@@ -326,20 +326,6 @@ class Process:
             self.check()  # from here on the descriptor is bound to this very address space
         return self._memory_fd
 
-    def _open_regular(self, path: Path, mapping: Mapping) -> int | None:
-        """A descriptor of the file if it is a regular one with the mapping's inode, else None."""
-        try:
-            # O_NONBLOCK: whatever lies there now, a FIFO or a terminal, opening it must not wait.
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        except (OSError, ValueError) as error:
-            _require_descriptors(error)
-            return None
-        status = os.fstat(fd)
-        if stat.S_ISREG(status.st_mode) and status.st_ino == mapping.inode:
-            return fd
-        os.close(fd)
-        return None
-
     def _gone(self) -> TargetGone:
         if self.alive():
             return TargetGone(f"process {self.pid} replaced itself by another program (exec)", "measure it again")
@@ -370,6 +356,21 @@ def _require_descriptors(error: Exception) -> None:
         raise NoDescriptors(
             f"pylat has no file descriptors left: {os.strerror(error.errno)}", "raise the limit: ulimit -n"
         ) from None
+
+
+def _open_regular(path: Path, mapping: Mapping) -> int | None:
+    """A descriptor of the file if it is a regular one with the mapping's inode, else None."""
+    try:
+        # O_NONBLOCK: whatever lies there now, a FIFO or a terminal, opening it must not wait.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (OSError, ValueError) as error:
+        _require_descriptors(error)
+        return None
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and status.st_ino == mapping.inode:
+        return fd
+    os.close(fd)
+    return None
 
 
 def _device(number: int) -> str:
