@@ -10,9 +10,10 @@ from contextlib import suppress
 from latency.cli.terminal import progress
 from latency.cpython.functions import LiveFunction, live_functions
 from latency.cpython.interpreter import Stopwatch, Target
-from latency.cpython.patterns import Matcher, nearest
+from latency.cpython.patterns import matcher_of, nearest
 from latency.cpython.wrapped import target_of
 from latency.errors import NoFunctionMatches, TargetError
+from latency.recording import Options
 from latency.report.names import escape
 from latency.target.files import TargetFiles
 
@@ -67,9 +68,8 @@ def _targets(pid: int, stopwatch: Stopwatch, *, children: bool) -> Iterator[Targ
 def _matching(target: Target, lives: list[LiveFunction], arguments: argparse.Namespace) -> Iterable[LiveFunction]:
     if not arguments.pattern:
         return lives
-    same_file = TargetFiles(target.process).same
-    matcher = Matcher.parse([arguments.pattern], regex=arguments.regex, same_file=same_file)
-    return filter(matcher.matches, lives)
+    options = Options(func=(arguments.pattern,), regex=arguments.regex)
+    return filter(matcher_of(options, target.process).matches, lives)
 
 
 def _place(each: tuple[int, LiveFunction]) -> tuple[str, int, str, int]:

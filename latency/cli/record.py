@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 from latency.cli import output
 from latency.cli.arguments import DEFAULT_LIMIT_PCT
+from latency.cli.missed import bystanders
 from latency.cli.options import options_of
 from latency.cli.terminal import progress, say
 from latency.cpython.interpreter import Stopwatch
@@ -45,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     for pid, why in outcome.ended.items():
         what = "ended" if why == "exited" else "replaced itself by another program (exec)"
         say(f"process {pid} {what}: this is what was seen until then")
+    for line in bystanders(outcome):
+        say(line)
     try:
         output.save(outcome.recording, arguments)
     finally:  # a full disk must not cost what was measured

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 
 from latency.cli import output
+from latency.cli.missed import bystanders, nothing_called
 from latency.cli.options import options_of
 from latency.cli.terminal import say
 from latency.errors import NothingMeasured, UsageError
+from latency.report.names import escape
 from latency.tracing.kernel.host import require
+from latency.tracing.loop import Outcome
 from latency.tracing.running import run_measured
+
+_SIGNALS = 128  # as a shell says it
+_LONGEST_NAME, _LONGEST_LINE = 60, 1000
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,6 +40,19 @@ def run(arguments: argparse.Namespace) -> int:
     output.save(outcome.recording, arguments)
     with redirect_stdout(sys.stderr):
         output.show(outcome.recording, arguments)
-    if not outcome.recording.functions and options.func:
-        say(f"no function that matches {', '.join(options.func)} was ever called")
-    return status
+    for line in missed(outcome, status):
+        say(line)
+    return output.NOTHING_MEASURED if not status and options.func and nothing_called(outcome) else status
+
+
+def missed(outcome: Outcome, status: int) -> Iterator[str]:
+    """Why there may be calls that were not seen, a line each."""
+    how = f"ended by signal {status - _SIGNALS}" if status > _SIGNALS else f"ended with status {status}"
+    for pattern in outcome.missing:
+        yield f"no function that matches {escape(pattern, _LONGEST_NAME)} was ever called; the program {how}"
+        if near := outcome.nearest.get(pattern):
+            yield f"  nearest: {escape(', '.join(near), _LONGEST_LINE)}"
+    for pid, why in outcome.ended.items():
+        if why == "exec":  # never where children are followed: these are all its programs
+            yield f"process {pid} replaced itself by another program (exec), which was not measured; add --children"
+    yield from bystanders(outcome)

@@ -28,7 +28,9 @@ from fnmatch import fnmatchcase
 
 from latency.cpython.functions import LiveFunction
 from latency.errors import NoFunctionMatches, UsageError
-from latency.recording import Function
+from latency.recording import Function, Options
+from latency.target.files import TargetFiles
+from latency.target.process import Process
 
 _Rule = Callable[[Function, str], bool]
 SameFile = Callable[[str, str], bool]
@@ -207,6 +209,11 @@ def _in_module(module: str, pattern: str) -> bool:
 
 def _in_file(function: Function, file: str) -> bool:
     return function.filename == file or function.filename.endswith(f"/{file}")
+
+
+def matcher_of(options: Options, process: Process) -> Matcher:
+    """What the options want of a process. Raises UsageError."""
+    return Matcher.parse(options.func, regex=options.regex, same_file=TargetFiles(process).same)
 
 
 def nothing_matches(matcher: Matcher, lives: Sequence[LiveFunction]) -> NoFunctionMatches:

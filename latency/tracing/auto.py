@@ -184,6 +184,11 @@ class Auto:
         return self.session.strangers
 
     @property
+    def missing(self) -> list[str]:
+        """Those of what measures now."""
+        return self.session.missing
+
+    @property
     def remarks(self) -> list[str]:
         """Those of what measures now."""
         return self.session.remarks

@@ -7,9 +7,11 @@ import select
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from latency.cpython.patterns import unseen
 from latency.recording import Recording, combined
+from latency.tracing.bystanders import Bystanders
 from latency.tracing.measurement import Measurement
 from latency.tracing.strangers import Strangers
 
@@ -55,12 +57,18 @@ class Outcome:
         processes: the same of each process, in the order of the sessions.
         other_programs: PIDs of children that run another program, and so were not seen.
         ended: for each process that did not last, ``"exited"`` or ``"exec"``, by PID.
+        missing: the patterns that meant no function.
+        nearest: of each of these what looks like it, where that is known.
+        bystanders: the names of children that ran Python and were not measured, by PID.
     """
 
     recording: Recording
     processes: list[Recording]
     ended: dict[int, str] = field(default_factory=dict)
     other_programs: list[int] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    nearest: dict[str, list[str]] = field(default_factory=dict)
+    bystanders: dict[int, str] = field(default_factory=dict)
 
 
 def measure(
@@ -71,6 +79,7 @@ def measure(
     interval_s: float | None = None,
     on_interval: Callable[[Recording], None] | None = None,
     on_doubt: Callable[[int, str], None] | None = None,
+    bystanders: Bystanders | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
     """Measure with sessions that have been started, and stop them.
@@ -80,6 +89,7 @@ def measure(
 
     Args:
         on_doubt: is given a PID, and why its build may not be as pylat takes it to be.
+        bystanders: who looks at children that are not measured; else those of the targets are looked at.
     """
     begin = clock()
     slice_s = max(duration_s / _SLICES, _POLL_S) if duration_s else _SLICE_S
@@ -89,6 +99,9 @@ def measure(
     strangers = Strangers(clock=clock)
     finished: dict[int, Recording] = {}
     ended: dict[int, str] = {}
+    if bystanders is None:
+        alone = [session.target for session in sessions if not session.options.children]
+        bystanders = Bystanders([target.process for target in alone], alone)
     while running:
         moments = [clock() + _POLL_S, next_slice]
         moments += [begin + duration_s] if duration_s is not None else []
@@ -104,6 +117,7 @@ def measure(
                 ended[session.target.pid] = why
                 finished[id(session)] = session.stop()
                 running.remove(session)
+        bystanders.look()
         begun = strangers.started()
         running += begun
         everything += begun
@@ -124,4 +138,8 @@ def measure(
     for session in everything[len(sessions) :]:
         session.close()
     recordings = [finished[id(session)] for session in everything]
-    return Outcome(combined(recordings), recordings, ended, strangers.others)
+    patterns = sessions[0].options.func if sessions else ()
+    missing = [each for each in patterns if all(each in session.missing for session in everything)]
+    recording = combined(recordings)
+    recording = replace(recording, blind_spots=(*recording.blind_spots, *unseen(missing)))
+    return Outcome(recording, recordings, ended, strangers.others, missing, bystanders=bystanders.pythons)

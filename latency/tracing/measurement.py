@@ -35,6 +35,7 @@ class Measurement(Protocol):
         strangers: PIDs of followed processes that run another program since; whoever takes them over takes them out.
         looked_s: how much of the measurement's time has passed when ``start`` returns.
         remarks: what whoever waits for it should know when it begins, a line each.
+        missing: the patterns that have meant no function yet.
     """
 
     options: Options
@@ -53,6 +54,10 @@ class Measurement(Protocol):
 
     @property
     def looked_s(self) -> float:
+        """See above."""
+
+    @property
+    def missing(self) -> list[str]:
         """See above."""
 
     @property

@@ -9,11 +9,19 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from functools import partial
 
+from latency.cpython.functions import LiveFunction, live_functions
 from latency.cpython.interpreter import Target
+from latency.cpython.patterns import Matcher, nearest
+from latency.errors import PylatError, TargetError
 from latency.recording import Options
+from latency.target.process import Process
+from latency.tracing.bystanders import Bystanders
 from latency.tracing.launch import Launched, launch
 from latency.tracing.loop import Outcome, Stop, measure
-from latency.tracing.measurement import begin
+from latency.tracing.measurement import Measurement, begin
+
+_LOOK_S = 0.1
+_LOOKS_S = (0.2, 0.5, 1.5, 5.0, 15.0, 45.0)  # between looks at what functions there are
 
 
 def run_measured(
@@ -49,16 +57,58 @@ def run_measured(
             launched.kill()
             raise
         stop = Stop()
+        bystanders = _bystanders(launched.pid, launched.target, options)
         if foreground:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, lambda *_: _pass_on(launched))
         launched.release()
         waiter = threading.Thread(target=_wait, args=(launched, stop), daemon=True)
         waiter.start()
-        outcome = measure([measurement], stop)
+        names = _Names(measurement, stop)
+        names.start()
+        outcome = measure([measurement], stop, bystanders=bystanders)
         # The measured process may be another than the one that was started, and end before it.
-        waiter.join()
+        while waiter.is_alive():
+            bystanders.look()
+            waiter.join(_LOOK_S)
+        names.join()
+        outcome.nearest = names.nearest(outcome.missing)
     return outcome, launched.wait()
+
+
+def _bystanders(pid: int, target: Target, options: Options) -> Bystanders:
+    """Of all that the program starts, where only its first Python is measured."""
+    try:
+        roots = [] if options.children else [Process(pid)]
+    except TargetError:  # it has ended already
+        roots = []
+    return Bystanders(roots, [target])
+
+
+class _Names(threading.Thread):
+    """While a pattern has meant no function, looks now and then what there is, for the nearest names at the end."""
+
+    def __init__(self, measurement: Measurement, ended: Stop) -> None:
+        super().__init__(daemon=True)
+        self._measurement, self._ended = measurement, ended
+        self._lives: list[LiveFunction] = []
+
+    def run(self) -> None:
+        """Until the program has ended, or every pattern means something."""
+        target = self._measurement.target
+        for pause_s in _LOOKS_S:
+            if self._ended.wait(pause_s) or not self._measurement.missing:
+                return
+            try:
+                self._lives = live_functions(target.process, target.build, target.offsets)
+            except PylatError:
+                return  # it has ended, or is no such Python any more
+
+    def nearest(self, patterns: Sequence[str]) -> dict[str, list[str]]:
+        """By pattern; of none where the program was too short to be looked at, or where it means one not called."""
+        regex = self._measurement.options.regex
+        unknown = [it for it in patterns if Matcher.parse([it], regex=regex).unmatched(self._lives)]
+        return {each: near for each in unknown if (near := nearest(each, self._lives))}
 
 
 def _wait(launched: Launched, ended: Stop) -> None:

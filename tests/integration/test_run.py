@@ -289,8 +289,20 @@ def test_an_engine_that_its_python_does_not_have_is_said_and_nothing_runs(
 
 def test_no_call_of_the_function_is_said(own_interpreter: Interpreter) -> None:
     result = pylat("run", "--func", "never", "--", own_interpreter.path, "-c", CALLING)
+    assert result.status == 3
+    assert "no function that matches never was ever called; the program ended with status 0" in result.err
+
+
+def test_a_status_of_its_own_tells_more_than_that_nothing_was_called(own_interpreter: Interpreter) -> None:
+    assert pylat("run", "--func", "never", "--", own_interpreter.path, "-c", "raise SystemExit(7)").status == 7
+
+
+def test_a_program_that_replaces_itself_is_measured_with_children(own_interpreter: Interpreter, script: Path) -> None:
+    again = f"import os, sys; os.execv(sys.executable, [sys.executable, {str(script)!r}])"
+    result = run("--children", "--", own_interpreter.path, "-c", again)
     assert result.status == 0
-    assert "no function that matches never was ever called" in result.err
+    assert "calls 1,000" in result.err
+    assert "replaced itself" not in result.err
 
 
 def test_watch_does_not_measure_from_the_first_call_on_and_nothing_runs(

@@ -43,6 +43,7 @@ class CountingSession(ABC):
         self.strangers: list[int] = []
         self.unseen: list[str] = []
         self.remarks: list[str] = []
+        self._missing: Callable[[], list[str]] = list
         self.looked_s = 0.0
         self.watched = SlicesWatched()
         self.vanished = self.not_run = 0
@@ -95,6 +96,11 @@ class CountingSession(ABC):
     def _processes(self, reading: Reading) -> tuple[ProcessCalls, ...]:
         """The calls of each process, where children are followed."""
         return ()
+
+    @property
+    def missing(self) -> list[str]:
+        """The patterns that have meant no function yet."""
+        return self._missing()
 
     @property
     def engine(self) -> str:

@@ -94,9 +94,12 @@ class Following:
             self.strangers.append(pid)
 
     def ended(self) -> str:
-        """``""`` while anybody is there, or how the first ended: ``"exited"`` or ``"exec"``."""
+        """``""`` while anybody is there, or how the target ended: ``"exited"``, or ``"exec"`` where only its
+        own program is followed."""
         ends = [space.look() for space in self.spaces.values()]
-        return "" if "" in ends else ends[0]
+        if "" in ends:
+            return ""
+        return "exited" if self._children else ends[0]
 
     @property
     def over(self) -> list[int]:

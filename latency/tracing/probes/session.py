@@ -16,10 +16,9 @@ import numpy as np
 from latency.cpython import jit
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Target
-from latency.cpython.patterns import Matcher, not_there_yet, nothing_matches, unseen
+from latency.cpython.patterns import Matcher, matcher_of, not_there_yet, nothing_matches
 from latency.errors import TargetError
 from latency.recording import Options, Overhead, Probes, ProcessCalls, Recording
-from latency.target.files import TargetFiles
 from latency.tracing.counted import opencalls, wire
 from latency.tracing.counted.codes import AT_THE_END
 from latency.tracing.counted.maps import CallMaps, decoded
@@ -84,13 +83,13 @@ class Session(CountingSession):
         target.plan = replace(
             target.plan, sites=(*target.plan.sites, *(site for part in self.parts for site in part.sites()))
         )
-        same_file = TargetFiles(target.process).same
-        matcher = Matcher.parse(options.func, regex=options.regex, same_file=same_file) if options.func else None
+        matcher = matcher_of(options, target.process) if options.func else None
         self._loader = Loader(target, options, matcher, self.parts, attachment)
         self._following = Following(target, children=options.children)
         self.strangers = self._following.strangers
         self.table = FunctionTable(self.spaces, target.build, target.offsets, matcher)
         self._code_of = self.table.codes.of
+        self._missing = lambda: self.table.missing
         # Thousands of functions are met at once where a Python starts.
         slots = MANY_SLOTS if options.children or late or not matcher else SLOTS
         self.program = self._found_and_loaded(slots, matcher, late=late)
@@ -301,7 +300,7 @@ class Session(CountingSession):
         return recording
 
     def _blind_spots(self) -> Sequence[str]:
-        return (*super()._blind_spots(), *self.table.unseen, *unseen(self.table.missing))
+        return (*super()._blind_spots(), *self.table.unseen)
 
     def _processes(self, reading: Reading) -> tuple[ProcessCalls, ...]:
         return self._following.calls(reading)

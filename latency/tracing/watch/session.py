@@ -17,12 +17,11 @@ from latency.cpython import jit
 from latency.cpython.code_digest import CodeDigests
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
-from latency.cpython.patterns import Matcher, not_there_yet, nothing_matches, unseen
+from latency.cpython.patterns import matcher_of, not_there_yet, nothing_matches
 from latency.cpython.sites import Role
 from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_alive, unwatchable, watch_points
 from latency.errors import AttachError, TargetError, UsageError
 from latency.recording import Function, Losses, Options, Overhead, ProcessCalls, Recording
-from latency.target.files import TargetFiles
 from latency.target.process import Process
 from latency.tracing.counted import wire
 from latency.tracing.counted.opencalls import OpenCalls
@@ -65,8 +64,7 @@ class WatchSession(CountingSession):
             )
         super().__init__(target, options)
         self._plan = target.plan
-        same_file = TargetFiles(target.process).same
-        self._matcher = Matcher.parse(options.func, regex=options.regex, same_file=same_file)
+        self._matcher = matcher_of(options, target.process)
         jit.require_off(target.process, target.build)
         self._image = target.process.image_identity()
         self._trap_ns = 0.0
@@ -201,8 +199,8 @@ class WatchSession(CountingSession):
         if not wanted:
             raise nothing_matches(matcher, lives)
         missing = matcher.unmatched(lives)
+        self._missing = lambda: missing
         self.remarks += not_there_yet(missing, matcher, lives)
-        self.unseen += unseen(missing)
         why = unwatchable(target.process, target.build, target.offsets, wanted)
         if why:
             raise UsageError(why, "take another --engine, or name other functions")
