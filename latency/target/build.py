@@ -129,9 +129,10 @@ def identify(process: Process) -> Build:
             names = ", ".join(mappings[0].path for _, mappings in found)
             raise UnsupportedBuild(f"process {process.pid} has {len(found)} CPythons: {names}", "pylat measures one")
         if found:
-            program = [] if tier is tiers[0] else [_open(process, mappings) for mappings in tiers[0]]
+            program = [] if tier is tiers[0] else [_open(process, mappings, process.entry) for mappings in tiers[0]]
             process.check()
-            return _describe(*found[0], executable=executable, program=program)
+            entry = process.entry if tier is tiers[0] else 0
+            return _describe(*found[0], executable=executable, program=program, entry=entry)
     other = other or _named_other_python([executable, *(mappings[0].path for mappings in code)])
     raise NotCPython(
         f"PID {process.pid} ({process.comm}) is {other or 'not a CPython process'}",
@@ -139,7 +140,9 @@ def identify(process: Process) -> Build:
     )
 
 
-def _describe(image: Image, mappings: list[Mapping], *, executable: str, program: list[tuple[Image, int]]) -> Build:
+def _describe(
+    image: Image, mappings: list[Mapping], *, executable: str, program: list[tuple[Image, int]], entry: int
+) -> Build:
     version, text = python_version(image)
     markers = tuple(image.markers())
     program_image, program_bias = program[0] if program else (None, 0)
@@ -148,7 +151,7 @@ def _describe(image: Image, mappings: list[Mapping], *, executable: str, program
         version_text=text,
         file=mappings[0].path,
         build_id=image.build_id,
-        bias=image.load_bias(mappings),
+        bias=image.load_bias(mappings, entry=entry),
         image=image,
         device_inode=mappings[0].device_inode,
         flags=build_flags(image, version, markers),
@@ -264,10 +267,10 @@ def _tiers(code: Iterable[list[Mapping]], executable: str) -> list[list[list[Map
     return tiers
 
 
-def _open(process: Process, mappings: list[Mapping]) -> tuple[Image, int]:
+def _open(process: Process, mappings: list[Mapping], entry: int) -> tuple[Image, int]:
     """(the image that is mapped, its load bias)."""
     image = Image(process.open_mapped_file(mappings[0]), name=mappings[0].path)
-    return image, image.load_bias(mappings)
+    return image, image.load_bias(mappings, entry=entry)
 
 
 def _look(process: Process, mappings: list[Mapping]) -> tuple[Image | None, str]:

@@ -6,7 +6,7 @@ takes a few milliseconds: tables are searched as arrays, and only when somebody 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from latency.errors import UnsupportedBuild
 from latency.target import relocations
-from latency.target.headers import ElfFile, Section
+from latency.target.headers import ElfFile, Section, Segment
 from latency.target.maps import Mapping
 from latency.target.notes import Marker, markers
 from latency.target.symbols import Symbol, SymbolTable
@@ -35,27 +35,32 @@ _DT_NEEDED, _DT_RPATH, _DT_RUNPATH = 1, 15, 29  # System V ABI, dynamic section
 class Image(ElfFile):
     """An x86-64 ELF executable or shared object. ``Image.open(path or descriptor)``."""
 
-    def load_bias(self, mappings: Iterable[Mapping]) -> int:
+    def load_bias(self, mappings: Iterable[Mapping], *, entry: int = 0) -> int:
         """What a process added to the addresses of this file: 0 for a non-PIE executable.
+
+        A page of its code may be mapped elsewhere once more, as libffi does for callbacks. The file is loaded where
+        all of its segments are.
 
         Args:
             mappings: the mappings of this file (not of others) in the process.
+            entry: where the process was started, if this is the file that it executes.
 
         Raises:
-            UnsupportedBuild: its code is not mapped, or is mapped at several places.
+            UnsupportedBuild: its code is not mapped, or it is loaded at several places.
         """
-        biases = {
-            mapping.start - (segment.address - segment.offset + mapping.offset)
-            for mapping in mappings
-            for segment in self.segments
-            if mapping.executable
-            and segment.executable
-            and mapping.offset < segment.offset + segment.file_size
-            and segment.offset < mapping.offset + mapping.size
-        }
+        mappings = list(mappings)
+        code = {bias for it in self.segments if it.executable for bias in _biases(it, mappings)}
+        biases = code
+        if len(code) > 1:
+            all_of_it = (set(_biases(it, mappings)) for it in self.segments if it.file_size)
+            written = [mapping for mapping in mappings if mapping.writable]
+            biases = code.intersection(*all_of_it)
+            biases &= {bias for it in self.segments if it.writable for bias in _biases(it, written)}
+        if len(biases) > 1 and entry - self.entry in biases:
+            biases = {entry - self.entry}
         if len(biases) != 1:
             raise UnsupportedBuild(
-                f"the code of {self.name} is mapped at {len(biases)} places, not at one",
+                f"the code of {self.name} is mapped at {len(code)} places, and loaded at {len(biases)} of them",
                 "pylat needs an interpreter that is loaded once, from its file",
             )
         return biases.pop()
@@ -249,3 +254,12 @@ class Image(ElfFile):
         if seen != len(addresses):
             raise self.malformed("its packed relocations lie outside of its segments")
         return found
+
+
+def _biases(segment: Segment, mappings: Iterable[Mapping]) -> Iterator[int]:
+    """What was added to the addresses of a segment, by each mapping that holds some of it."""
+    end = segment.offset + segment.file_size
+    for mapping in mappings:
+        holds = mapping.offset < end and segment.offset < mapping.offset + mapping.size
+        if holds and (mapping.executable or not segment.executable):
+            yield mapping.start - (segment.address - segment.offset + mapping.offset)

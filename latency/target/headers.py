@@ -178,6 +178,11 @@ class ElfFile:
 
     # -- headers -----------------------------------------------------------------------------
 
+    @property
+    def entry(self) -> int:
+        """The address at which a program begins that this file is."""
+        return int(self._elf["e_entry"])
+
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """What is loaded into memory (PT_LOAD)."""

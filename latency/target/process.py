@@ -26,6 +26,7 @@ from latency.target import vm
 from latency.target.maps import Mapping, parse
 
 _READ_LIMIT_BYTES = 64 << 20  # sizes may come out of the target: no read may grow without bound
+_AT_ENTRY = 9  # of the auxiliary vector, getauxval(3)
 _HIGHEST_ADDRESS = 1 << 63  # what lseek and pread can express; user memory ends far below
 _PRIVILEGE_HINT = "run as root, or with CAP_SYS_PTRACE, and CAP_DAC_READ_SEARCH too for a process of another user"
 
@@ -161,6 +162,13 @@ class Process:
         """
         pairs = (part.partition(b"=") for part in self._file("environ").split(b"\0"))
         return {os.fsdecode(name): os.fsdecode(value) for name, separator, value in pairs if separator}
+
+    @property
+    def entry(self) -> int:
+        """The address at which the program began (AT_ENTRY); 0 if that is not known."""
+        words = np.frombuffer(self._file("auxv"), "<u8")
+        pairs = dict(zip(words[::2].tolist(), words[1::2].tolist(), strict=False))
+        return int(pairs.get(_AT_ENTRY, 0))
 
     @property
     def namespace_pid(self) -> int:

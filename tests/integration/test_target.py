@@ -17,6 +17,7 @@ from latency.target.process import Process
 from tests.lab import Interpreter
 from tests.requirements import can_mount_privately, require
 from tests.target_program import TargetProgram
+from tests.watch import Watch
 
 StartTarget = Callable[..., TargetProgram]
 
@@ -217,3 +218,22 @@ def test_a_search_adds_no_page_tables_for_what_is_reserved(
     before = _page_tables(pid)
     assert len(code_objects(process, build.address("PyCode_Type"))) > 100
     assert _page_tables(pid) == before
+
+
+def test_an_interpreter_of_which_a_page_is_mapped_twice_is_measured(
+    own_interpreter: Interpreter,
+    interpreters: list[Interpreter],
+    start_target: StartTarget,
+    watch: Callable[..., Watch],
+) -> None:
+    shared = next(it for it in interpreters if it.id.endswith("-shared"))
+    for interpreter in (own_interpreter, shared):
+        target = start_target(interpreter, "remapped.py")
+        process = Process(target.pid)
+        mine = identify(process).device_inode
+        assert sum(it.executable and it.device_inode == mine for it in process.maps()) > 1
+        session = watch(target.pid, ["__main__:tick"])
+        known = target.run()["tick"]
+        recording = session.stop()
+        assert recording.losses.total == 0
+        assert [(each.returned, each.raised) for each in recording.functions] == [(known["returned"], 0)]

@@ -15,6 +15,7 @@ from elftools.elf.sections import SymbolTableSection  # noqa: TID251
 
 from latency.errors import MalformedImage, TargetError, UnsupportedBuild
 from latency.target.elf import Image
+from latency.target.headers import Segment
 from latency.target.maps import Mapping
 from latency.target.process import Process
 from tests.unit import elf_builder
@@ -363,6 +364,47 @@ def test_code_that_is_mapped_in_pieces_has_one_load_bias(image: Make) -> None:
 def test_code_that_is_not_mapped_once_has_no_load_bias(image: Make, starts: list[int]) -> None:
     with pytest.raises(UnsupportedBuild):
         image(Elf([text()])).load_bias([mapping(start, 0x1000, 0) for start in starts])
+
+
+SEGMENTS = [(0x0, False), (0x1000, True), (0x2000, False)]
+"""Where headers, code and data lie in a file; whether it is code."""
+
+
+@pytest.fixture
+def loaded(image: Make) -> Callable[..., int]:
+    """``loaded(mapping, …, entry=0)``: the load bias of a file of headers, code and data."""
+    it = image(Elf([Section(".text", bytes(0x1000), flags=ALLOC | CODE), data()], base=0))
+    it.__dict__["segments"] = tuple(
+        Segment(offset, offset, 0x1000, 0x1000, 0x1000, readable=True, writable=offset == 0x2000, executable=is_code)
+        for offset, is_code in SEGMENTS
+    )
+    return lambda *mappings, entry=0: it.load_bias([each for some in mappings for each in some], entry=entry)
+
+
+def whole(start: int) -> list[Mapping]:
+    """The file as it is loaded."""
+    return [mapping(start + offset, 0x1000, offset, executable=is_code) for offset, is_code in SEGMENTS]
+
+
+PAGE_OF_CODE = [mapping(0x66660000, 0x1000, 0x1000)]
+
+
+def test_a_page_of_code_that_is_mapped_once_more_is_not_where_the_file_is_loaded(loaded: Callable[..., int]) -> None:
+    assert loaded(whole(0x70000000), PAGE_OF_CODE) == loaded(PAGE_OF_CODE, whole(0x70000000)) == 0x70000000
+
+
+def test_nor_is_the_whole_file_that_nobody_can_write_to(loaded: Callable[..., int]) -> None:
+    assert loaded([mapping(0x66660000, 0x3000, 0)], whole(0x70000000)) == 0x70000000
+
+
+def test_of_two_that_are_loaded_it_is_the_one_where_the_program_began(loaded: Callable[..., int], image: Make) -> None:
+    entry = image(Elf([text(), data()])).entry
+    assert loaded(whole(0x70000000), whole(0x80000000), entry=0x80000000 + entry) == 0x80000000
+
+
+def test_a_file_that_is_loaded_twice_has_no_load_bias(loaded: Callable[..., int]) -> None:
+    with pytest.raises(UnsupportedBuild, match="2 places, and loaded at 2 of them"):
+        loaded(whole(0x70000000), whole(0x80000000))
 
 
 # -- real files ----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from latency.cpython.interpreter import Target
 from latency.cpython.patterns import matcher_of, not_there_yet, nothing_matches
 from latency.cpython.sites import Role
 from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_alive, unwatchable, watch_points
-from latency.errors import AttachError, TargetError, UsageError
+from latency.errors import AttachError, TargetError, UnsupportedBuild, UsageError
 from latency.recording import Function, Losses, Options, Overhead, ProcessCalls, Recording
 from latency.target.process import Process
 from latency.tracing.counted import wire
@@ -170,8 +170,7 @@ class WatchSession(CountingSession):
         for pid in target.children(recursive=True):
             try:
                 process = Process(pid)
-                alike = self._places(process) == self._places(target)
-                if alike and self._functions_in(process) == self._functions_in(target):
+                if self._is_there(process) and self._functions_in(process) == self._functions_in(target):
                     found.append(process)
                 else:
                     self._unlike.append(pid)
@@ -185,10 +184,14 @@ class WatchSession(CountingSession):
         there = [describe(process, build, offsets, each.live.address) for each in self._points]
         return [None if live is None else live.function for live in there]
 
-    def _places(self, process: Process) -> list[int]:
-        """Where the interpreter's file is mapped."""
-        mine = self.target.build.device_inode
-        return [mapping.start for mapping in process.maps() if mapping.device_inode == mine]
+    def _is_there(self, process: Process) -> bool:
+        """Whether the interpreter's file is loaded where the target has it."""
+        build = self.target.build
+        mappings = [mapping for mapping in process.maps() if mapping.device_inode == build.device_inode]
+        try:
+            return build.image.load_bias(mappings, entry=process.entry) == build.bias
+        except UnsupportedBuild:  # it is not loaded: another program
+            return False
 
     def _find_functions(self, lives: Sequence[LiveFunction] | None) -> list[WatchPoints]:
         target = self.target
