@@ -80,8 +80,10 @@ class Target:
             self.plan: SitePlan = self._plan(engine)
 
     def _plan(self, engine: str) -> SitePlan:
-        if engine == WATCH:
-            return self.watch_plan()
+        return self.watch_plan() if engine == WATCH else self.probes_plan(engine)
+
+    def probes_plan(self, engine: str = "auto") -> SitePlan:
+        """The plan of an engine that places probes. Raises UnsupportedBuild, UsageError."""
         plan = kept_or_found(self.build, self.offsets, engine=engine, cache=self._cache)
         return replace(plan, blind_spots=(*plan.blind_spots, *jit.blind_spots(self.process, self.build)))
 

@@ -10,18 +10,20 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.watch_points import unwatchable
 from latency.errors import HostError, PylatError
-from latency.recording import Options, Recording
+from latency.recording import Options
 from latency.tracing.choice import Choice, choose
 from latency.tracing.kernel import calls as kernel
+from latency.tracing.passing import Passing
 from latency.tracing.probes.look import Look
 from latency.tracing.probes.session import Session
+from latency.tracing.proving import proven
 from latency.tracing.watch.events import READ_WRITE, Watchpoint, Watchpoints
 from latency.tracing.watch.program import reading_ns
 from latency.tracing.watch.session import WatchSession
@@ -107,7 +109,7 @@ def foreseen(target: Target, options: Options) -> tuple[Look, Choice]:
     return look, choose(look, hit, trap, engine)
 
 
-class Auto:
+class Auto(Passing[Session | WatchSession]):
     """A ``Measurement``: a ``Session`` of a target that becomes a ``WatchSession`` where that can be and costs less.
 
     Args:
@@ -119,9 +121,7 @@ class Auto:
     """
 
     def __init__(self, target: Target, options: Options, *, attachment: str = "auto") -> None:
-        self.session: Session | WatchSession = Session(target, options, attachment=attachment)
-        self.looked_s = 0.0
-        self.options = options
+        super().__init__(Session(target, options, attachment=attachment))
         self._target, self._attachment = target, attachment
         self._trap_ns = 0.0
         why_not = cannot_watch(target, options, self.session.functions)
@@ -164,62 +164,10 @@ class Auto:
         target.choice = choice.why
         if choice.watch:
             self._watch(choice, ready)
-            return
-        self.looked_s = time.monotonic() - begin
-        ready.add_done_callback(_close)
-
-    @property
-    def target(self) -> Target:
-        """As the engine that measures looks at it."""
-        return self.session.target
-
-    @property
-    def engine(self) -> str:
-        """That of what measures now."""
-        return self.session.engine
-
-    @property
-    def strangers(self) -> list[int]:
-        """Those of what measures now."""
-        return self.session.strangers
-
-    @property
-    def missing(self) -> list[str]:
-        """Those of what measures now."""
-        return self.session.missing
-
-    @property
-    def remarks(self) -> list[str]:
-        """Those of what measures now."""
-        return self.session.remarks
-
-    def poll(self) -> str:
-        """As ``Measurement`` says, and so are those below."""
-        return self.session.poll()
-
-    def doubt(self) -> str:
-        """As ``Measurement`` says."""
-        return self.session.doubt()
-
-    def end_slice(self) -> None:
-        """As ``Measurement`` says."""
-        self.session.end_slice()
-
-    def interval(self) -> Recording:
-        """As ``Measurement`` says."""
-        return self.session.interval()
-
-    def stop(self) -> Recording:
-        """As ``Measurement`` says."""
-        return self.session.stop()
-
-    def explain(self) -> Iterator[str]:
-        """As ``Measurement`` says."""
-        return self.session.explain()
-
-    def close(self) -> None:
-        """Take everything away."""
-        self.session.close()
+        else:
+            ready.add_done_callback(_close)
+        if self.session is session:
+            self.looked_s = time.monotonic() - begin
 
     def _watching(self, lives: list[LiveFunction]) -> WatchSession:
         """The session that would watch, with nothing attached yet. Raises what ``WatchSession`` does."""
@@ -229,18 +177,33 @@ class Auto:
         return WatchSession(target, self.options, lives=lives)
 
     def _watch(self, choice: Choice, ready: Future[WatchSession]) -> None:
-        self.session.close()
+        """Watch, if the watchpoints can be had and are seen to see the same calls as the probes."""
+        target, probes = self._target, self.session
+        assert isinstance(probes, Session)
+        watching: WatchSession | None = None
         try:
-            session = ready.result()
-            self.session = session
-            session.target.choice = choice.why
-            session.target.stopwatch = self._target.stopwatch
-            session.start()
+            watching = ready.result()
+            watching.target.stopwatch = target.stopwatch
+            with target.stopwatch.step("prove"):
+                verdict = proven(probes, watching)
+            why_not = verdict.why_not
+            if not why_not:
+                watching.target.choice = f"{choice.why}; both saw the same {verdict.calls:,} calls"
+                probes.close()
+                self.session = watching
+                watching.restart()
+                return
         except PylatError as error:
-            self.session.close()
-            self._target.process.check()
-            self._target.choice = f"{self._target.plan.engine}: watch was cheaper, but {error}"
-            self.session = Session(self._target, self.options, attachment=self._attachment)
+            why_not = str(error)
+        # What the watchpoints took is in the latencies of the calls that hit them.
+        disturbed = watching is not None and watching.maps.counters()["hits"] > 0
+        if watching is not None:
+            watching.close()
+        target.process.check()
+        target.choice = f"{target.plan.engine}: watch was cheaper, but {why_not}"
+        if disturbed or self.session is not probes:
+            probes.close()
+            self.session = Session(target, self.options, attachment=self._attachment)
             self.session.start()
 
 

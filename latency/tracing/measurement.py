@@ -129,9 +129,9 @@ def begin(target: Target, options: Options, *, attachment: str = "auto", late: b
             raise UsageError(
                 "the watch engine does not measure a program from its first call on", "take another --engine"
             )
-        from latency.tracing.watch.session import WatchSession
+        from latency.tracing.watched import Watched
 
-        return WatchSession(target, options)
+        return Watched(target, options, attachment=attachment)
     if options.engine == AUTO and not late:
         from latency.tracing.auto import Auto
 

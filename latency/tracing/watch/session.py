@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
-
-import numpy as np
 
 from latency.cpython import jit
 from latency.cpython.code_digest import CodeDigests
@@ -19,19 +16,20 @@ from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import matcher_of, not_there_yet, nothing_matches
 from latency.cpython.sites import Role
-from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_alive, unwatchable, watch_points
+from latency.cpython.watch_points import WatchPlan, WatchPoints, unwatchable, watch_points
 from latency.errors import AttachError, TargetError, UnsupportedBuild, UsageError
 from latency.recording import Function, Losses, Options, Overhead, ProcessCalls, Recording
 from latency.target.process import Process
-from latency.tracing.counted import wire
-from latency.tracing.counted.opencalls import OpenCalls
+from latency.tracing.counted.agreement import Seen
 from latency.tracing.counted.reading import Counted, Reading, Span
 from latency.tracing.counted.session import CountingSession
 from latency.tracing.kernel import clock
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
+from latency.tracing.limit.watched import SlicesWatched
 from latency.tracing.watch.definitions import Definitions
 from latency.tracing.watch.limit import WatchLimit
 from latency.tracing.watch.program import WatchProgram, compile_watch
+from latency.tracing.watch.unended import Unended
 from latency.tracing.watch.wire import EXECUTED
 
 
@@ -69,7 +67,6 @@ class WatchSession(CountingSession):
         self._image = target.process.image_identity()
         self._trap_ns = 0.0
         self._unlike: list[int] = []  # children that are not followed
-        self._children: dict[int, Process | None] = {}  # to read from when the measurement ends
         self._closed = 0  # calls that were found to be abandoned when the measurement ended
         if options.children:
             require_first_pid_namespace()
@@ -85,6 +82,7 @@ class WatchSession(CountingSession):
             self.program = WatchProgram(made, self._plan, threads=threads, children=options.children)
         self.maps = self.program.maps
         self.limit = WatchLimit(target, self.program, self._points, self.watched)
+        self._unended = Unended(target, self.program, self._points, self._ended)
         self._definitions = Definitions(target, self._matcher, self._points)
 
     @property
@@ -101,18 +99,10 @@ class WatchSession(CountingSession):
             self._trap_ns = program.trap_ns()
             program.maps.config["trap_ns"] = round(self._trap_ns)
         with target.stopwatch.step("attach"):
-            target.process.check()
             exit_type = target.build.address("PyExc_GeneratorExit")
             program.maps.config["generator_exit_type"] = target.process.u64(exit_type)
-            processes = [target.process, *(self._forked() if self.options.children else [])]
-            program.attach(processes, f"/proc/self/fd/{target.build.fd}", target.build.bias, self._points)
-            for points in self._points:
-                now = describe(target.process, target.build, target.offsets, points.live.address)
-                if now is None or now.function.line != points.live.function.line:
-                    raise AttachError(f"{points.live.function.qualname} was freed just now", "try again")
-            self._look_at_code()
-        self._begin()
-        self.limit.begin(self.options.max_overhead_pct if self._may_be_sliced else None)
+            self._place()
+        self._count()
 
     def poll(self) -> str:
         """``""``, or why nothing can be measured any longer: ``"exited"`` or ``"exec"``."""
@@ -125,11 +115,13 @@ class WatchSession(CountingSession):
     def stop(self) -> Recording:
         """End the measurement: disable, detach, read."""
         # Found while ends are still seen: what ends later is open at the end, and not an end that was missed.
-        over = self._over()
+        over = self._unended.over()
         self.maps.config["enabled"] = 0
         ended_ns = clock.now_ns()
-        opens, unseen = self._open_calls(over)
-        self._count_closed(opens, over)
+        opens, unseen = self._unended.open_calls(over)
+        for slot, closed in self._unended.closed(over).items():
+            self.maps.statistics["abandoned"][slot] += closed
+            self._closed += closed
         self.program.detach()
         self._definitions.look()
         self._memory_bytes, self._map_bytes = resident_bytes(), self.maps.map_bytes
@@ -145,7 +137,37 @@ class WatchSession(CountingSession):
         """Take everything away."""
         self.program.close()
 
+    def restart(self) -> None:
+        """Begin once more, as if nothing had been seen so far. Raises what ``start`` does."""
+        self.maps.config["enabled"] = 0
+        self.program.detach()
+        self.program.forget_calls()
+        self.maps.statistics[:] = 0
+        self.watched = SlicesWatched()
+        self.limit = WatchLimit(self.target, self.program, self._points, self.watched)
+        self._place()
+        self._count()
+
+    def seen(self) -> Seen:
+        """What is to be compared with what the probes see."""
+        return self._unended.seen(self.maps.statistics)
+
     # -- inside ----------------------------------------------------------------------------------
+
+    def _place(self) -> None:
+        target, program = self.target, self.program
+        target.process.check()
+        processes = [target.process, *(self._forked() if self.options.children else [])]
+        program.attach(processes, f"/proc/self/fd/{target.build.fd}", target.build.bias, self._points)
+        for points in self._points:
+            now = describe(target.process, target.build, target.offsets, points.live.address)
+            if now is None or now.function.line != points.live.function.line:
+                raise AttachError(f"{points.live.function.qualname} was freed just now", "try again")
+        self._look_at_code()
+
+    def _count(self) -> None:
+        self._begin()
+        self.limit.begin(self.options.max_overhead_pct if self._may_be_sliced else None)
 
     def _look_at_code(self) -> None:
         digests = CodeDigests(self.target.build, self.target.offsets).take(
@@ -224,73 +246,6 @@ class WatchSession(CountingSession):
             sum(each.raised for each in functions.values()),
         )
         return Reading(at_ns, functions, 0, {0: calls}, self.maps.counters())
-
-    def _over(self) -> set[tuple[int, int]]:
-        """The calls in the tables whose end was not seen: (address of the frame, CLOCK_MONOTONIC of the start)."""
-        target, found = self.target, set()
-        for _, value in self.program.threads.items():
-            calls = value[0]["calls"]
-            process = self._readable(int(calls["space"]))
-            for call in calls["open"][: min(int(calls["depth"]), wire.DEPTH)]:
-                code, frame = self._points[int(call["slot"])].live.address, int(call["frame"])
-                if process and has_ended(process, target.offsets, self._plan, frame, code):
-                    found.add((frame, int(call["start_ns"])))
-        for key, value in self.program.frames.items():
-            points, frame = self._points[int(value[0]["slot"])], int(key[0]["frame"])
-            in_a_table = not points.suspends and not value[0]["tid"]
-            process = None if in_a_table else self._readable(int(key[0]["process"]))
-            if process and (
-                not is_alive(process, target.offsets, points, frame)
-                if points.suspends
-                else has_ended(process, target.offsets, self._plan, frame, points.live.address)
-            ):
-                found.add((frame, int(value[0]["start_ns"])))
-        return found
-
-    def _open_calls(self, over: set[tuple[int, int]]) -> tuple[dict[int, OpenCalls], int]:
-        """(the open calls by slot, how many have ended unseen)."""
-        unseen = 0
-        opens: dict[int, OpenCalls] = {}
-        calls: list[tuple[int, int, int]] = []
-        tids = set()
-        for key, value in self.program.threads.items():
-            tids.add(int(key[0]))
-            table = value[0]["calls"]
-            in_it = table["open"][: min(int(table["depth"]), wire.DEPTH)]
-            calls += [(int(call["frame"]), int(call["slot"]), int(call["start_ns"])) for call in in_it]
-        for key, value in self.program.frames.items():
-            if int(value[0]["tid"]) in tids:  # no place in the table of a thread that is there still
-                calls.append((int(key[0]["frame"]), int(value[0]["slot"]), int(value[0]["start_ns"])))
-        for frame, slot, start_ns in calls:
-            if (frame, start_ns) in over:
-                unseen += 1
-            else:
-                opens.setdefault(slot, OpenCalls()).add(start_ns)
-        return opens, unseen
-
-    def _count_closed(self, opens: dict[int, OpenCalls], over: set[tuple[int, int]]) -> None:
-        """Adds the calls of what suspends to the open ones; those that were closed or freed unseen are abandoned."""
-        for key, value in self.program.frames.items():
-            slot, start_ns = int(value[0]["slot"]), int(value[0]["start_ns"])
-            if not self._points[slot].suspends:
-                continue
-            if (int(key[0]["frame"]), start_ns) in over:
-                self.maps.statistics["abandoned"][slot] += 1
-                self._closed += 1
-            else:
-                opens.setdefault(slot, OpenCalls()).add(start_ns)
-
-    def _readable(self, tgid: int) -> Process | None:
-        """The process of a key (0: the target), while it runs what it ran when its calls began."""
-        if tgid in (0, self.target.process.pid):
-            return None if self._ended() else self.target.process
-        if tgid not in self._children:
-            value = self.program.processes.lookup(np.array([tgid], np.uint64))
-            self._children[tgid] = None
-            if value is not None and not value["ended"][0]:
-                with suppress(TargetError):
-                    self._children[tgid] = Process(tgid)
-        return self._children[tgid]
 
     def _processes(self, reading: Reading) -> tuple[ProcessCalls, ...]:
         found = []

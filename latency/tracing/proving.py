@@ -1,0 +1,87 @@
+"""Watchpoints are trusted where they have been seen to see what the probes see, on this build and these functions.
+
+For a moment both are in place, and what they take is in the latencies of each other. So nothing of that time is part of
+the measurement by watchpoints, which begins anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from latency.tracing.counted.agreement import Agreement, OpenFrame, Seen
+from latency.tracing.counted.opencalls import open_calls
+from latency.tracing.counted.reading import Reading
+from latency.tracing.kernel import clock as kernel_clock
+from latency.tracing.probes.session import Session
+from latency.tracing.watch.session import WatchSession
+
+ENOUGH_CALLS = 20
+"""After so many there is no longer wait; where they are rare, one call is enough when the time is up."""
+LONGEST_S = 1.0
+_PAUSE_S = 0.01
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a comparison showed.
+
+    Attributes:
+        calls: that both saw in the same way.
+        difference: in what they differ, a line that follows "watch"; ``""`` where they do not.
+        why_not: why that proves nothing, or the difference; ``""`` where they agree.
+    """
+
+    calls: int
+    difference: str = ""
+    why_not: str = ""
+
+
+def proven(
+    probes: Session,
+    watching: WatchSession,
+    *,
+    longest_s: float = LONGEST_S,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Verdict:
+    """Start ``watching`` beside ``probes``, which were started before, and compare.
+
+    Raises:
+        AttachError, KernelTooOld, TargetGone: the watchpoints cannot be placed.
+    """
+    watching.start()
+    agreement = Agreement(kernel_clock.now_ns())
+    end = clock() + longest_s
+    compared = False
+    while True:
+        probes.target.process.check()
+        probes.take_events()  # no poll: a limit would take the probes away
+        both = _at_one_moment(partial(_seen_by, probes), watching.seen)
+        if both is not None:
+            compared = True
+            agreement.add(*both)
+        if agreement.calls >= ENOUGH_CALLS or clock() >= end:
+            break
+        sleep(_PAUSE_S)
+    if not compared:
+        return Verdict(0, why_not="calls came too fast for a comparison")
+    if agreement.difference:
+        return Verdict(agreement.calls, agreement.difference, f"it {agreement.difference}")
+    return Verdict(agreement.calls, why_not="" if agreement.calls else "no call came while both looked")
+
+
+def _seen_by(probes: Session) -> Seen:
+    reading = Reading.take(probes.maps, probes.table, kernel_clock.now_ns())
+    ends = {name: (each.returned, each.raised, each.abandoned) for name, each in reading.functions.items()}
+    calls = open_calls(probes.maps)
+    return Seen(ends, frozenset(OpenFrame(call.frame, call.start_ns) for call in calls))
+
+
+def _at_one_moment(one: Callable[[], Seen], other: Callable[[], Seen]) -> tuple[Seen, Seen] | None:
+    """What both see while nothing happens; None where something did."""
+    before = one(), other()
+    after = one(), other()
+    return after if before == after else None

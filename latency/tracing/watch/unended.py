@@ -1,0 +1,122 @@
+"""The calls in the tables of the watch engine: which are open, and which have ended unseen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from latency.cpython.interpreter import Target
+from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_alive
+from latency.errors import TargetError
+from latency.recording import Function
+from latency.target.process import Process
+from latency.tracing.counted import wire
+from latency.tracing.counted.agreement import Ends, OpenFrame, Seen
+from latency.tracing.counted.opencalls import OpenCalls
+from latency.tracing.watch.program import WatchProgram
+
+Calls = set[tuple[int, int]]
+"""(address of the frame, CLOCK_MONOTONIC of the start) of each."""
+
+
+class Unended:
+    """Looks into the tables, and at the frames in the target's memory.
+
+    Args:
+        points: what is watched, by slot.
+        ended: why the target runs no longer what it ran; ``""`` where it does.
+    """
+
+    def __init__(
+        self, target: Target, program: WatchProgram, points: Sequence[WatchPoints], ended: Callable[[], str]
+    ) -> None:
+        assert isinstance(target.plan, WatchPlan)
+        self._target, self._plan, self._program, self._points = target, target.plan, program, points
+        self._ended = ended
+        self._children: dict[int, Process | None] = {}  # to read from
+
+    def over(self) -> Calls:
+        """The calls in the tables whose end was not seen."""
+        target, found = self._target, Calls()
+        for _, value in self._program.threads.items():
+            calls = value[0]["calls"]
+            process = self._readable(int(calls["space"]))
+            for call in calls["open"][: min(int(calls["depth"]), wire.DEPTH)]:
+                code, frame = self._points[int(call["slot"])].live.address, int(call["frame"])
+                if process and has_ended(process, target.offsets, self._plan, frame, code):
+                    found.add((frame, int(call["start_ns"])))
+        for key, value in self._program.frames.items():
+            points, frame = self._points[int(value[0]["slot"])], int(key[0]["frame"])
+            in_a_table = not points.suspends and not value[0]["tid"]
+            process = None if in_a_table else self._readable(int(key[0]["process"]))
+            if process and (
+                not is_alive(process, target.offsets, points, frame)
+                if points.suspends
+                else has_ended(process, target.offsets, self._plan, frame, points.live.address)
+            ):
+                found.add((frame, int(value[0]["start_ns"])))
+        return found
+
+    def open_calls(self, over: Calls) -> tuple[dict[int, OpenCalls], int]:
+        """(the open calls by slot, how many have ended unseen, but for those that were closed or freed)."""
+        unseen = 0
+        opens: dict[int, OpenCalls] = {}
+        calls: list[tuple[int, int, int]] = []
+        tids = set()
+        for key, value in self._program.threads.items():
+            tids.add(int(key[0]))
+            table = value[0]["calls"]
+            in_it = table["open"][: min(int(table["depth"]), wire.DEPTH)]
+            calls += [(int(call["frame"]), int(call["slot"]), int(call["start_ns"])) for call in in_it]
+        for key, value in self._program.frames.items():
+            if int(value[0]["tid"]) in tids:  # no place in the table of a thread that is there still
+                calls.append((int(key[0]["frame"]), int(value[0]["slot"]), int(value[0]["start_ns"])))
+        for frame, slot, start_ns in calls:
+            if (frame, start_ns) in over:
+                unseen += 1
+            else:
+                opens.setdefault(slot, OpenCalls()).add(start_ns)
+        for frame, slot, start_ns in self._suspending():
+            if (frame, start_ns) not in over:
+                opens.setdefault(slot, OpenCalls()).add(start_ns)
+        return opens, unseen
+
+    def closed(self, over: Calls) -> Counter[int]:
+        """How many of what suspends were closed or freed unseen, by slot: they are abandoned."""
+        return Counter(slot for frame, slot, start_ns in self._suspending() if (frame, start_ns) in over)
+
+    def seen(self, statistics: np.ndarray[Any, Any]) -> Seen:
+        """What is to be compared with what the probes see. ``statistics``: ``wire.STATISTICS``, by slot."""
+        over = self.over()
+        closed = self.closed(over)
+        opens = {
+            OpenFrame(frame, start_ns)
+            for frame, slot, start_ns in self._program.open_frames()
+            if not (self._points[slot].suspends and (frame, start_ns) in over)
+        }
+        ends: dict[Function, Ends] = {}
+        for slot, points in enumerate(self._points):
+            row, before = statistics[slot], ends.get(points.live.function, (0, 0, 0))
+            now = int(row["returned"]), int(row["raised"]), int(row["abandoned"]) + closed[slot]
+            ends[points.live.function] = (before[0] + now[0], before[1] + now[1], before[2] + now[2])
+        return Seen(ends, frozenset(opens))
+
+    def _suspending(self) -> list[tuple[int, int, int]]:
+        return [call for call in self._program.open_frames() if self._points[call[1]].suspends]
+
+    def _readable(self, tgid: int) -> Process | None:
+        """The process of a key (0: the target), while it runs what it ran when its calls began."""
+        target = self._target.process
+        if tgid in (0, target.pid):
+            return None if self._ended() else target
+        if tgid not in self._children:
+            value = self._program.processes.lookup(np.array([tgid], np.uint64))
+            self._children[tgid] = None
+            if value is not None and not value["ended"][0]:
+                with suppress(TargetError):
+                    self._children[tgid] = Process(tgid)
+        return self._children[tgid]
