@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -18,16 +17,13 @@ from latency.errors import (
     NoDescriptors,
     NoPrivilege,
     NoSuchProcess,
-    ReadFault,
     TargetError,
     TargetGone,
 )
-from latency.target import vm
 from latency.target.maps import Mapping, parse
+from latency.target.memory import Memory
 
-_READ_LIMIT_BYTES = 64 << 20  # sizes may come out of the target: no read may grow without bound
 _AT_ENTRY = 9  # of the auxiliary vector, getauxval(3)
-_HIGHEST_ADDRESS = 1 << 63  # what lseek and pread can express; user memory ends far below
 _PRIVILEGE_HINT = "run as root, or with CAP_SYS_PTRACE, and CAP_DAC_READ_SEARCH too for a process of another user"
 
 
@@ -40,7 +36,7 @@ class _Stat(NamedTuple):
     image: tuple[int, ...]
 
 
-class Process:
+class Process(Memory):
     """One process, told from a later one with the same PID by its start time.
 
     Args:
@@ -52,10 +48,7 @@ class Process:
     """
 
     def __init__(self, pid: int, *, proc: Path = Path("/proc")) -> None:
-        self.pid = pid
-        self.proc = proc
-        self._memory_fd: int | None = None
-        self._batched = vm.numbers_processes_as_we_do(proc)
+        super().__init__(pid, proc)
         first = self._stat()
         if first is None or first.state in "ZX":
             raise NoSuchProcess(f"there is no process {pid}", "list the processes with: ps -e")
@@ -235,76 +228,6 @@ class Process:
             "run as root: then it is reached through /proc/PID/map_files",
         )
 
-    # -- its memory --------------------------------------------------------------------------
-
-    def read(self, address: int, size: int) -> bytes:
-        """Exactly ``size`` bytes at ``address``.
-
-        Raises:
-            ReadFault: not all of it is readable.
-            TargetGone, NoPrivilege
-        """
-        data = self.read_some(address, size)
-        if len(data) != size:
-            raise ReadFault(f"process {self.pid}: cannot read {size} bytes at {address:#x}")
-        return data
-
-    def read_some(self, address: int, size: int) -> bytes:
-        """The readable bytes from ``address`` on, at most ``size``: ``b""`` if there are none."""
-        if not 0 <= size <= _READ_LIMIT_BYTES:
-            return b""
-        data = bytearray(size)
-        return bytes(data[: self.read_into(address, data)])
-
-    def read_into(self, address: int, buffer: bytearray | memoryview) -> int:
-        """Fill ``buffer`` from ``address`` on; how many bytes were readable (0: none)."""
-        if not 0 <= address <= _HIGHEST_ADDRESS - len(buffer):
-            return 0
-        view, done = memoryview(buffer), 0
-        while done < len(view):
-            try:
-                count = os.preadv(self._memory(), [view[done:]], address + done)
-            except OSError as error:
-                if error.errno in (errno.EIO, errno.EFAULT):
-                    break
-                raise self._failed("mem", error) from None
-            if count == 0:  # the address space itself is gone: the process exited or called exec
-                raise self._gone()
-            done += count
-        return done
-
-    def read_many(self, addresses: Sequence[int], size: int) -> list[bytes | None]:
-        """``size`` bytes at each address; None where not all of them are readable.
-
-        About 1 µs each, in batches through ``process_vm_readv``.
-        """
-        if self._batched and 0 < size <= vm.BATCH_BYTES:
-            try:
-                return vm.read_many(self.pid, addresses, size)
-            except OSError as error:
-                if error.errno not in (errno.EPERM, errno.ENOSYS):  # seccomp and old sandboxes
-                    raise self._failed("mem", error) from None
-                self._batched = False
-        found = (self.read_some(address, size) for address in addresses)
-        return [data if len(data) == size else None for data in found]
-
-    def read_table(self, addresses: vm.Words, size: int) -> tuple[vm.Bytes, vm.Flags]:
-        """The same as rows of an array: (``size`` bytes at each address, whether all of them were readable)."""
-        if self._batched and 0 < size <= vm.BATCH_BYTES:
-            try:
-                return vm.read_table(self.pid, addresses, size)
-            except OSError as error:
-                if error.errno not in (errno.EPERM, errno.ENOSYS):
-                    raise self._failed("mem", error) from None
-                self._batched = False
-        found = self.read_many(addresses.tolist(), size)
-        table = np.frombuffer(b"".join(each or bytes(size) for each in found), np.uint8).reshape(-1, size)
-        return table, np.array([each is not None for each in found], np.bool_)
-
-    def u64(self, address: int) -> int:
-        """The unsigned little-endian 8-byte word at ``address``. Raises ReadFault."""
-        return int.from_bytes(self.read(address, 8), "little")
-
     # -- inside ------------------------------------------------------------------------------
 
     def _path(self, name: str) -> Path:
@@ -327,12 +250,6 @@ class Process:
         except (OSError, IndexError, ValueError) as error:
             _require_descriptors(error)
             return None
-
-    def _memory(self) -> int:
-        if self._memory_fd is None:
-            self._memory_fd = os.open(self._path("mem"), os.O_RDONLY | os.O_CLOEXEC)
-            self.check()  # from here on the descriptor is bound to this very address space
-        return self._memory_fd
 
     def _gone(self) -> TargetGone:
         if self.alive():
