@@ -61,7 +61,9 @@ def plural(value: int, noun: str) -> str:
 
 
 def error(value: float, ends: tuple[float, float] | None) -> str:
-    """``±2.7 %``: the farther end of an interval, as a share of the value; ``too few`` where there is none."""
+    """``±2.7 %``: the farther end of an interval, as a share of the value; ``too few`` where there is none, and ``unsure``
+    where it is as large as the value, or larger: then that cannot be told."""
     if ends is None or not value > 0:
         return "too few"
-    return f"±{percent(max(value - ends[0], ends[1] - value, 0.0) / value)}"
+    share = max(value - ends[0], ends[1] - value, 0.0) / value
+    return "unsure" if share >= 1 else f"±{percent(share)}"

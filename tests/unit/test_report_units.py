@@ -51,5 +51,10 @@ def test_an_error_bar_is_its_farther_end() -> None:
     assert error(100, None) == "too few"
 
 
+def test_an_error_as_large_as_the_value_says_that_it_cannot_be_told() -> None:
+    assert error(100, (10, 199)) == "±99 %"
+    assert error(100, (10, 200)) == error(100, (0, 103)) == error(100, (90, 1679)) == "unsure"
+
+
 def test_one_is_not_many() -> None:
     assert [plural(1, "call"), plural(2, "call")] == ["1 call", "2 calls"]

@@ -96,11 +96,18 @@ class SlowLog(Part):
         self._told = session.maps.map("told_codes", wire.FUNCTION_KEY, np.dtype("u1"))
         self._judged = np.zeros(session.maps.slots, np.uint64)
         session.maps.config["slower_ns"] = self._slower.threshold_ns
+        # Where the threshold is low, calls of the calibration are slow, too: they are not told.
+        session.maps.config["floor_ns"] = _NEVER
 
     def calibrated(self) -> None:
-        """Any call is slow where the threshold is low enough."""
+        """From here on slow calls are told; what was told before was not of the target."""
         for _ in self._events.read():
             pass
+        self._maps.config["floor_ns"] = 0
+
+    def begin(self) -> None:
+        """The same where nothing was calibrated."""
+        self._maps.config["floor_ns"] = 0
 
     def before_events(self) -> None:
         """The program tells of a function earlier than of a slow call of it, and in another buffer."""
