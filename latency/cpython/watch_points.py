@@ -40,6 +40,7 @@ FREE_THREADED = (
     "free-threaded CPython does not count a reference to a code object for each call: nothing can be watched"
 )
 REGISTERS = 4  # x86-64: DR0 to DR3
+_OTHER, _OTHER_FUNCTIONS = "take another --engine", "take another --engine, or name other functions"
 COUNT_BYTES = 4  # the lower half of ob_refcnt, which is all of the count from 3.12 on
 _IMMORTAL = 1 << 31  # Include/refcount.h: negative as an int32, 3.12 and later
 _POINTER_BYTES = 8
@@ -218,10 +219,10 @@ def _units_of_immortal(process: Process, offsets: Offsets, live: LiveFunction) -
     return WatchPoints(live, units, entry=units + UNIT_BYTES * found.entry + 1, returns=returns)
 
 
-def unwatchable(
+def refusal(
     process: Process, build: Build, offsets: Offsets, lives: Sequence[LiveFunction], *, children: bool = False
-) -> str:
-    """Why these functions cannot be watched, in one line; ``""`` if they can. Reads memory only; nothing is attached.
+) -> UsageError | None:
+    """Why these functions cannot be watched, and what would help; None if they can. Reads memory only.
 
     Whether the registers are free is not known before they are taken, nor whether the build has a ``WatchPlan``.
 
@@ -233,25 +234,31 @@ def unwatchable(
         TargetGone, NoPrivilege
     """
     if children:
-        return "the watch engine follows forks, but not into other programs that they execute"
+        return UsageError("the watch engine follows forks, but not into other programs that they execute", _OTHER)
     if jit.blind_spots(process, build):
-        return "the target's JIT is on: what it compiles does not fetch the units that the watch engine watches"
+        return UsageError(
+            "the target's JIT is on: what it compiles does not fetch the units that the watch engine watches",
+            "start it with PYTHON_JIT=0",
+        )
     if offsets.free_threaded:
-        return FREE_THREADED
+        return UsageError(FREE_THREADED, _OTHER)
     if not lives:
-        return "no function matches"
+        return UsageError("no function matches")
     found: list[WatchPoints] = []
     for live in lives[: REGISTERS + 1]:  # more never fit
         try:
             found.append(watch_points(process, offsets, live))
         except (UsageError, UnsupportedBuild, ReadFault) as error:
-            return str(error)
+            return UsageError(str(error), error.hint or _OTHER_FUNCTIONS)
     if registers_needed(found) > REGISTERS:
         names = sorted({each.function.qualname for each in lives})
         listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         needed = f"need {registers_needed(found)} watchpoints" if len(lives) <= REGISTERS else "match"
-        return f"{len(lives):,} functions {needed} ({listed}), and the processor has {REGISTERS} watchpoints"
-    return ""
+        return UsageError(
+            f"{len(lives):,} functions {needed} ({listed}), and the processor has {REGISTERS} watchpoints",
+            "name fewer functions (one takes two, or more if it suspends), or take another --engine",
+        )
+    return None
 
 
 def has_ended(process: Process, offsets: Offsets, plan: WatchPlan, frame: int, code: int) -> bool:

@@ -298,6 +298,16 @@ def _open_regular(path: Path, mapping: Mapping) -> int | None:
     return None
 
 
+def tracer(tid: int, *, proc: Path = Path("/proc")) -> tuple[int, str] | None:
+    """(PID, name) of the debugger that traces a thread (ptrace); None where there is none, or it is not to be seen."""
+    try:
+        status = (proc / str(tid) / "status").read_text("utf-8", "backslashreplace")
+        pid = int(status.partition("\nTracerPid:")[2].partition("\n")[0])
+        return (pid, (proc / str(pid) / "comm").read_text("utf-8", "backslashreplace").strip()) if pid else None
+    except (OSError, ValueError):
+        return None
+
+
 def _device(number: int) -> str:
     return f"{os.major(number):02x}:{os.minor(number):02x}"
 

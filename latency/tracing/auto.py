@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Stopwatch, Target
-from latency.cpython.watch_points import unwatchable
+from latency.cpython.watch_points import refusal
 from latency.errors import HostError, PylatError
 from latency.recording import Options
 from latency.tracing.choice import Choice, choose
@@ -24,8 +24,8 @@ from latency.tracing.passing import Passing
 from latency.tracing.probes.look import Look
 from latency.tracing.probes.session import Session
 from latency.tracing.proving import proven
-from latency.tracing.watch.events import READ_WRITE, Watchpoint, Watchpoints
-from latency.tracing.watch.program import reading_ns
+from latency.tracing.watch.events import READ_WRITE, Watchpoint, Watchpoints, require_all
+from latency.tracing.watch.program import CALIBRATION_READS, reading_ns
 from latency.tracing.watch.session import WatchSession
 
 LOOK_S, LONGEST_LOOK_S = 0.1, 0.15
@@ -43,7 +43,7 @@ def cannot_watch(target: Target, options: Options, functions: Sequence[LiveFunct
         return "watch does not see where a call's time goes"
     if options.slower:
         return "watch does not tell slow calls one by one"
-    return unwatchable(target.process, target.build, target.offsets, functions, children=options.children)
+    return str(refusal(target.process, target.build, target.offsets, functions, children=options.children) or "")
 
 
 def trap_ns() -> float:
@@ -60,10 +60,12 @@ def trap_ns() -> float:
     try:
         thread = threading.get_native_id()
         watchpoints.place([Watchpoint(ctypes.addressof(byte), 1, READ_WRITE)], lambda: [thread])
-        return max(0.0, reading_ns(byte) - bare_ns)
+        taken_ns = reading_ns(byte) - bare_ns
     finally:
         watchpoints.close()
         os.close(program)
+    require_all(watchpoints.hits, CALIBRATION_READS)
+    return max(0.0, taken_ns)
 
 
 def looked(

@@ -215,7 +215,7 @@ def test_a_debugger_and_pylat_are_told_when_the_other_has_the_registers(
                 assert debugger.answer == "held"
                 with pytest.raises(AttachError, match="watchpoints are taken: a debugger") as error:
                     measuring.start()
-                assert "end it" in error.value.hint
+                assert f"(PID {debugger.pid}), which traces the process" in error.value.hint
 
 
 class Debugger:
@@ -225,6 +225,7 @@ class Debugger:
         pipe = subprocess.PIPE
         command = [sys.executable, debugger.__file__, str(pid)]
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        self.pid = self._process.pid
         assert self._process.stdout is not None
         self.answer = self._process.stdout.readline().strip()
 

@@ -13,12 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from latency.cpython.watch_points import REGISTERS
-from latency.errors import AttachError, KernelTooOld, PylatError
+from latency.errors import AttachError, HostError, KernelTooOld, PylatError
+from latency.target.process import tracer
 from latency.tracing.kernel import calls as kernel
 
 READ_WRITE, WRITE = 3, 2  # HW_BREAKPOINT_RW, HW_BREAKPOINT_W
 _SPARE_DESCRIPTORS = 64
 _ATTEMPTS = 10
+_VIRTUAL = ": a virtual machine has what its hypervisor gives it"
+_NOT_HERE = "take another --engine"
 _ASKED = 8  # threads that are asked how many registers are free: some may end just then
 
 
@@ -77,7 +80,7 @@ class Watchpoints:
                 known |= self._place_on_all(points, sorted(new), late=True)
         except OSError as error:
             self.close()
-            raise _explained(error) from error
+            raise self._explained(error, len(points), threads()) from error
         except PylatError:  # of the list of threads
             self.close()
             raise
@@ -100,6 +103,35 @@ class Watchpoints:
                     break
                 self._events.append(event)
         return set(tids)
+
+    def _explained(self, error: OSError, points: int, tids: Sequence[int]) -> HostError:
+        """In words, with what would help."""
+        if error.errno == errno.ENOSPC:
+            holder = next(filter(None, map(tracer, tids)), None)
+            end_it = "end it" if holder is None else f"end {holder[1]} (PID {holder[0]}), which traces the process"
+            fewer = ["watch fewer functions"] if self._free > 1 else []
+            return AttachError(
+                f"the processor's watchpoints are taken: a debugger, or another pylat, holds them "
+                f"({points} of {REGISTERS} are needed, {self._free} are free)",
+                ", ".join([end_it, *fewer, "or take another --engine"]),
+            )
+        if error.errno == errno.EMFILE:
+            needed = points * len(tids) + _SPARE_DESCRIPTORS
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            return AttachError(
+                f"there are not enough file descriptors: {points} watchpoints in {len(tids):,} threads take one each, "
+                f"and {most:,} are allowed",
+                f"raise ulimit -n to {needed:,}, or watch fewer functions",
+            )
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+            return AttachError("this machine has no hardware watchpoints" + _VIRTUAL, _NOT_HERE)
+        if error.errno in (errno.E2BIG, errno.EINVAL):
+            return KernelTooOld(
+                "this kernel cannot watch all threads of a process", "the watch engine needs Linux 5.13"
+            )
+        return AttachError(
+            f"the kernel refused a watchpoint: {error.strerror}", "run pylat check to see what is missing"
+        )
 
     def _free_registers(self, point: Watchpoint, tid: int) -> int:
         """How many watchpoints the thread can still take, 0 where it has ended: found by taking them for a moment."""
@@ -143,16 +175,9 @@ def _allow_descriptors(number: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, number + _SPARE_DESCRIPTORS), hard))
 
 
-def _explained(error: OSError) -> AttachError | KernelTooOld:
-    if error.errno == errno.ENOSPC:
-        return AttachError(
-            "the processor's watchpoints are taken: a debugger, or another pylat, holds them",
-            "end it, watch fewer functions, or take another --engine",
+def require_all(hits: int, expected: int) -> None:
+    """Raises AttachError where watchpoints do not see each access, on a byte of pylat's own."""
+    if hits < expected:
+        raise AttachError(
+            f"hardware watchpoints saw {hits:,} of {expected:,} accesses on this machine{_VIRTUAL}", _NOT_HERE
         )
-    if error.errno == errno.EMFILE:
-        return AttachError(
-            "there are not enough file descriptors: a watchpoint takes one for each thread", "raise ulimit -n"
-        )
-    if error.errno in (errno.E2BIG, errno.EINVAL):
-        return KernelTooOld("this kernel cannot watch all threads of a process", "the watch engine needs Linux 5.13")
-    return AttachError(f"the kernel refused a watchpoint: {error.strerror}", "run pylat check to see what is missing")

@@ -33,7 +33,7 @@ from latency.tracing.kernel.multi import by_multi
 from latency.tracing.kernel.refusals import refused_call, refused_program
 from latency.tracing.kernel.tracepoints import left_out, twice
 from latency.tracing.watch import wire as watching
-from latency.tracing.watch.events import READ_WRITE, WRITE, Watchpoint, Watchpoints
+from latency.tracing.watch.events import READ_WRITE, WRITE, Watchpoint, Watchpoints, require_all
 
 SOURCE = "watch.bpf.c"
 _WATCH, _RAISE = "pylat_watch", "pylat_watch_raise"
@@ -46,7 +46,8 @@ _MOST_RETURNS = 4
 _OPEN_CALLS = 65_536
 _PROCESSES, _CHILDRENS_THREADS = 4096, 1024
 _SPARE_THREADS = 64
-_CALIBRATION_READS, _CALIBRATION_RUNS = 100, 12
+_READS_OF_A_RUN, _RUNS = 100, 12
+CALIBRATION_READS = _READS_OF_A_RUN * _RUNS
 _U32, _U64 = np.dtype("<u4"), np.dtype("<u8")
 
 
@@ -230,12 +231,14 @@ class WatchProgram:
         self._follow(os.getpid())
         watchpoints.place([Watchpoint(ctypes.addressof(byte), 1, READ_WRITE)], lambda: [thread])
         try:
-            return max(0.0, reading_ns(byte) - bare_ns)
+            taken_ns = reading_ns(byte) - bare_ns
         finally:
             watchpoints.close()
             self._tried_hits += watchpoints.hits
             self.threads.delete(np.array([thread], _U32))
             self.processes.delete(self._key(os.getpid()))
+        require_all(watchpoints.hits, CALIBRATION_READS)
+        return max(0.0, taken_ns)
 
     def open_frames(self) -> list[tuple[int, int, int]]:
         """The calls that have begun and not ended: (address of the frame, slot, CLOCK_MONOTONIC of the start)."""
@@ -373,9 +376,9 @@ def _functions(plan: WatchPlan, *, children: bool) -> list[str]:
 def reading_ns(byte: ctypes.c_ubyte) -> float:
     """What one read of the byte takes from here, nanoseconds: the mean of the fastest run."""
     best = float("inf")
-    for _ in range(_CALIBRATION_RUNS):
+    for _ in range(_RUNS):
         begin = time.perf_counter_ns()
-        for _ in range(_CALIBRATION_READS):
+        for _ in range(_READS_OF_A_RUN):
             byte.value  # noqa: B018  the read is what is timed
         best = min(best, time.perf_counter_ns() - begin)
-    return best / _CALIBRATION_READS
+    return best / _READS_OF_A_RUN

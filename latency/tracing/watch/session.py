@@ -16,7 +16,7 @@ from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import matcher_of, not_there_yet, nothing_matches
 from latency.cpython.sites import Role
-from latency.cpython.watch_points import WatchPlan, WatchPoints, unwatchable, watch_points
+from latency.cpython.watch_points import WatchPlan, WatchPoints, refusal, watch_points
 from latency.errors import AttachError, TargetError, UnsupportedBuild, UsageError
 from latency.recording import Function, Losses, Options, Overhead, ProcessCalls, Recording
 from latency.target.process import Process
@@ -226,9 +226,9 @@ class WatchSession(CountingSession):
         missing = matcher.unmatched(lives)
         self._missing = lambda: missing
         self.remarks += not_there_yet(missing, matcher, lives)
-        why = unwatchable(target.process, target.build, target.offsets, wanted)
-        if why:
-            raise UsageError(why, "take another --engine, or name other functions")
+        refused = refusal(target.process, target.build, target.offsets, wanted)
+        if refused:
+            raise refused
         found = [watch_points(target.process, target.offsets, live) for live in wanted]
         if any(each.needs_probe for each in found) and not any(self._plan.of(Role.RAISE)):
             raise UsageError("where this build unwinds a frame is not known", "take another --engine")
