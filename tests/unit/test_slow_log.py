@@ -15,7 +15,7 @@ NEVER = (1 << 64) - 1
 
 
 def test_nothing_is_told_until_the_calibration_is_over(monkeypatch: Any) -> None:
-    monkeypatch.setattr("latency.tracing.probes.slow.Reader", lambda *_: None)
+    monkeypatch.setattr("latency.tracing.probes.slow.Reader", lambda *_, **__: None)
     records = [b"of the calibration"]
     ring = SimpleNamespace(read=lambda: iter([records.pop()] if records else []), close=lambda: None)
     config = np.zeros(1, wire.CONFIG)[0]
