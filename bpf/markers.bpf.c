@@ -5,6 +5,7 @@
 
 #include "marker_arguments.h"
 #include "markers.h"
+#include "replaced.h"
 
 /* The sizes given here are the smallest: program.py makes the maps as large as a measurement needs them. */
 BPF_F_TABLE("array", u32, struct pylat_marker_config, config, 1, PYLAT_MMAPABLE);
@@ -344,6 +345,29 @@ int pylat_marker_count(struct pt_regs *ctx)
     else
         ADD(hit.count->table_full, 1);
     return 0;
+}
+
+/* sched_process_exec, of every process of the machine: what the one that is measured does from now on does not count.
+ */
+static __always_inline int replaces(void)
+{
+    u32 zero = 0;
+    struct pylat_marker_config *now = config.lookup(&zero);
+    if (!now || !pylat_is_process(now->namespace_device, now->namespace_inode, now->tgid))
+        return 0;
+    now->replaced = 1;
+    now->enabled = 0;
+    return 0;
+}
+
+int pylat_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+    return replaces();
+}
+
+int pylat_exec_again(struct bpf_raw_tracepoint_args *ctx) /* as in processes.h */
+{
+    return replaces();
 }
 
 /* A thread ends: its open calls end with it, without a latency; those with a key may be ended by another. */

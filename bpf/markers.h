@@ -116,6 +116,10 @@ struct pylat_marker_extremes {
 
 struct pylat_marker_config {
     u32 enabled;
+    u32 replaced; /* these as in struct pylat_config */
+    u64 namespace_device;
+    u64 namespace_inode;
+    u32 tgid;
     u32 padding;
 };
 

@@ -9,6 +9,7 @@
 #include "generators.h"
 #include "maps.h"
 #include "processes.h"
+#include "replaced.h"
 #include "slow_calls.h"
 #include "split.h"
 #include "stack.h"
@@ -310,6 +311,29 @@ int pylat_exec(struct bpf_raw_tracepoint_args *ctx)
 int pylat_exec_again(struct bpf_raw_tracepoint_args *ctx)
 {
     return execs(ctx, 1);
+}
+#else
+/* sched_process_exec, of every process of the machine: what the one that is measured does from now on does not count.
+ */
+static __always_inline int replaces(void)
+{
+    u32 zero = 0;
+    struct pylat_config *now = config.lookup(&zero);
+    if (!now || !pylat_is_process(now->namespace_device, now->namespace_inode, now->tgid))
+        return 0;
+    now->replaced = 1;
+    now->enabled = 0;
+    return 0;
+}
+
+int pylat_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+    return replaces();
+}
+
+int pylat_exec_again(struct bpf_raw_tracepoint_args *ctx)
+{
+    return replaces();
 }
 #endif
 

@@ -231,6 +231,10 @@ struct pylat_config {
     u32 price_ns[PYLAT_HIT_KINDS][2]; /* what a hit takes from the target: one that is rejected, and one that counts */
     u32 own_ns[PYLAT_HIT_KINDS];      /* what of a call's own two hits lies between its time stamps, by its exit */
     u32 clock_ns;                     /* what it takes to read the clock */
+    u32 replaced;                     /* 1: the process runs another program since; only where one is followed */
+    u64 namespace_device;             /* of the process's PID namespace */
+    u64 namespace_inode;
+    u32 tgid; /* of the process, as it is numbered in there */
     u32 padding;
 };
 

@@ -168,6 +168,15 @@ class Process(Memory):
         """The PID as the process itself sees it (its innermost PID namespace)."""
         return [self.pid, *_numbers(self._path("status"), "NSpid")][-1]
 
+    @property
+    def namespace(self) -> tuple[int, int]:
+        """Its innermost PID namespace: the device and the inode, as the kernel numbers them; (0, 0) if it is gone."""
+        try:
+            found = os.stat(self._path("ns/pid"))
+        except OSError:
+            return 0, 0
+        return os.major(found.st_dev) << 20 | os.minor(found.st_dev), found.st_ino
+
     def threads(self) -> list[int]:
         """The TIDs of all threads, ascending."""
         try:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from latency.cpython.interpreter import Target
+from latency.recording import Options
+from latency.tracing.markers.session import MarkerSession
+from latency.tracing.probes.session import Session
+from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
 from tests.pylat_command import EVERY_CALL, Tracing, pylat
 from tests.target_program import TargetProgram
@@ -130,3 +138,32 @@ def test_a_target_that_becomes_another_program_is_reported_as_far_as_it_was_seen
     assert "becomes_another.py" in result.run["target"]["command"]
     assert result.agrees(truth)
     assert target.process.poll() is None
+
+
+@pytest.mark.parametrize("kind", ["calls", "markers", "watchpoints"])
+def test_what_another_program_does_after_an_exec_is_not_counted(
+    own_interpreter: Interpreter, start_target: Start, kind: str
+) -> None:
+    target = start_target(own_interpreter, "replacing.py")
+    with begun(target.pid, kind) as session:
+        session.start()
+        truth = target.run()
+        target.send("quit")
+        assert json.loads(target.readline()) == truth  # of the new program, in which nobody has looked yet
+        session.maps.enable(session.target.process)  # as each slice does
+        assert json.loads(target.readline())["ready"]
+        assert target.run() == truth
+        assert session.poll() == "exec"
+        recording = session.stop()
+    calls = {each.function.qualname: each.calls for each in recording.functions}
+    assert calls == {name: truth[name]["calls"] for name in calls}
+    assert len(calls) == 1
+    assert recording.losses.total == 0
+
+
+def begun(pid: int, kind: str) -> Session | MarkerSession | WatchSession:
+    if kind == "markers":
+        return MarkerSession(Target(pid), Options(markers=("gc",)))
+    if kind == "watchpoints":
+        return WatchSession(Target(pid, engine="watch"), Options(func=("work",), engine="watch"))
+    return Session(Target(pid), Options(func=("work",)))

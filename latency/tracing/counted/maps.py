@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from latency.errors import TargetError
+from latency.target.process import Process
 from latency.tracing.counted import wire
 from latency.tracing.counted.divided import Splits
 from latency.tracing.counted.extremes import Extremes
@@ -46,6 +49,22 @@ class CountingMaps:
     def statistics(self) -> np.ndarray[Any, Any]:
         """All ``slots`` records of ``wire.STATISTICS``, live."""
         return np.frombuffer(self._statistics_memory, wire.STATISTICS, self.slots)
+
+    def enable(self, process: Process) -> None:
+        """What comes from now on counts, until the process replaces its program: the kernel ends it then by itself.
+
+        Args:
+            process: the one that is followed, alone or as the first.
+        """
+        config = self.config
+        is_told = "replaced" in (config.dtype.names or ())  # watchpoints go with the program
+        if is_told:
+            with suppress(TargetError):  # it has just ended
+                config["namespace_device"], config["namespace_inode"] = process.namespace
+                config["tgid"] = process.namespace_pid
+        config["enabled"] = 1
+        if is_told and config["replaced"][0]:
+            config["enabled"] = 0
 
     def counters(self) -> dict[str, int]:
         """The counters, summed over the CPUs."""

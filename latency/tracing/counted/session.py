@@ -161,7 +161,7 @@ class CountingSession(ABC):
         """Everything is in place: what comes from now on counts."""
         self._started_at = datetime.now(timezone.utc)
         self._first = self._read(clock.now_ns())
-        self.maps.config["enabled"] = 1
+        self.maps.enable(self.target.process)
         self.watched.begin(clock.now_ns())
 
     def _whole(self, reading: Reading, opens: Mapping[int, OpenCalls]) -> Recording:

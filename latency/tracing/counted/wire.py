@@ -92,7 +92,9 @@ CONFIG = np.dtype(
         *((name, "<u4") for name in ("enabled", "sliced")),
         ("price_ns", "<u4", (HIT_KINDS, 2)),
         ("own_ns", "<u4", (HIT_KINDS,)),
-        *((name, "<u4") for name in ("clock_ns", "padding")),
+        *((name, "<u4") for name in ("clock_ns", "replaced")),
+        *((name, "<u8") for name in ("namespace_device", "namespace_inode")),
+        *((name, "<u4") for name in ("tgid", "padding")),
     ]
 )
 ACCOUNT = np.dtype([("taken_ns", "<u8"), ("ended_ns", "<u8"), ("left", "<u4"), ("before", "<u2"), ("turn", "<u2")])

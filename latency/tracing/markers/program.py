@@ -27,7 +27,7 @@ from latency.tracing.markers import wire as marking
 from latency.tracing.markers.wanted import ROLES, Point
 
 SOURCE = "markers.bpf.c"
-_THREADS = twice({"pylat_thread_exit": "sched_process_exit"})
+_ENDS = twice({"pylat_thread_exit": "sched_process_exit", "pylat_exec": "sched_process_exec"})
 _POINTS = "points"
 _NAMES, _STACKS, _KEYS, _EXTREMES = 65_536, 8192, 262_144, 262_144
 _U32 = np.dtype("<u4")
@@ -41,7 +41,7 @@ def compile_markers(*, cookies: bool) -> Object:
     """
     values = {"MMAPABLE": BPF_F_MMAPABLE, "NO_PREALLOC": allocation.NO_PREALLOC, "COOKIES": int(cookies)}
     flags = sorted(f"-DPYLAT_{name}={value}" for name, value in values.items())
-    made = kept_or_compiled(flags, [*ROLES, *_THREADS], Cache(), source=SOURCE)
+    made = kept_or_compiled(flags, [*ROLES, *_ENDS], Cache(), source=SOURCE)
     sizes = {shape.name: (shape.key_size, shape.value_size) for shape in made.maps}
     expected = {
         "config": (_U32, marking.CONFIG),
@@ -79,7 +79,7 @@ class MarkerProgram:
         self._multi = by_multi(attachment, of_one_process=True)
         self._descriptors: list[int] = []
         self._links: list[int] = []
-        self._exit_links: list[int] = []
+        self._end_links: list[int] = []
         self._maps: dict[str, int] = {}
         apart.begin()
         made = compile_markers(cookies=self._multi)
@@ -112,8 +112,8 @@ class MarkerProgram:
             AttachError: the kernel refused; everything placed so far is gone again.
         """
         try:
-            for name, tracepoint in _THREADS.items():
-                self._exit_links.append(kernel.attach_raw_tracepoint(self._functions[name], tracepoint))
+            for name, tracepoint in _ENDS.items():
+                self._end_links.append(kernel.attach_raw_tracepoint(self._functions[name], tracepoint))
             if self._multi:
                 self._links += apart.opened(self._by_multi(pid))
                 return
@@ -152,12 +152,12 @@ class MarkerProgram:
     @property
     def not_run(self) -> int:
         """Events of tracepoints so far, at most, for which the kernel ran no program."""
-        return left_out(self._functions, _THREADS)
+        return left_out(self._functions, _ENDS)
 
     def detach(self) -> None:
         """Take the probes away. The maps stay readable."""
         apart.close(self._links)
-        self._close(self._exit_links)
+        self._close(self._end_links)
 
     def close(self) -> None:
         """Take everything away."""
@@ -197,11 +197,11 @@ class MarkerProgram:
     def _load(self, made: Object) -> dict[str, int]:
         """The programs that are needed. For perf events, those of the sites come later, one for each."""
         roles = dict.fromkeys(point.function for point in self._points)
-        names = [*_THREADS, *(roles if self._multi else ())]
+        names = [*_ENDS, *(roles if self._multi else ())]
         return {name: self._load_one(made, name, self._maps) for name in names}
 
     def _load_one(self, made: Object, name: str, maps: dict[str, int]) -> int:
-        tracepoint = name in _THREADS
+        tracepoint = name in _ENDS
         kind = kernel.PROG_TYPE_RAW_TRACEPOINT if tracepoint else kernel.PROG_TYPE_KPROBE
         attach_type = kernel.TRACE_UPROBE_MULTI if self._multi and not tracepoint else 0
         code = made.instructions(name, [maps[shape.name] for shape in made.maps])

@@ -43,7 +43,13 @@ KEY = np.dtype([("key", "<u8"), ("item", "<u4"), ("padding", "<u4")])
 ITEM = np.dtype([("before", "<u8"), ("dropped", "<u8")])
 EXTREMES_KEY = np.dtype([("tid", "<u4"), ("slot", "<u4")])
 EXTREMES = np.dtype([("min_ns", "<u8"), ("max_ns", "<u8")])
-CONFIG = np.dtype([("enabled", "<u4"), ("padding", "<u4")])
+CONFIG = np.dtype(
+    [
+        *((name, "<u4") for name in ("enabled", "replaced")),
+        *((name, "<u8") for name in ("namespace_device", "namespace_inode")),
+        *((name, "<u4") for name in ("tgid", "padding")),
+    ]
+)
 
 STRUCTS: dict[str, np.dtype[Any]] = {
     "pylat_argument": ARGUMENT,

@@ -33,8 +33,8 @@ from latency.tracing.kernel.tracepoints import left_out, twice
 from latency.tracing.probes.part import Part
 
 # BPF function -> the raw tracepoint that it hangs on
-_THREADS = twice({"pylat_thread_exit": "sched_process_exit"})
-_PROCESSES = twice({"pylat_fork": "sched_process_fork", "pylat_exec": "sched_process_exec"})
+_ENDS = twice({"pylat_thread_exit": "sched_process_exit", "pylat_exec": "sched_process_exec"})
+_FORKS = twice({"pylat_fork": "sched_process_fork"})
 _U32 = np.dtype("<u4")
 
 
@@ -51,7 +51,7 @@ def needed(plan: SitePlan, *, children: bool, parts: Iterable[Part] = ()) -> lis
 
 def _tracepoints(*, children: bool, parts: Iterable[Part]) -> dict[str, str]:
     further = {name: tracepoint for part in parts for name, tracepoint in part.tracepoints.items()}
-    return {**_THREADS, **(_PROCESSES if children else {}), **further}
+    return {**_ENDS, **(_FORKS if children else {}), **further}
 
 
 def _structs(parts: Iterable[Part]) -> dict[str, np.dtype[Any]]:

@@ -68,5 +68,5 @@ class Slicing(Part):
         except AttachError:
             session.target.process.check()  # it may just have ended: the next poll says so
             raise
-        session.maps.config["enabled"] = 1
+        session.maps.enable(session.target.process)
         session.watched.begin(clock.now_ns())
