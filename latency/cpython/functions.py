@@ -14,6 +14,8 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import compress
+from operator import eq
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -202,26 +204,23 @@ def _read_functions(
     named_at = np.concatenate((qualnames, modules))
     unknown = named_at[~among(named_at, distinct(np.fromiter(texts, np.uint64)))]
     texts |= read_strings(process, unknown, offsets)
-    whole = "code.qualname" in offsets
-    named: dict[int, _Named] = {}
-    for address, qualname_at, module_at in zip(*(each.tolist() for each in (code_at, qualnames, modules)), strict=True):
-        qualname, code = texts.get(qualname_at, ""), codes[address]
-        if code.qualname == (qualname if whole else qualname.rpartition(".")[2]):
-            named.setdefault(address, _Named(qualname, texts.get(module_at, "")))
-    return named
+    at = code_at.tolist()
+    told = [texts.get(pointer, "") for pointer in qualnames.tolist()]
+    compiled = told if "code.qualname" in offsets else [qualname.rpartition(".")[2] for qualname in told]
+    agree = list(map(eq, compiled, (codes[address].qualname for address in at)))
+    found = zip(at, map(_Named, told, (texts.get(pointer, "") for pointer in modules.tolist())), strict=True)
+    return dict(reversed(list(compress(found, agree))))  # of several the first
 
 
 def _modules(codes: Mapping[int, _Code], named: Mapping[int, _Named]) -> dict[int, str]:
     """The module of each code object."""
     of_file: dict[str, str] = {}
-    for address, function in named.items():
-        filename = codes[address].filename
+    for filename, module in {(codes[address].filename, function.module) for address, function in named.items()}:
         # "<string>" and the like may belong to many
-        of_file[filename] = function.module if of_file.get(filename, function.module) == function.module else ""
-    return {
-        address: named[address].module if address in named else of_file.get(code.filename, "")
-        for address, code in codes.items()
-    }
+        of_file[filename] = module if filename not in of_file else ""
+    modules = {address: of_file.get(codes[address].filename, "") for address in codes.keys() - named.keys()}
+    modules.update((address, function.module) for address, function in named.items())
+    return modules
 
 
 def _derive_qualnames(
