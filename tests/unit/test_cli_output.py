@@ -27,6 +27,10 @@ def test_calls_are_a_success() -> None:
     assert output.exit_status(recording(1), max_loss_pct=0.1) == 0
 
 
+def test_functions_that_were_not_watched_are_a_loss_however_many_calls_were_seen() -> None:
+    assert output.exit_status(recording(100_000, losses=Losses(unwatched=1)), max_loss_pct=50.0) == 4
+
+
 def test_no_call_is_nothing_measured() -> None:
     assert output.exit_status(recording(0), max_loss_pct=0.1) == 3
 

@@ -29,7 +29,7 @@ from latency.tracing.limit.watched import SlicesWatched
 from latency.tracing.watch.definitions import Definitions
 from latency.tracing.watch.limit import WatchLimit
 from latency.tracing.watch.program import WatchProgram, compile_watch
-from latency.tracing.watch.unended import Unended
+from latency.tracing.watch.unended import Unended, unaccounted
 from latency.tracing.watch.wire import EXECUTED
 
 
@@ -266,8 +266,11 @@ class WatchSession(CountingSession):
     def _recording(self, span: Span) -> Recording:
         recording = super()._recording(span)
         events = {**recording.events, "abandoned": recording.events["abandoned"] + self._closed}
-        unwatched = Losses(unwatched=self._definitions.unwatched if span.whole else 0)
-        return replace(recording, events=events, losses=recording.losses + unwatched)
+        recording = replace(recording, events=events)
+        if not span.whole:
+            return recording
+        lost = Losses(unwatched=self._definitions.unwatched, unmatched_entry=unaccounted(recording))
+        return replace(recording, losses=recording.losses + lost)
 
     def _blind_spots(self) -> Sequence[str]:
         return (

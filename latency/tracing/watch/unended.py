@@ -12,7 +12,7 @@ import numpy as np
 from latency.cpython.interpreter import Target
 from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_alive
 from latency.errors import TargetError
-from latency.recording import Function
+from latency.recording import Function, Recording
 from latency.target.process import Process
 from latency.tracing.counted import wire
 from latency.tracing.counted.agreement import Ends, OpenFrame, Seen
@@ -120,3 +120,11 @@ class Unended:
                 with suppress(TargetError):
                     self._children[tgid] = Process(tgid)
         return self._children[tgid]
+
+
+def unaccounted(recording: Recording) -> int:
+    """Calls that began, and neither ended nor are open nor are among the losses: whatever became of them."""
+    events, losses = recording.events, recording.losses
+    still = sum(each.open + each.cut for each in recording.functions)
+    lost = losses.unmatched_entry + losses.too_deep + losses.table_full + losses.thread_ended + losses.negative
+    return max(0, events["entries"] - events["matched"] - events["abandoned"] - still - lost)
