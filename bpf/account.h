@@ -20,6 +20,7 @@ struct account_hit {
     u64 stamp_ns; /* of the call that begins or ends */
     u32 gap;      /* what is behind it is measured */
     u32 clock_ns; /* what it takes to read the clock */
+    u32 reads;    /* of the clock, to measure */
 };
 
 static __always_inline void take_sample(u32 set, u64 ns)
@@ -42,20 +43,23 @@ static __always_inline void account_begins(struct account_hit *hit, u32 kind)
         take_sample(PYLAT_GAP_SETS + (account->before & 7) * PYLAT_HIT_KINDS + kind, bpf_ktime_get_ns() - ended_ns);
         account->ended_ns = 0;
         account->taken_ns += hit->clock_ns;
+        hit->reads = 1;
     }
     if (account->left--)
         return;
     u64 now_ns = bpf_ktime_get_ns();
     account->left = 24 + (now_ns & 31); /* not regular: the target has loops of its own */
     account->before = kind;
-    account->taken_ns += hit->clock_ns;
+    u32 reads = 1;
     if (account->turn++ & 1) {
         hit->gap = 1;
     } else {
         take_sample(PYLAT_CLOCK_SET, bpf_ktime_get_ns() - now_ns);
         hit->began_ns = bpf_ktime_get_ns();
-        account->taken_ns += 2 * hit->clock_ns;
+        reads = 3;
     }
+    account->taken_ns += reads * hit->clock_ns;
+    hit->reads += reads;
 }
 
 /* At the very end of a program. `counts`: the hit was not rejected. */
@@ -69,7 +73,8 @@ static __always_inline void account_ends(const struct account_hit *hit, u32 kind
         return;
     u64 price_ns = now->price_ns[kind][counts & 1];
     account->taken_ns += price_ns;
-    PYLAT_ADD_OFTEN(count->taken_ns, price_ns);
+    u32 last_read = hit->began_ns || hit->gap;
+    PYLAT_ADD_OFTEN(count->taken_ns, price_ns + (hit->reads + last_read) * hit->clock_ns);
     if (hit->began_ns) {
         u64 now_ns = bpf_ktime_get_ns();
         take_sample(PYLAT_PROGRAM_SETS + 2 * kind + (counts & 1), now_ns - hit->began_ns);
@@ -84,15 +89,31 @@ static __always_inline void account_ends(const struct account_hit *hit, u32 kind
     }
 }
 
-/* What a hit took beside its price, since its call's time stamp: where the program of another goes on. */
-static __always_inline void account_more(u64 since_ns)
+/* A hit's program ends as others do, but another goes on, which takes longer than a price says. */
+static __always_inline void account_goes_on(struct account_hit *hit, u32 kind)
+{
+    if (!hit->account)
+        return;
+    hit->gap = 0; /* what is behind it is no gap */
+    account_ends(hit, kind, 1);
+    hit->account->telling_ns = bpf_ktime_get_ns();
+    hit->account = NULL;
+}
+
+/* What it took since then. */
+static __always_inline void account_told(void)
 {
     u32 at = (u32)bpf_get_current_pid_tgid() & (PYLAT_ACCOUNTS - 1), zero = 0;
     struct pylat_account *account = accounts.lookup(&at);
     struct pylat_config *now = config.lookup(&zero);
+    struct pylat_counters *count = counters.lookup(&zero);
     u64 now_ns = bpf_ktime_get_ns();
-    if (account && now && now->price_ns[PYLAT_HIT_ENTRY][1] && now_ns > since_ns)
-        account->taken_ns += now_ns - since_ns;
+    if (!account || !now || !count || !now->price_ns[PYLAT_HIT_ENTRY][1] || !account->telling_ns)
+        return;
+    u64 more_ns = now_ns > account->telling_ns ? now_ns - account->telling_ns : 0;
+    account->telling_ns = 0;
+    account->taken_ns += more_ns;
+    PYLAT_ADD_OFTEN(count->taken_ns, more_ns);
 }
 
 /* What a thread's account says behind the hit that is on its way. */
@@ -112,6 +133,48 @@ static __always_inline u64 account_since(const struct account_hit *hit, u32 kind
         return 0;
     u64 taken_ns = hit->account->taken_ns - since_ns + now->own_ns[kind];
     return taken_ns < stay_ns ? taken_ns : stay_ns - 1;
+}
+
+/* How often the thread has slept, that is, has left its processor to wait for something. */
+static __always_inline u64 times_slept(void)
+{
+    u64 count = 0;
+#if PYLAT_TASK_SLEPT >= 0
+    pylat_read_kernel(&count, sizeof(count), (void *)(bpf_get_current_task() + PYLAT_TASK_SLEPT));
+#endif
+    return count;
+}
+
+/* A call is suspended by this hit. Of its exit and of the entry by which it goes on, what lies between the stays on the
+ * stack is what both take without what lies within. */
+static __always_inline void account_leaves(const struct account_hit *hit, u32 kind, struct pylat_suspended *kept)
+{
+    u32 zero = 0;
+    struct pylat_config *now = config.lookup(&zero);
+    kept->tid = 0;
+    if (!hit->account || !now)
+        return;
+    kept->tid = bpf_get_current_pid_tgid();
+    kept->account_ns = hit->account->taken_ns + now->own_ns[kind] - now->price_ns[PYLAT_HIT_ENTRY][1];
+    kept->slept = times_slept();
+}
+
+/* It goes on. What the probes took of its thread meanwhile held it up if the thread had something to do all the time.
+ * If it slept, the probes before that held nobody up, and those behind it did; how many were which is not known. */
+static __always_inline void account_comes_back(const struct account_hit *hit, struct pylat_suspended *kept, u64 now_ns)
+{
+    if (!hit->account || !kept->tid || kept->tid != (u32)bpf_get_current_pid_tgid())
+        return;
+    u64 known_ns = kept->active_ns + kept->taken_ns + kept->beside_ns, since_ns = now_ns - kept->start_ns;
+    s64 taken_ns = hit->account->taken_ns - kept->account_ns, most_ns = since_ns - known_ns;
+    if (taken_ns > most_ns)
+        taken_ns = most_ns;
+    if (taken_ns <= 0)
+        return;
+    if (PYLAT_TASK_SLEPT >= 0 && kept->slept == times_slept())
+        kept->beside_ns += taken_ns;
+    else
+        kept->unsure_ns += taken_ns;
 }
 
 #endif

@@ -125,7 +125,9 @@ struct ended_call {
     u64 start_ns;
     u64 end_ns;
     u64 taken_ns;  /* by the probes in between, while it ran */
-    u64 active_ns; /* without that */
+    u64 beside_ns; /* by them while it was suspended, which held it up */
+    u64 unsure_ns; /* by them while it was suspended, if they did */
+    u64 active_ns; /* without what was taken while it ran */
     u32 suspensions;
     u16 slot;
     u16 active_slot;
@@ -137,7 +139,8 @@ struct ended_call {
 static __always_inline u64 latency_of(const struct ended_call *call)
 {
     u64 elapsed_ns = call->end_ns > call->start_ns ? call->end_ns - call->start_ns : 0;
-    return elapsed_ns > call->taken_ns ? elapsed_ns - call->taken_ns : 0;
+    u64 taken_ns = call->taken_ns + call->beside_ns;
+    return elapsed_ns > taken_ns ? elapsed_ns - taken_ns : 0;
 }
 
 #if PYLAT_SPLIT
@@ -180,7 +183,9 @@ static __always_inline int finish(struct pylat_counters *count, const struct end
     }
     __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
     count_latency(count, of, slot, 0, latency_of(call));
-    __sync_fetch_and_add(&of->taken_ns, call->taken_ns);
+    __sync_fetch_and_add(&of->taken_ns, call->taken_ns + call->beside_ns);
+    if (call->unsure_ns)
+        __sync_fetch_and_add(&of->unsure_ns, call->unsure_ns);
     PYLAT_COUNT_OFTEN(count->matched);
 #if PYLAT_SPLIT
     finish_split(count, slot, call);

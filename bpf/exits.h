@@ -155,6 +155,8 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
         pylat_share_ends_beyond(kept, &leaving);
 #endif
     if (kept && popped == PYLAT_NOT_OPEN) {
+        if (!kept->running)
+            account_comes_back(paid, kept, now_ns);
         taken_ns = ran_beyond_taken(paid, kind, kept, now_ns);
         ran_ns = pylat_ran_beyond(kept, now_ns - taken_ns);
     }
@@ -169,7 +171,9 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
         else if (kept)
             suspend_again(kept, &call, now_ns, taken_ns);
         else if (popped == PYLAT_MATCHED)
-            suspend_first(count, &suspended_key, &call, now_ns, taken_ns);
+            suspend_first(count, &suspended_key, &call, now_ns, taken_ns, paid, kind);
+        if (kept)
+            account_leaves(paid, kind, kept);
 #if PYLAT_TRACE
         if (kept && popped == PYLAT_NOT_OPEN) {
             left.slot = kept->slot;
@@ -202,6 +206,8 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
     if (kept) {
         ended.start_ns = kept->start_ns;
         ended.taken_ns += kept->taken_ns;
+        ended.beside_ns = kept->beside_ns;
+        ended.unsure_ns = kept->unsure_ns;
         ended.active_ns += kept->active_ns + ran_ns;
         ended.suspensions = kept->suspensions;
         ended.slot = kept->slot;
@@ -237,16 +243,14 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
     work->call.end_ns = ended.end_ns;
     work->call.active_ns = ended.active_ns;
     work->call.suspensions = ended.suspensions;
-    account_ends(paid, kind, 1); /* pylat_slow adds what it takes itself */
-    paid->account = NULL;
+    account_goes_on(paid, kind);
     slow_programs.call(ctx, 0);
     slow_work.delete(&tid);
     PYLAT_COUNT(count->slow_lost); /* the call of another program does not come back, unless it failed */
 #endif
 #if PYLAT_TRACE
 told:
-    account_ends(paid, kind, 1); /* trace_submit adds what it takes itself */
-    paid->account = NULL;
+    account_goes_on(paid, kind);
     trace_exit(ctx, frame, thread_state, space, &left, now_ns);
 #endif
     return 1;

@@ -20,11 +20,13 @@ static __always_inline u64 generator_exit_type(int suspends)
 
 /* A call that is open is suspended for the first time. */
 static __always_inline void suspend_first(struct pylat_counters *count, const struct pylat_frame_key *key,
-                                          const struct pylat_open *call, u64 now_ns, u64 taken_ns)
+                                          const struct pylat_open *call, u64 now_ns, u64 taken_ns,
+                                          const struct account_hit *paid, u32 kind)
 {
     struct pylat_suspended fresh = {};
     pylat_suspend(&fresh, call, now_ns - taken_ns);
     fresh.taken_ns = taken_ns;
+    account_leaves(paid, kind, &fresh);
 #if PYLAT_SPLIT
     fresh.share = call->share;
 #endif

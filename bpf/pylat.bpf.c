@@ -82,6 +82,8 @@ static __always_inline int enter(struct pt_regs *ctx, struct account_hit *paid)
     pylat_share_begins(&thread->clock, &call);
 #endif
     paid->stamp_ns = call.start_ns;
+    if (kept)
+        account_comes_back(paid, kept, call.start_ns);
     int pushed = pylat_push(thread, &call, PYLAT_ENTRY_MAY_REPEAT), is_beyond = pushed == PYLAT_OVERFLOW;
 #if PYLAT_SELF
     pylat_pushed(thread, pushed);
@@ -101,8 +103,7 @@ static __always_inline int enter(struct pt_regs *ctx, struct account_hit *paid)
     if (kind == PYLAT_ENTRY_STARTS)
         PYLAT_COUNT_OFTEN(count->entries);
 #if PYLAT_TRACE
-    account_ends(paid, PYLAT_HIT_ENTRY, 1); /* trace_submit adds what it takes itself */
-    paid->account = NULL;
+    account_goes_on(paid, PYLAT_HIT_ENTRY);
     trace_entry(ctx, frame, &key, call.slot, kind, is_beyond, call.start_ns);
 #endif
     return 1;
@@ -470,7 +471,7 @@ int pylat_slow(struct pt_regs *ctx)
         bytes = sizeof(work->arguments.stream);
     if (slow_events.ringbuf_output(told, sizeof(*told) + PYLAT_SNAPSHOT_HEAD_BYTES + bytes, 0))
         PYLAT_COUNT(count->slow_lost);
-    account_more(told->end_ns);
+    account_told();
     slow_work.delete(&tid);
     return 0;
 }

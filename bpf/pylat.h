@@ -85,6 +85,7 @@ struct pylat_statistics {
     u64 min_ns;
     u64 max_ns;
     u64 taken_ns;              /* by the probes while these calls ran: what was taken off (account.h) */
+    u64 unsure_ns;             /* by them while these were suspended: it may have held them up, and is not taken off */
     u64 slower_ns;             /* calls beyond this are slow; 0: what the config says */
     u64 slow;                  /* how many were */
     u64 unjudged;              /* calls that ended before there was anything to compare them with */
@@ -169,12 +170,15 @@ struct pylat_suspended {
     u64 active_ns;  /* time that it ran until it was suspended last */
     u64 resumed_ns; /* since when it runs, where it has no place in the table of open calls; else 0 */
     u64 taken_ns;   /* by the probes while it ran, until it was suspended last */
-    u64 account_ns; /* the thread's account at resumed_ns */
+    u64 beside_ns;  /* by them while it was suspended: they held it up */
+    u64 unsure_ns;  /* the same, but the thread slept meanwhile: perhaps they held nobody up */
+    u64 account_ns; /* the thread's account at resumed_ns, and when it was suspended last */
+    u64 slept;      /* how often the thread had slept when it was suspended last */
     u16 slot;
     u16 active_slot;
     u32 suspensions;
     u32 running; /* 1 while it runs */
-    u32 tid;     /* of the thread in which it ran last without a place in the table */
+    u32 tid;     /* by which it was suspended last; while it has no place in a table (resumed_ns), in which it runs */
 #if PYLAT_SPLIT
     struct pylat_share share;
 #endif
@@ -198,16 +202,17 @@ struct pylat_name {
 #define PYLAT_HIT_KINDS 6
 
 struct pylat_account {
-    u64 taken_ns; /* until now */
-    u64 ended_ns; /* when the program of the hit before ended, where the gap to the next one is measured; else 0 */
-    u32 left;     /* hits until something is measured again */
-    u16 before;   /* the kind of that hit */
-    u16 turn;     /* odd: a gap is measured next; even: the time of a program */
+    u64 taken_ns;   /* until now */
+    u64 ended_ns;   /* when the program of the hit before ended, where the gap to the next one is measured; else 0 */
+    u64 telling_ns; /* since when a call is told, which is beyond the price of its hit */
+    u32 left;       /* hits until something is measured again */
+    u16 before;     /* the kind of that hit */
+    u16 turn;       /* odd: a gap is measured next; even: the time of a program */
 };
 
-/* The newest of each measured time: of gaps between two hits, by the kinds of both; of programs, by kind and whether
- * the hit counts; of what lies between a call's time stamps and the outer ends of its own programs, by kind; and of the
- * clock itself. */
+/* The newest of each measured time, in a ring: they are samples, and what is overwritten is no loss. Of gaps between
+ * two hits, by the kinds of both; of programs, by kind and whether the hit counts; of what lies between a call's time
+ * stamps and the outer ends of its own programs, by kind; and of the clock itself. */
 #define PYLAT_SAMPLES 256
 #define PYLAT_GAP_SETS 0
 #define PYLAT_PROGRAM_SETS 36
@@ -241,7 +246,7 @@ struct pylat_config {
 /* Counters, one set for each CPU. Every event of a wanted function ends as matched or in one of the losses. */
 struct pylat_counters {
     u64 hits;             /* probe hits, wanted or not */
-    u64 taken_ns;         /* by all of them, from all threads */
+    u64 taken_ns;         /* by all of them, from all threads, with what it took to measure and to tell calls */
     u64 entries;          /* calls of wanted functions that began */
     u64 matched;          /* calls that ended, with a latency */
     u64 abandoned;        /* suspended calls that were closed or collected */

@@ -67,7 +67,7 @@ static __always_inline void trace_submit(struct pylat_trace_thread *of)
     u64 size = sizeof(of->event) - sizeof(of->event.snapshot.stream) + bytes;
     if (events.ringbuf_output(&of->event, size, PYLAT_NO_WAKEUP))
         __sync_fetch_and_add(lost, 1);
-    account_more(of->event.time_ns);
+    account_told();
 }
 
 /* `is_beyond`: it has no place in its thread's table. */

@@ -221,7 +221,7 @@ def _function(value: object) -> FunctionLatency:
 def _probes(value: object) -> Probes:
     probes = mapping(value)
     shares = member(probes, "error_share", amount), member(probes, "delayed_share", amount, 0.0)
-    return Probes(member(probes, "sum_ns", count), *shares)
+    return Probes(member(probes, "sum_ns", count), *shares, member(probes, "unsure_ns", count, 0))
 
 
 def _split(value: object) -> Split:

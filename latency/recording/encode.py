@@ -97,6 +97,7 @@ def _function(latency: FunctionLatency) -> Json:
             "error_ns": round(latency.probe_error_ns, 1),
             "error_share": latency.probes.error_share,
             "delayed_share": latency.probes.delayed_share,
+            "unsure_ns": latency.probes.unsure_ns,
         }
     if latency.ages is not None:
         bounds = zip(names, latency.at_least_ns().tolist(), strict=True)

@@ -170,7 +170,8 @@ class FunctionLatency:
         active: of a generator or coroutine, the time that it really ran; of a marker, the time outside of those of its
             kind that were nested in it, where that was asked for; otherwise None.
         slices: ``wall`` in equal, consecutive parts of the measurement, for error bars (``Parts``); or ().
-        oldest_open_ns: how long the oldest open call had been running; 0 without one.
+        oldest_open_ns: how long the oldest open call had been running, as all times without what the probes took; 0
+            without one.
         split: where ``wall`` went; None where it was not asked for.
         self_time: of each call the active time outside of the other measured calls of its thread; fewer than ``calls``
             where that is not known of all (greenlets, recursion beyond the table). None where it was not asked for.
@@ -221,14 +222,16 @@ class FunctionLatency:
         """The 95 % interval of each quantile, or None where it is not known; see ``recording.parts.intervals_ns``.
 
         In a measurement in slices they are not known. They hold what was taken off falsely (``probe_error_ns``), and
-        reach down to ``undelayed_ns``.
+        reach down to ``undelayed_ns``, and by what may have to be taken off beside (``probe_unsure_ns``).
         """
         if self.ages is not None:
             return [None] * len(qs)
         found = intervals_ns(self.slices, self.wall, qs) or [None] * len(qs)
         error_ns = self.probe_error_ns
         return [
-            None if each is None else (max(0.0, min(each[0], least_ns) - error_ns), each[1] + error_ns)
+            None
+            if each is None
+            else (max(0.0, min(each[0], least_ns) - error_ns - self.probe_unsure_ns), each[1] + error_ns)
             for each, least_ns in zip(found, self.undelayed_ns(qs).tolist(), strict=True)
         ]
 
@@ -246,6 +249,11 @@ class FunctionLatency:
     def probe_error_ns(self) -> float:
         """By which the latencies may be wrong since the probes' share is an estimate; 0 where nothing was taken off."""
         return self.probes.error_ns(self.calls) if self.probes else 0.0
+
+    @property
+    def probe_unsure_ns(self) -> float:
+        """By which a call's latency may be less, on the average, for what the probes took while it was suspended."""
+        return self.probes.unsure_ns / self.calls if self.probes and self.calls else 0.0
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,14 @@ from tests.watch import of_names, wrong
 Start = Callable[..., TargetProgram]
 TIMES, INSIDE, DEPTH, STEPS = 50, 7, 5, 3  # as in the program
 REJECTED_NS, COUNTED_NS, OWN_NS = 2, 3, 5  # so little that no call is shorter
-NAMES = ("calling", "descending", "stepping", "failing")
+NAMES = ("calling", "descending", "stepping", "sleeping", "failing")
+SUSPENDED_NS = STEPS * TIMES * (2 * REJECTED_NS + 2 * COUNTED_NS - OWN_NS)
+"""A call, and what the suspension and the resumption take beside what lies in the stays."""
 PASSED_NS = {
     "calling": TIMES * (OWN_NS + 2 * INSIDE * REJECTED_NS),
     "descending": TIMES * sum(OWN_NS + 2 * deeper * COUNTED_NS for deeper in range(DEPTH + 1)),
-    "stepping": TIMES * ((STEPS + 1) * OWN_NS + 2 * STEPS * REJECTED_NS),
+    "stepping": TIMES * ((STEPS + 1) * OWN_NS + 2 * STEPS * REJECTED_NS) + SUSPENDED_NS,
+    "sleeping": TIMES * (STEPS + 1) * OWN_NS,
     "failing": TIMES * (OWN_NS + 2 * REJECTED_NS),
 }
 
@@ -40,8 +43,12 @@ def measured(program: TargetProgram, monkeypatch: pytest.MonkeyPatch, **options:
 
 
 def taken_ns(recording: Recording) -> dict[str, int]:
+    """What is taken off. That a thread sleeps in between can be for other reasons, too: then it is not sure."""
     functions = {name: each for name, (each,) in of_names(recording, NAMES).items()}
-    return {name: each.probes.sum_ns for name, each in functions.items() if each.probes}
+    probes = {name: each.probes for name, each in functions.items() if each.probes}
+    assert probes["sleeping"].unsure_ns == SUSPENDED_NS
+    assert probes["stepping"].unsure_ns % (SUSPENDED_NS // STEPS // TIMES) == 0
+    return {name: each.sum_ns + each.unsure_ns * (name != "sleeping") for name, each in probes.items()}
 
 
 def test_what_is_taken_off_is_what_each_hit_took_that_the_call_passed(
@@ -65,6 +72,6 @@ def test_all_hits_together_are_the_cost(
     with start_target(own_interpreter, "accounted.py") as program:
         recording = measured(program, monkeypatch)
     assert recording.overhead
-    counted = 2 * recording.calls + 2 * STEPS * TIMES
+    counted = 2 * recording.calls + 2 * 2 * STEPS * TIMES
     everything_ns = COUNTED_NS * counted + REJECTED_NS * (recording.overhead.hits - counted)
     assert recording.overhead.ns_per_hit * recording.overhead.hits == pytest.approx(everything_ns)

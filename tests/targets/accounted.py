@@ -1,5 +1,7 @@
 """Calls inside of calls, so many that it is known what passes the probes while each of them runs."""
 
+import time
+
 from protocol import serve, truth
 
 TIMES, INSIDE, DEPTH, STEPS = 50, 7, 5, 3
@@ -25,6 +27,11 @@ def stepping():
         yield number
 
 
+def sleeping():
+    for number in range(STEPS):
+        yield number
+
+
 def failing():
     small()
     raise KeyError
@@ -36,6 +43,9 @@ def run():
         descending(DEPTH)
         for _ in stepping():
             small()  # while it is suspended
+        for _ in sleeping():
+            small()
+            time.sleep(0.0001)
         try:
             failing()
         except KeyError:
@@ -44,6 +54,7 @@ def run():
         "calling": truth(TIMES),
         "descending": truth((DEPTH + 1) * TIMES),
         "stepping": truth(TIMES, suspensions=STEPS * TIMES),
+        "sleeping": truth(TIMES, suspensions=STEPS * TIMES),
         "failing": truth(raised=TIMES),
     }
 

@@ -122,5 +122,5 @@ def test_what_is_said_of_calls_is_their_error_and_how_many_were_delayed() -> Non
     for _ in range(20):
         machine.runs().looks()
     machine.account.preemptions = preempted((0, 0), (3 * 10**9, 1000))
-    assert machine.account.of(600 * 3 * 10**5, 600) == Probes(600 * 3 * 10**5, LEAST_ERROR, pytest.approx(0.1))
-    assert machine.account.of(0, 0).delayed_share == 0.0
+    assert machine.account.of(600 * 3 * 10**5, 5, 600) == Probes(600 * 3 * 10**5, LEAST_ERROR, pytest.approx(0.1), 5)
+    assert machine.account.of(0, 0, 0).delayed_share == 0.0

@@ -331,7 +331,7 @@ def test_a_file_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
 
 
 def test_what_the_probes_took_is_kept() -> None:
-    latency = FunctionLatency(Function("f", "a.py", 1), 600, 0, WALL, probes=Probes(6 * 10**6, 0.03, 0.1))
+    latency = FunctionLatency(Function("f", "a.py", 1), 600, 0, WALL, probes=Probes(6 * 10**6, 0.03, 0.1, 7))
     (again,) = loads(dumps([recording(functions=(latency,))]))[0].functions
     assert again.probes == latency.probes
     assert again.probe_error_ns == pytest.approx(300)
@@ -365,5 +365,14 @@ def test_intervals_reach_down_to_where_a_quantile_is_without_the_calls_that_were
 
 
 def test_what_the_probes_took_of_two_processes_is_as_wrong_as_both() -> None:
-    assert Probes(3000, 0.04, 0.2) + Probes(1000, 0.08, 0.0) == Probes(4000, pytest.approx(0.05), pytest.approx(0.15))
-    assert (Probes(0, 0.04) + Probes(0, 0.1)).error_share == 0.1
+    both = Probes(4000, pytest.approx(0.05), pytest.approx(0.15), 5)
+    assert Probes(3000, 0.04, 0.2, 3) + Probes(1000, 0.08, 0.0, 2) == both
+    assert Probes(0, 0.04, unsure_ns=3) + Probes(0, 0.1) == Probes(0, 0.1, unsure_ns=3)
+
+
+def test_intervals_reach_down_by_what_the_probes_took_while_the_call_was_suspended() -> None:
+    latency = FunctionLatency(Function("f", "a.py", 1), 590, 10, WALL, slices=tuple(PARTS))
+    unsure = replace(latency, probes=Probes(0, 0.0, unsure_ns=600 * 300))
+    for one, other in zip(latency.intervals_ns(), unsure.intervals_ns(), strict=True):
+        assert one
+        assert other == pytest.approx((max(0, one[0] - 300), one[1]))

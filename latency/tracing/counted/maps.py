@@ -119,6 +119,7 @@ class CallMaps(CountingMaps):
         self.processes = self.map("processes", _U32, wire.PROCESS)
         self.ancestors = self.map("ancestors", _U64, _U64)
         self.splits = Splits()
+        self._accounts = self.map("accounts", _U32, wire.ACCOUNT)
         self._samples_memory = self.mapped("samples", wire.TIMES, wire.SAMPLE_SETS)
         self.extremes = Extremes(
             self.map("extremes", wire.EXTREMES_KEY, wire.EXTREMES) if "extremes" in descriptors else None
@@ -134,6 +135,11 @@ class CallMaps(CountingMaps):
     def samples(self) -> np.ndarray[Any, Any]:
         """The times that the programs measured, all sets of ``wire.TIMES``, live."""
         return np.frombuffer(self._samples_memory, wire.TIMES, wire.SAMPLE_SETS)
+
+    def account_ns(self, tid: int) -> int:
+        """What the probes have taken of a thread by now."""
+        found = self._accounts.lookup(np.array([tid % wire.ACCOUNTS], _U32))
+        return 0 if found is None else int(found["taken_ns"][0])
 
     def rows(self, slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Copies of the records of ``statistics`` of these slots, which ascend, with the last look's ``extremes``."""

@@ -16,17 +16,27 @@ from latency.tracing.counted.spaces import Spaces
 
 
 class OpenCall(NamedTuple):
-    """One call. ``start_ns``: CLOCK_MONOTONIC."""
+    """One call.
+
+    Attributes:
+        start_ns: CLOCK_MONOTONIC.
+        tid, account_ns: where it runs, and that thread's account (``bpf/account.h``) behind its entry; 0 and 0 where it
+            is suspended.
+        taken_ns: by the probes, until it was suspended last.
+    """
 
     space: int
     frame: int
     start_ns: int
     slot: int
+    tid: int = 0
+    account_ns: int = 0
+    taken_ns: int = 0
 
 
 @dataclass
 class OpenCalls:
-    """The open calls of one slot: since when each (CLOCK_MONOTONIC, nanoseconds)."""
+    """The open calls of one slot: since when each (CLOCK_MONOTONIC, nanoseconds), as if the probes took no time."""
 
     starts_ns: list[int] = field(default_factory=list)
 
@@ -48,16 +58,20 @@ def open_calls(maps: CallMaps) -> set[OpenCall]:
     """All of them, suspended ones included."""
     suspended = {(int(key["space"][0]), int(key["frame"][0])): value[0] for key, value in maps.suspended.items()}
     found = set()
-    for _, value in maps.threads.items():
+    for tid, value in maps.threads.items():
         thread = value[0]
         space = int(thread["space"])
         for call in thread["open"][: min(int(thread["depth"]), wire.DEPTH)]:
-            frame = int(call["frame"])
-            began = suspended.get((space, frame), call) if call["flags"] & wire.RESUMED else call
-            found.add(OpenCall(space, frame, int(began["start_ns"]), int(call["slot"])))
+            frame, slot, account_ns = int(call["frame"]), int(call["slot"]), int(call["taken_ns"])
+            kept = suspended.get((space, frame)) if call["flags"] & wire.RESUMED else None
+            start_ns, taken_ns = (
+                (int(call["start_ns"]), 0) if kept is None else (int(kept["start_ns"]), _taken_ns(kept))
+            )
+            found.add(OpenCall(space, frame, start_ns, slot, int(tid[0]), account_ns, taken_ns))
     for (space, frame), kept in suspended.items():
         if not kept["running"] or kept["resumed_ns"]:  # suspended, or running without a place in a table
-            found.add(OpenCall(space, frame, int(kept["start_ns"]), int(kept["slot"])))
+            runs = (int(kept["tid"]), int(kept["account_ns"])) if kept["resumed_ns"] else (0, 0)
+            found.add(OpenCall(space, frame, int(kept["start_ns"]), int(kept["slot"]), *runs, _taken_ns(kept)))
     return found
 
 
@@ -73,6 +87,10 @@ def cut_with_threads(maps: CallMaps) -> None:
     np.add.at(maps.statistics["cut"], values["slot"][gone], 1)
 
 
+def _taken_ns(kept: np.void) -> int:
+    return int(kept["taken_ns"] + kept["beside_ns"])
+
+
 def stale_calls(maps: CallMaps, spaces: Spaces, offsets: Offsets) -> set[OpenCall]:
     """Open calls whose end was missed: still in the table after their frame was seen to be another's.
 
@@ -84,11 +102,17 @@ def stale_calls(maps: CallMaps, spaces: Spaces, offsets: Offsets) -> set[OpenCal
     return gone & open_calls(maps) if gone else gone
 
 
-def by_slot(calls: Iterable[OpenCall]) -> dict[int, OpenCalls]:
-    """The calls of each slot."""
+def by_slot(calls: Iterable[OpenCall], maps: CallMaps) -> dict[int, OpenCalls]:
+    """The calls of each slot, without what the probes have taken of them by now."""
     found: dict[int, OpenCalls] = {}
+    accounts_ns: dict[int, int] = {}
     for call in calls:
-        found.setdefault(call.slot, OpenCalls()).add(call.start_ns)
+        taken_ns = call.taken_ns
+        if call.tid:
+            if call.tid not in accounts_ns:
+                accounts_ns[call.tid] = maps.account_ns(call.tid)
+            taken_ns += max(0, accounts_ns[call.tid] - call.account_ns)
+        found.setdefault(call.slot, OpenCalls()).add(call.start_ns + taken_ns)
     return found
 
 

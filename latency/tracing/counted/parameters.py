@@ -108,6 +108,7 @@ def cflags(
     by_name: bool = False,
     by_module: bool = False,
     task_tgid: int = 0,
+    task_slept: int = -1,
     further: Mapping[str, int] | None = None,
 ) -> list[str]:
     """The compiler flags for ``bpf/pylat.bpf.c``, sorted.
@@ -118,6 +119,7 @@ def cflags(
         by_name: code objects that are met while running are first asked for their bare name, in the kernel.
         by_module: of each of these the module is asked too, in the kernel.
         task_tgid: offset of ``tgid`` in the kernel's ``task_struct``; needed for ``children``.
+        task_slept: offset of ``nvcsw`` in it; -1 where it is not known.
         further: of what is only there when it is asked for (``probes.part.Part.flags``).
 
     Raises:
@@ -136,6 +138,7 @@ def cflags(
         "PARALLEL": int(offsets.free_threaded),  # several threads run Python at once
         "GENERATIONS": GENERATIONS,
         "TASK_TGID": task_tgid,
+        "TASK_SLEPT": task_slept,
         "ENTRY_MAY_REPEAT": int(plan.may_repeat),
         "ALWAYS_ASK_KIND": int(plan.creator_oparg is not None),
         "START": {"lasti": 1, "oparg": 2, "owner": 3}[plan.start_by],

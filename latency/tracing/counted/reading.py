@@ -38,6 +38,7 @@ class Row(NamedTuple):
     slow: int
     unjudged: int
     taken_ns: int
+    unsure_ns: int
     counted: Histogram
 
     @property
@@ -70,6 +71,7 @@ class Counted:
     slow: int = 0
     unjudged: int = 0
     taken_ns: int = 0
+    unsure_ns: int = 0
     wall: Histogram = field(default_factory=Histogram.empty)
     active: Histogram | None = None
     slots: list[int] = field(default_factory=list)
@@ -94,6 +96,7 @@ class Counted:
         self.slow += row.slow
         self.unjudged += row.unjudged
         self.taken_ns += row.taken_ns
+        self.unsure_ns += row.unsure_ns
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def latencies(
     empty: bool = True,
     cut: Mapping[Function, Histogram] | None = None,
     code: Callable[[Function], str] = lambda _: "",
-    taken_off: Callable[[int, int], Probes] | None = None,
+    taken_off: Callable[[int, int, int], Probes] | None = None,
 ) -> tuple[FunctionLatency, ...]:
     """What was seen of each wanted function, the busiest first.
 
@@ -30,8 +30,8 @@ def latencies(
         earlier: count only what came after this reading.
         empty: keep functions without a call.
         code: the digest of a function's code, or ``""``.
-        taken_off: what is said of what the probes took, from its sum (ns) and the number of calls; None where
-            nothing was taken off.
+        taken_off: what is said of what the probes took: from its sum, from the sum of what they took while calls were
+            suspended and may have held them up (both ns), and from the number of calls. None: nothing was taken off.
         cut: in a measurement in slices, the ages of the calls that the slices' ends cut.
     """
     found = []
@@ -60,7 +60,9 @@ def latencies(
             cut=cut_ages.count,
             ages=None if cut is None else cut_ages.merge(*open_ages),
             code=code(function),
-            probes=taken_off(counted.taken_ns - before.taken_ns, wall.count) if taken_off else None,
+            probes=taken_off(counted.taken_ns - before.taken_ns, counted.unsure_ns - before.unsure_ns, wall.count)
+            if taken_off
+            else None,
         )
         if empty or latency.calls or latency.open or latency.abandoned or latency.cut:
             found.append(latency)

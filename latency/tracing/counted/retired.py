@@ -13,7 +13,18 @@ from latency.tracing.counted.divided import Divided
 
 FIRST_PLACE = wire.NO_SLOT + 1
 """No slot has such a number: here on lie the places of functions of which something was retired."""
-_ADDED = ("returned", "raised", "abandoned", "suspensions", "cut", "slow", "unjudged", "sum_ns", "taken_ns")
+_ADDED = (
+    "returned",
+    "raised",
+    "abandoned",
+    "suspensions",
+    "cut",
+    "slow",
+    "unjudged",
+    "sum_ns",
+    "taken_ns",
+    "unsure_ns",
+)
 
 
 class Given(NamedTuple):

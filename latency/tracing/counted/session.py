@@ -185,8 +185,8 @@ class CountingSession(ABC):
             taken_off=self._taken_off(),
         )
 
-    def _taken_off(self) -> Callable[[int, int], Probes] | None:
-        """What is said of what was taken off, from its sum (ns) and the number of calls; None where nothing was."""
+    def _taken_off(self) -> Callable[[int, int, int], Probes] | None:
+        """See ``latencies``."""
         return None
 
     def _error_bars(self, span: Span) -> Slices | None:

@@ -45,7 +45,7 @@ STATISTICS = np.dtype(
             (name, "<u8")
             for name in (
                 *("returned", "raised", "abandoned", "suspensions", "cut", "sum_ns", "min_ns", "max_ns"),
-                *("taken_ns", "slower_ns", "slow", "unjudged"),
+                *("taken_ns", "unsure_ns", "slower_ns", "slow", "unjudged"),
             )
         ),
         ("counts", "<u8", (BUCKETS,)),
@@ -71,7 +71,8 @@ THREAD = np.dtype(
 FRAME_KEY = np.dtype([("frame", "<u8"), ("space", "<u8")])
 SUSPENDED = np.dtype(
     [
-        *((name, "<u8") for name in ("start_ns", "active_ns", "resumed_ns", "taken_ns", "account_ns")),
+        *((f"{name}_ns", "<u8") for name in ("start", "active", "resumed", "taken", "beside", "unsure", "account")),
+        ("slept", "<u8"),
         ("slot", "<u2"),
         ("active_slot", "<u2"),
         *((name, "<u4") for name in ("suspensions", "running", "tid")),
@@ -97,7 +98,12 @@ CONFIG = np.dtype(
         *((name, "<u4") for name in ("tgid", "padding")),
     ]
 )
-ACCOUNT = np.dtype([("taken_ns", "<u8"), ("ended_ns", "<u8"), ("left", "<u4"), ("before", "<u2"), ("turn", "<u2")])
+ACCOUNT = np.dtype(
+    [
+        *((name, "<u8") for name in ("taken_ns", "ended_ns", "telling_ns")),
+        *(("left", "<u4"), ("before", "<u2"), ("turn", "<u2")),
+    ]
+)
 TIMES = np.dtype([("count", "<u8"), ("ns", "<u4", (SAMPLES,))])
 NAME = np.dtype([("text", "u1", (BARE_NAME_BYTES,))])
 PROCESS = np.dtype([("space", "<u8"), ("parent", "<u8"), ("told", "<u8")])

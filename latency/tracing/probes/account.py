@@ -62,10 +62,10 @@ class Account:
         if int((maps.samples["count"] - self._seen).sum()) >= _FRESH:
             self._look(maps)
 
-    def of(self, sum_ns: int, calls: int) -> Probes:
-        """What is said of so many calls, from which so much was taken off together."""
+    def of(self, sum_ns: int, unsure_ns: int, calls: int) -> Probes:
+        """What is said of so many calls: the arguments are attributes of ``Probes``."""
         mean_ns = sum_ns / calls if calls else 0.0
-        return Probes(sum_ns, self.error_share(mean_ns), self.preemptions.share(mean_ns))
+        return Probes(sum_ns, self.error_share(mean_ns), self.preemptions.share(mean_ns), unsure_ns)
 
     def error_share(self, taken_ns: float) -> float:
         """By which share of itself what was taken off may be wrong, of calls from which so much was.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from latency.cache import Cache
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher
-from latency.errors import CompileError
+from latency.errors import CompileError, KernelTooOld
 from latency.recording import Options
 from latency.tracing.counted.parameters import Capacity, cflags
 from latency.tracing.kernel.allocation import grows
@@ -52,6 +52,7 @@ class Loader:
             by_name=self.names is not None,
             by_module=self._by_module,
             task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
+            task_slept=_slept(),
             further={name: value for part in self._parts for name, value in part.flags().items()},
         )
 
@@ -95,3 +96,11 @@ class Loader:
                 parts=self._parts,
                 attachment=self._attachment,
             )
+
+
+def _slept() -> int:
+    """Where the kernel counts how often a task has slept ("voluntary context switches"); -1 where that is not known."""
+    try:
+        return member_offset("task_struct", "nvcsw")
+    except KernelTooOld:
+        return -1

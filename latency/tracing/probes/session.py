@@ -167,7 +167,8 @@ class Session(CountingSession):
         assert self._first is not None
         if self.account:
             self.account.refresh(self.maps, self._following.processes)
-        starts_ns = [call.start_ns for call in opencalls.open_calls(self.maps)]
+        opens = opencalls.by_slot(opencalls.open_calls(self.maps), self.maps)
+        starts_ns = [start_ns for each in opens.values() for start_ns in each.starts_ns]
         return Look.between(self._first, self._read(clock.now_ns()), starts_ns, accounted=self.account is not None)
 
     def poll(self) -> str:
@@ -203,7 +204,7 @@ class Session(CountingSession):
             part.end()
         reading = self._read(ended_ns)
         self.table.codes.take(AT_THE_END)
-        opens = opencalls.by_slot(opencalls.open_calls(self.maps) - stale)
+        opens = opencalls.by_slot(opencalls.open_calls(self.maps) - stale, self.maps)
         self.program.stop_following()
         self._memory_bytes, self._map_bytes = resident_bytes(), self.maps.map_bytes
         self.not_run = self.program.not_run
@@ -327,7 +328,7 @@ class Session(CountingSession):
             return 0.0
         return self.hit_cost.total_ns(counters["hits"], counters["entries"] + counters["matched"])
 
-    def _taken_off(self) -> Callable[[int, int], Probes] | None:
+    def _taken_off(self) -> Callable[[int, int, int], Probes] | None:
         return self.account.of if self.account else None
 
     def _attached(self) -> Iterator[str]:

@@ -50,9 +50,8 @@ class Slicing(Part):
         maps.config["sliced"] = 1
         session.pause()
         session.take_events()
-        cut: dict[int, list[int]] = {}
-        for call in opencalls.open_calls(maps) - stale:
-            cut.setdefault(call.slot, []).append(call.start_ns)
+        opens = opencalls.by_slot(opencalls.open_calls(maps) - stale, maps)
+        cut = {slot: each.starts_ns for slot, each in opens.items()}
         session.vanished += len(stale)
         maps.forget_calls()
         rows = maps.statistics
