@@ -38,17 +38,17 @@ def _heads() -> list[str]:
 
 
 def _values(histogram: Histogram, unit: str | None, error_ns: float = 0.0) -> list[str]:
-    """What may be wrong by more than it is, is not told as a number: ``< 60 µs``."""
     longest = histogram.max_ns if len(histogram.counts) else float("nan")
     values = (*histogram.quantiles(PERCENTILES).tolist(), longest)
-    return [f"< {duration(value + error_ns, unit)}" if value < error_ns else duration(value, unit) for value in values]
+    return [estimate(value, nan, unit, error_ns) for value in values]
 
 
 def _values_of_cut(latency: FunctionLatency, unit: str | None) -> list[str]:
     """Where calls were cut: the estimates, and what a percentile is at least."""
-    pairs = zip(latency.percentiles_ns().tolist(), latency.at_least_ns().tolist(), strict=True)
     longest = float(latency.wall.max_ns) if latency.ages is None or not latency.ages.count else nan
-    return [*(estimate(value, least, unit) for value, least in pairs), estimate(longest, latency.longest_ns, unit)]
+    values = [*latency.percentiles_ns().tolist(), longest]
+    least = [*latency.at_least_ns().tolist(), latency.longest_ns]
+    return [estimate(*pair, unit, latency.probe_error_ns) for pair in zip(values, least, strict=True)]
 
 
 def log2_rows(histogram: Histogram, unit: str | None, width: int) -> list[Line]:

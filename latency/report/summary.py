@@ -60,6 +60,6 @@ def _numbers(cells: Sequence[str], wide: Sequence[int], kept: Sequence[int], sty
 def _cells(latency: FunctionLatency, unit: str | None) -> list[str]:
     longest = [latency.wall.max_ns, busy_ns(latency)] if latency.calls else [float("nan")] * 2
     values, least = (each(_SHOWN).tolist() for each in (latency.percentiles_ns, latency.at_least_ns))
-    percentiles = [estimate(*pair, unit) for pair in zip(values, least, strict=True)]
+    percentiles = [estimate(*pair, unit, latency.probe_error_ns) for pair in zip(values, least, strict=True)]
     mean, *ends = (duration(ns, unit) for ns in (latency.wall.mean_ns, *longest))
     return [count(latency.calls), count(latency.raised), mean, *percentiles, *ends]

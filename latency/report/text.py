@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta, timezone
 
-from latency.recording import REMEDY, FunctionLatency, Recording, Watched
+from latency.recording import REMEDY, FunctionLatency, Options, Recording, Watched
 from latency.report import markers
 from latency.report.distribution import log2_rows, percentiles, percentiles_with_errors
 from latency.report.layout import Line, flow, to_text, wrap
@@ -21,6 +21,8 @@ MIN_WIDTH = 60
 MOST_PROCESSES = 12
 MOST_PROBES = 0.2
 """Of the elapsed time; beyond it the report says how much of that the probes took."""
+WATCH_RESOLVES_NS = 20_000
+"""Shorter calls are not resolved by watchpoints where these are dear: 1.4 hits (docs/watch.md)."""
 MOST_DELAYED = 0.01
 """Of the calls; from here on it says how many waited for a processor that they lost while the probes held them."""
 
@@ -67,7 +69,7 @@ def _lines(recording: Recording, unit: str | None, width: int, top: int, timesta
     if len(functions) == 1 and markers.is_event(functions[0]):
         yield Line(markers.event_line(functions[0], recording.duration_s))
     elif len(functions) == 1:
-        yield from _function(functions[0], _watched_s(recording), unit, width)
+        yield from _function(functions[0], recording, unit, width)
     elif functions and all(map(markers.is_marker, functions)):
         yield Line("")
         yield from markers.tables(recording, unit, width, top)
@@ -97,7 +99,7 @@ def _in_full(
         for each in by_time(functions)[:top]:
             yield Line("")
             yield place(each, width)
-            yield from _function(each, _watched_s(recording), unit, width)
+            yield from _function(each, recording, unit, width)
 
 
 def _ended(recording: Recording) -> str:
@@ -126,8 +128,8 @@ def _calls_in(calls: int, duration_s: float) -> str:
     return f"{plural(calls, 'call')} in {_seconds(duration_s)}"
 
 
-def _function(latency: FunctionLatency, duration_s: float, unit: str | None, width: int) -> Iterator[Line]:
-    wall, active = latency.wall, latency.active
+def _function(latency: FunctionLatency, recording: Recording, unit: str | None, width: int) -> Iterator[Line]:
+    wall, active, duration_s = latency.wall, latency.active, _watched_s(recording)
     if latency.calls:
         began = latency.calls if latency.ages is None else latency.calls + latency.cut + latency.open
         rate = f"({number(began / duration_s)}/s)" if duration_s > 0 else ""
@@ -140,8 +142,8 @@ def _function(latency: FunctionLatency, duration_s: float, unit: str | None, wid
     else:
         yield Line(_calls_in(0, duration_s), style="yellow")
     yield from _unfinished(latency, width)
-    if latency.probe_share > MOST_PROBES:
-        yield from wrap(_of_probes(latency), width, style="yellow")
+    if text := _of_probes(latency, recording.options):
+        yield from wrap(text, width, style="yellow")
     if latency.cut:
         text = f"cut: {plural(latency.cut, 'call')} still running when the probes were taken away for a time"
         yield from wrap(f"{text}, after up to {duration(latency.ages.max_ns if latency.ages else 0)}", width)
@@ -166,14 +168,29 @@ def _function(latency: FunctionLatency, duration_s: float, unit: str | None, wid
     yield from log2_rows(wall, unit, width)
 
 
-def _of_probes(latency: FunctionLatency) -> str:
-    """``98 % of the elapsed time was pylat's own probes, which is taken off; ± 25 µs: …``."""
-    delayed = latency.probes.delayed_share if latency.probes else 0.0
-    also = f", and {percent(delayed)} of the calls lost the processor meanwhile" if delayed >= MOST_DELAYED else ""
-    return (
-        f"{percent(latency.probe_share)} of the elapsed time was pylat's own probes, which is taken off; "
-        f"± {duration(latency.probe_error_ns)}{also}: --engine watch does not touch the calls inside"
-    )
+def _of_probes(latency: FunctionLatency, options: Options) -> str:
+    """``98 % of the elapsed time was pylat's own probes, which is taken off; ± 25 µs: …``; ``""`` for little."""
+    said = []
+    if latency.probe_share > MOST_PROBES:
+        delayed = latency.probes.delayed_share if latency.probes else 0.0
+        also = f", and {percent(delayed)} of the calls lost the processor meanwhile" if delayed >= MOST_DELAYED else ""
+        truer = ": --engine watch does not touch the calls inside" if _would_be_watched(latency, options) else ""
+        said.append(
+            f"{percent(latency.probe_share)} of the elapsed time was pylat's own probes, which is taken off; "
+            f"± {duration(latency.probe_error_ns)}{also}{truer}"
+        )
+    if latency.probe_unsure_ns > MOST_PROBES * latency.wall.mean_ns:
+        said.append(
+            f"up to {duration(latency.probe_unsure_ns)} of what is left may be probes, "
+            "by which the thread was held while this was suspended"
+        )
+    return "; ".join(said)
+
+
+def _would_be_watched(latency: FunctionLatency, options: Options) -> bool:
+    """Whether watchpoints can be had with these options, and do not themselves take longer than the call."""
+    beside = options.children or options.offcpu or options.self_time or options.slower
+    return bool(options.func) and not beside and float(latency.percentiles_ns((0.5,))[0]) >= WATCH_RESOLVES_NS
 
 
 def _unfinished(latency: FunctionLatency, width: int) -> Iterator[Line]:

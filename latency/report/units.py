@@ -18,9 +18,14 @@ def duration(ns: float, unit: str | None = None) -> str:
     return f"{number(ns / UNITS_NS[unit])} {_SYMBOLS[unit]}"
 
 
-def estimate(ns: float, at_least_ns: float, unit: str | None = None) -> str:
-    """:func:`duration`, or ``≥ 81.3 ms`` where only what it is at least is known (``ns`` is nan)."""
-    return f"≥ {duration(at_least_ns, unit)}" if not isfinite(ns) and isfinite(at_least_ns) else duration(ns, unit)
+def estimate(ns: float, at_least_ns: float, unit: str | None = None, error_ns: float = 0.0) -> str:
+    """:func:`duration`, or ``≥ 81.3 ms`` where only what it is at least is known (``ns`` is nan).
+
+    What may be wrong by more than it is, is not told as a number: ``< 60 µs``.
+    """
+    if not isfinite(ns) and isfinite(at_least_ns):
+        return f"≥ {duration(at_least_ns, unit)}"
+    return f"< {duration(ns + error_ns, unit)}" if ns < error_ns else duration(ns, unit)
 
 
 def number(value: float) -> str:

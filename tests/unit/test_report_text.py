@@ -208,6 +208,29 @@ def test_calls_that_lost_the_processor_for_the_probes_are_said_in_the_same_line(
     assert "± 270 µs, and 12 % of the calls lost the processor meanwhile" in text
 
 
+@pytest.mark.parametrize(
+    ("ns", "options", "named"),
+    [
+        (10**6, Options(("f",)), True),
+        (10**4, Options(("f",)), False),  # its own hits take longer
+        (10**6, Options(), False),
+        (10**6, Options(("f",), offcpu=True), False),
+        (10**6, Options(("f",), slower="1s"), False),
+        (10**6, Options(("f",), children=True), False),
+    ],
+)
+def test_watch_is_named_where_it_would_be_truer(ns: int, options: Options, *, named: bool) -> None:
+    text = render(recording(latency(ns=[ns] * 10, probes=Probes(90 * ns, 0.03)), options=options))
+    assert "90 % of the elapsed time was pylat's own probes" in " ".join(text.split())
+    assert ("--engine watch" in text) is named
+
+
+def test_what_the_probes_took_while_a_call_was_suspended_is_said_where_it_is_much() -> None:
+    of_loop = Probes(10**4, 0.04, unsure_ns=4 * 10**6)
+    text = " ".join(render(recording(latency(ns=[10**6] * 10, kind="coroutine", probes=of_loop))).split())
+    assert "up to 400 µs of what is left may be probes, by which the thread was held while this was suspended" in text
+
+
 def test_what_the_probes_took_is_not_said_where_it_is_little() -> None:
     assert "probes, which is taken off" not in render(recording(latency(probes=Probes(10**4, 0.03))))
 
@@ -215,3 +238,10 @@ def test_what_the_probes_took_is_not_said_where_it_is_little() -> None:
 def test_a_latency_that_may_be_wrong_by_more_than_it_is_is_no_number() -> None:
     text = render(recording(latency(ns=[10**4] * 10, probes=Probes(10**7, 0.05))))
     assert "< 60.0 µs" in text
+
+
+def test_nor_is_one_in_slices_or_in_a_table_of_many() -> None:
+    wrong = latency(ns=[10**4] * 10, probes=Probes(10**7, 0.05))
+    cut = replace(wrong, cut=1, ages=Histogram.from_values([10**5]))
+    assert "< 60.0 µs" in render(recording(cut))
+    assert render(recording(wrong, latency("other"))).count("< 60.0 µs") == 3
