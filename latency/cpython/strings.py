@@ -109,7 +109,7 @@ def read_strings(process: Process, addresses: Iterable[int], offsets: Offsets, *
     Raises:
         TargetGone, NoPrivilege
     """
-    unique = distinct(np.fromiter(addresses, np.uint64))
+    unique = distinct(addresses if isinstance(addresses, np.ndarray) else np.fromiter(addresses, np.uint64))
     found: dict[int, str] = {}
     left_bytes = _REST_BYTES
     for begin in range(0, len(unique), _AT_ONCE):

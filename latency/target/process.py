@@ -129,11 +129,6 @@ class Process(Memory):
         return now.comm
 
     @property
-    def command(self) -> str:
-        """The command line, joined by spaces; ``""`` when the process cleared it."""
-        return " ".join(self.command_words)
-
-    @property
     def command_words(self) -> list[str]:
         """The words of the command line; none when the process cleared it."""
         words = self._file("cmdline").rstrip(b"\0 ").split(b"\0")

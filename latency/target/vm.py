@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,21 +29,8 @@ def numbers_processes_as_we_do(proc: Path) -> bool:
         return False
 
 
-def read_many(pid: int, addresses: Sequence[int], size: int) -> list[bytes | None]:
-    """``size`` (1 … BATCH_BYTES) bytes at each address; None where not all are readable.
-
-    Raises:
-        OSError: the process cannot be read at all (ESRCH, EPERM, ENOSYS).
-    """
-    # What no process can have mapped becomes address 0, which faults like any other.
-    usable = [address if 0 <= address < _HIGHEST_ADDRESS else 0 for address in addresses]
-    table, good = read_table(pid, np.array(usable, np.uint64), size)
-    data = table.tobytes()
-    return [data[i * size : (i + 1) * size] if fine else None for i, fine in enumerate(good.tolist())]
-
-
 def read_table(pid: int, addresses: Words, size: int) -> tuple[Bytes, Flags]:
-    """The same as rows: (``size`` bytes at each address, whether they were readable); of others they are anything.
+    """Rows: (``size`` (1 … BATCH_BYTES) bytes at each address, whether they are readable; others are anything).
 
     Raises:
         OSError: the process cannot be read at all (ESRCH, EPERM, ENOSYS).

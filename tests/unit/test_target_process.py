@@ -118,7 +118,7 @@ def test_a_real_child_is_found(child: subprocess.Popen[bytes]) -> None:
 
 
 def test_command_joins_the_arguments(child: subprocess.Popen[bytes]) -> None:
-    assert Process(child.pid).command.startswith(f"{sys.executable} -c import sys;")
+    assert Process(child.pid).command_words[:2] == [sys.executable, "-c"]
 
 
 def test_environment_is_that_of_the_start() -> None:
