@@ -18,6 +18,7 @@ def noise(number):
 
 
 def keeps():
+    sum(range(10_000))  # longer than watchpoints need to resolve it
     kept.append(sys._getframe())
 
 
