@@ -1,4 +1,4 @@
-"""Several processes measured at the same time, as one recording."""
+"""Several processes measured at the same time, or one in several ways one after the other, as one recording."""
 
 from __future__ import annotations
 
@@ -139,3 +139,40 @@ def _ages(one: Histogram | None, other: Histogram | None) -> Histogram | None:
     if one is None or other is None:
         return one or other
     return one + other
+
+
+def in_turn(recordings: Sequence[Recording]) -> Recording:
+    """All calls of one target that was measured in several ways, one after the other.
+
+    The last recording says how. Calls that were open when an earlier one ended were not seen to end: they are cut, or
+    lost (``unmatched_entry``).
+
+    Raises:
+        RecordingError: there is none.
+    """
+    if len(recordings) < 2:
+        return combined(recordings)
+    *earlier, last = recordings
+    whole = combined([*map(_left, earlier), last])
+    duration_s = sum(recording.duration_s for recording in recordings)
+    overhead = whole.overhead
+    if overhead is not None and duration_s:
+        cpu_s = sum(each.overhead.share_of_cpu * each.duration_s for each in recordings if each.overhead)
+        overhead = replace(overhead, share_of_cpu=cpu_s / duration_s)
+    return replace(
+        whole,
+        target=last.target,
+        duration_s=duration_s,
+        overhead=overhead,
+        processes=whole.processes if any(each.processes for each in recordings) else (),
+    )
+
+
+def _left(recording: Recording) -> Recording:
+    """Its open calls, of which no end was seen: cut, where ages are kept, and else lost."""
+    lost = sum(each.open for each in recording.functions if each.ages is None)
+    functions = tuple(
+        replace(each, open=0, oldest_open_ns=0, cut=each.cut + (each.open if each.ages is not None else 0))
+        for each in recording.functions
+    )
+    return replace(recording, functions=functions, losses=recording.losses + Losses(unmatched_entry=lost))

@@ -17,7 +17,8 @@ from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.watch_points import refusal
 from latency.errors import HostError, PylatError
-from latency.recording import Options
+from latency.recording import Options, Recording
+from latency.recording.combine import in_turn
 from latency.tracing.choice import Choice, choose
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.passing import Passing
@@ -126,6 +127,10 @@ class Auto(Passing[Session | WatchSession]):
         super().__init__(Session(target, options, attachment=attachment))
         self._target, self._attachment = target, attachment
         self._trap_ns = 0.0
+        self._told = ""
+        self._stuck = self._over = False
+        self._earlier: list[Recording] = []  # of what measured before
+        self._interval: list[Recording] = []  # of the same, what no interval has told yet
         why_not = cannot_watch(target, options, self.session.functions)
         target.choice = f"{target.plan.engine}: {why_not}" if why_not else ""
 
@@ -170,6 +175,47 @@ class Auto(Passing[Session | WatchSession]):
             ready.add_done_callback(_close)
         if self.session is session:
             self.looked_s = time.monotonic() - begin
+
+    def poll(self) -> str:
+        """As ``Measurement`` says. Where a function that is watched was defined anew, the probes take over."""
+        why = "exited" if self._over else self.session.poll()
+        if not why and isinstance(self.session, WatchSession) and self.session.unwatched and not self._stuck:
+            self._go_back(self.session)
+        return why
+
+    def doubt(self) -> str:
+        """As ``Measurement`` says."""
+        told, self._told = self._told, ""
+        return told or self.session.doubt()
+
+    def interval(self) -> Recording:
+        """As ``Measurement`` says."""
+        before, self._interval = self._interval, []
+        return in_turn([*before, self.session.interval()])
+
+    def stop(self) -> Recording:
+        """As ``Measurement`` says."""
+        return in_turn([*self._earlier, *([] if self._over else [self.session.stop()])])
+
+    def _go_back(self, watching: WatchSession) -> None:
+        """The probes, which see functions that are defined while they are in place. They are made ready before."""
+        target = self._target
+        self._told = watching.doubt()
+        try:
+            probes = Session(target, self.options, attachment=self._attachment)
+        except PylatError:
+            self._stuck = True  # what is watched still is
+            return
+        self._interval.append(watching.interval())
+        self._earlier.append(watching.stop())
+        watching.close()
+        self.session = probes
+        chosen = watching.target.choice
+        target.choice = f"{target.plan.engine}, since a function was defined anew; before that, {chosen}"
+        try:
+            probes.start()
+        except PylatError:
+            self._over = True  # it has ended just now, and what was seen until then is kept
 
     def _watching(self, lives: list[LiveFunction]) -> WatchSession:
         """The session that would watch, with nothing attached yet. Raises what ``WatchSession`` does."""

@@ -123,6 +123,35 @@ def test_where_watchpoints_do_not_see_the_same_the_probes_stay(
         asked.close()
 
 
+def test_where_a_watched_function_is_defined_anew_the_probes_take_over(
+    own_interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(own_interpreter, "notebook.py")
+
+    def asked(command: str) -> int:
+        program.send(command)
+        return int(json.loads(program.readline())["calls"])
+
+    auto = Auto(Target(program.pid), Options(func=("cell",)))
+    try:
+        auto.start()
+        assert isinstance(auto.session, WatchSession)
+        asked("more 20")
+        asked("define")
+        while isinstance(auto.session, WatchSession):
+            assert auto.poll() == ""
+        assert "calls of cell that was defined while pylat watched" in auto.doubt()
+        ending = asked("more 1")
+        ended = asked("more 20")
+        recording = auto.stop()
+    finally:
+        auto.close()
+    assert recording.calls >= 19 + ended - ending
+    assert recording.losses.unwatched == 1
+    assert recording.target.engine == "handlers"
+    assert "since a function was defined anew; before that, watch: " in recording.target.choice
+
+
 def test_watchpoints_that_nothing_was_seen_of_are_said_to_be_not_proven(
     own_interpreter: Interpreter, start_target: Start
 ) -> None:

@@ -36,6 +36,7 @@ from latency.recording import (
     loads,
     to_json,
 )
+from latency.recording.combine import in_turn
 
 TARGET = TargetInfo((4242,), "app", "3.11.2", "ab", "/usr/bin/python3", "handlers", "table 3.11", "6.18", "x86_64", 2)
 PARTS = [Histogram.from_values([10**6 + i * step for i in range(20)]) for step in range(1, 31)]
@@ -128,6 +129,29 @@ def test_processes_in_slices_add_up_their_cut_calls_and_costs() -> None:
 def test_a_process_in_slices_and_one_without_are_watched_for_the_mean_of_their_times() -> None:
     both = combined([in_slices(), recording(duration_s=10.0)])
     assert both.watched == Watched(0.625, 7)
+
+
+def test_measurements_in_turn_add_up_their_times_and_lose_the_calls_that_were_open_in_between() -> None:
+    cost = Overhead(100, 1000.0, 0.04, memory_bytes=50, map_bytes=7)
+    other = replace(TARGET, engine="watch")
+    whole = in_turn([recording(target=other, overhead=cost), recording(overhead=cost, duration_s=30.0)])
+    assert whole.target == TARGET
+    assert (whole.duration_s, whole.calls, whole.functions[0].open) == (40.0, 1200, 2)
+    assert whole.losses.unmatched_entry == 2
+    assert whole.overhead == Overhead(200, 1000.0, pytest.approx(0.04), memory_bytes=50, map_bytes=14)
+    assert whole.processes == ()
+    assert loads(dumps([whole])) == [whole]
+
+
+def test_where_ages_are_kept_these_are_cut() -> None:
+    whole = in_turn([in_slices(), in_slices()])
+    assert (whole.functions[0].cut, whole.functions[0].open, whole.losses.unmatched_entry) == (8, 2, 0)
+    assert loads(dumps([whole])) == [whole]
+
+
+def test_one_measurement_alone_is_as_it_is() -> None:
+    alone = recording()
+    assert in_turn([alone]) is alone
 
 
 def test_no_recordings_make_none() -> None:

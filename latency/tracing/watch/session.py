@@ -133,6 +133,11 @@ class WatchSession(CountingSession):
         """As ``CountingSession`` says; or, at once, that a function was defined anew."""
         return super().doubt() or self._definitions.take_line()
 
+    @property
+    def unwatched(self) -> int:
+        """How many functions are known to match and not to be watched."""
+        return self._definitions.unwatched
+
     def close(self) -> None:
         """Take everything away."""
         self.program.close()
@@ -269,7 +274,7 @@ class WatchSession(CountingSession):
         recording = replace(recording, events=events)
         if not span.whole:
             return recording
-        lost = Losses(unwatched=self._definitions.unwatched, unmatched_entry=unaccounted(recording))
+        lost = Losses(unwatched=self.unwatched, unmatched_entry=unaccounted(recording))
         return replace(recording, losses=recording.losses + lost)
 
     def _blind_spots(self) -> Sequence[str]:
