@@ -154,9 +154,9 @@ class Process(Memory):
     @property
     def entry(self) -> int:
         """The address at which the program began (AT_ENTRY); 0 if that is not known."""
-        words = np.frombuffer(self._file("auxv"), "<u8")
-        pairs = dict(zip(words[::2].tolist(), words[1::2].tolist(), strict=False))
-        return int(pairs.get(_AT_ENTRY, 0))
+        raw = self._file("auxv")
+        words = memoryview(raw[: len(raw) // 16 * 16]).cast("Q").tolist()
+        return dict(zip(words[::2], words[1::2], strict=True)).get(_AT_ENTRY, 0)
 
     @property
     def namespace_pid(self) -> int:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import resource
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -294,3 +295,12 @@ def test_whoever_reads_a_process_is_told_whether_it_ended_or_became_another(tmp_
     shutil.rmtree(tmp_path / "7")
     with pytest.raises(TargetGone, match="process 7 ended"):
         process.maps()
+
+
+@pytest.mark.parametrize(
+    ("auxv", "entry"), [(b"", 0), (b"x" * 7, 0), (struct.pack("<4Q", 9, 0x1234, 0, 0) + b"x", 0x1234)]
+)
+def test_where_the_program_began_is_known_from_its_auxiliary_vector(tmp_path: Path, auxv: bytes, entry: int) -> None:
+    process = fake(tmp_path)
+    (tmp_path / "7" / "auxv").write_bytes(auxv)
+    assert process.entry == entry
