@@ -9,8 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-import numpy as np
-
 from latency.errors import (
     HostError,
     KernelTooOld,
