@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 PYLAT = (sys.executable, "-m", "latency")
 BANNER = "Tracing "
@@ -59,14 +60,24 @@ class Tracing:
         self._process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environ)
         self.pid = self._process.pid
         self.said: list[str] = []
+        self._begun = threading.Event()
         assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self.said.append(line.rstrip("\n"))
-            if line.startswith(BANNER):
-                break
-        else:
+        # Read by one reader from first to last: what it has taken together with the banner, another one would not see.
+        self._listener = threading.Thread(target=self._listen, args=(self._process.stderr,))
+        self._process.stderr = None
+        self._listener.start()
+        self._begun.wait()
+        if not any(line.startswith(BANNER) for line in self.said):
             self._process.wait()
             raise AssertionError(f"pylat ended with {self._process.returncode} before it traced: {self.said}")
+
+    def _listen(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                self.said.append(line.rstrip("\n"))
+                if line.startswith(BANNER):
+                    self._begun.set()
+        self._begun.set()
 
     def readline(self) -> str:
         """The next line of its standard output; waits for it."""
@@ -80,8 +91,9 @@ class Tracing:
 
     def wait(self) -> Result:
         """Waits until it ends by itself."""
-        out, err = self._process.communicate(timeout=_LIMIT_S)
-        return Result(self._process.returncode, out, "\n".join([*self.said, err]))
+        out, _ = self._process.communicate(timeout=_LIMIT_S)
+        self._listener.join()
+        return Result(self._process.returncode, out, "\n".join(self.said))
 
     def __enter__(self) -> Tracing:
         return self
@@ -91,3 +103,4 @@ class Tracing:
     ) -> None:
         self._process.kill()
         self._process.communicate()
+        self._listener.join()
