@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import threading
 import sys
+import threading
 from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, Any, NamedTuple
