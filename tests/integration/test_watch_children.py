@@ -8,6 +8,7 @@ import pytest
 
 from latency.cpython.interpreter import Target
 from latency.recording import Options, Recording
+from latency.tracing.watch import program
 from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
@@ -64,3 +65,22 @@ def test_workers_that_are_there_already_are_measured_each_for_itself(
     calls = [each.calls for each in recording.processes]
     assert calls.count(recording.calls // 4) == 4  # the program, two workers, and the child that the third has forked
     assert sum(each.ended for each in recording.processes) == 1
+
+
+def test_children_that_end_make_room_for_those_to_come(
+    own_interpreter: Interpreter, start_target: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children, runs = 20, 4
+    monkeypatch.setattr(program, "_PROCESSES", 2 * children)
+    target = start_target(own_interpreter, "forking_many.py", children, 1)
+    with session(target, "job", "suspends") as measuring:
+        measuring.start()
+        for _ in range(runs):
+            truth = target.run()
+            assert measuring.poll() == ""
+        recording = measuring.stop()
+    calls = runs * truth["job"]["returned"]
+    assert ends(recording) == {"job": (calls, 0, 0), "suspends": (0, 0, 0)}
+    assert recording.losses.thread_ended == recording.losses.total == runs * children  # each ends with one suspended
+    assert len(recording.processes) == 1 + runs * children
+    assert sum(each.returned for each in recording.processes) == calls

@@ -27,6 +27,7 @@ from latency.tracing.kernel import clock
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.limit.watched import SlicesWatched
 from latency.tracing.watch.definitions import Definitions
+from latency.tracing.watch.gone import Gone
 from latency.tracing.watch.limit import WatchLimit
 from latency.tracing.watch.program import WatchProgram, compile_watch
 from latency.tracing.watch.unended import Unended, unaccounted
@@ -81,6 +82,7 @@ class WatchSession(CountingSession):
             threads = len(target.process.threads())
             self.program = WatchProgram(made, self._plan, threads=threads, children=options.children)
         self.maps = self.program.maps
+        self._past = Gone(self.program)
         self.limit = WatchLimit(target, self.program, self._points, self.watched)
         self._unended = Unended(target, self.program, self._points, self._ended)
         self._definitions = Definitions(target, self._matcher, self._points)
@@ -107,6 +109,8 @@ class WatchSession(CountingSession):
     def poll(self) -> str:
         """``""``, or why nothing can be measured any longer: ``"exited"`` or ``"exec"``."""
         why = self._ended()
+        if self.options.children:
+            self._past.look()
         if not why and self._first is not None:
             self._definitions.are_freed(self.program.freed(self.target.process.pid))
             self.limit.keep((self.maps.counters()["hits"] - self._first.counters["hits"]) * self._trap_ns / 1e9)
@@ -253,7 +257,7 @@ class WatchSession(CountingSession):
         return Reading(at_ns, functions, 0, {0: calls}, self.maps.counters())
 
     def _processes(self, reading: Reading) -> tuple[ProcessCalls, ...]:
-        found = []
+        found = [*self._past.calls]
         for key, value in self.program.processes.items():
             each = value[0]
             found.append(
@@ -264,7 +268,7 @@ class WatchSession(CountingSession):
     def _not_followed(self) -> list[str]:
         lines = [f"process {pid}, which is a child, but not forked from the target as it is" for pid in self._unlike]
         values = [value[0] for _, value in self.program.processes.items()]
-        if others := sum(int(value["ended"]) == EXECUTED for value in values):
+        if others := self._past.executed + sum(int(value["ended"]) == EXECUTED for value in values):
             lines.append(f"what {others:,} children did after they replaced themselves by another program (exec)")
         return lines
 
