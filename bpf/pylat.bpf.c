@@ -8,6 +8,7 @@
 #include "functions.h"
 #include "generators.h"
 #include "maps.h"
+#include "namespaces.h"
 #include "processes.h"
 #include "replaced.h"
 #include "slow_calls.h"
@@ -453,6 +454,7 @@ int pylat_slow(struct pt_regs *ctx)
             tell_code(now->code_type, told->space, code);
         }
         pylat_take_stack(told, told->frame);
+        pylat_own_numbers(&told->own_tgid, &told->own_tid);
         bpf_get_current_comm(told->comm, sizeof(told->comm));
         if (told->raised)
             pylat_take_exception(told, work->thread_state);

@@ -347,6 +347,8 @@ struct pylat_slow_call {
     u64 threshold_ns;
     u32 suspensions;
     u32 depth; /* entries of stack[] in use, the innermost first: the caller */
+    u32 own_tgid;
+    u32 own_tid; /* in the target's PID namespace */
     u8 comm[PYLAT_COMM_BYTES];
     u8 exception[PYLAT_TYPE_NAME_BYTES]; /* tp_name of what it raised */
     u8 code_head[PYLAT_CODE_HEAD_BYTES];

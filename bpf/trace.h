@@ -41,7 +41,9 @@ struct pylat_trace_event {
     u32 slot;
     u32 depth; /* open calls of the thread around this one */
     u32 value_kind;
-    u32 timed;                            /* 0: since when the call runs is not known */
+    u32 timed; /* 0: since when the call runs is not known */
+    u32 own_tgid;
+    u32 own_tid;                          /* in the target's PID namespace */
     u8 exception[PYLAT_TRACE_NAME_BYTES]; /* tp_name of the exception's class, ended by a zero unless it is cut */
     struct pylat_snapshot snapshot;
 };

@@ -5,6 +5,7 @@
 
 #include "calls.h"
 #include "maps.h"
+#include "namespaces.h"
 
 #if PYLAT_TRACE
 /* What is told of an exit. */
@@ -47,6 +48,7 @@ static __always_inline struct pylat_trace_thread *trace_begin(u32 what, pylat_sp
     of->event.depth = thread ? thread->depth : 0;
     of->event.value_kind = PYLAT_VALUE_NONE;
     of->event.timed = 1;
+    pylat_own_numbers(&of->event.own_tgid, &of->event.own_tid);
     of->event.exception[0] = 0;
     of->event.snapshot.bytes = 0;
     of->event.snapshot.blocks = 0;

@@ -164,6 +164,7 @@ def _slow_call(value: object) -> SlowCall:
         function=_name(call),
         began_at=member(call, "began_at", moment),
         **{name: member(call, name, count) for name in ("duration_ns", "threshold_ns", "pid", "tid")},
+        **{name: member(call, name, count, 0) for name in ("host_pid", "host_tid")},
         thread=member(call, "thread", text),
         outcome=member(call, "outcome", one_of(OUTCOMES)),
         exception=member(call, "exception", text),

@@ -61,7 +61,7 @@ def _slow_call(call: SlowCall) -> Json:
         **asdict(call.function),
         "began_at": _time(call.began_at),
         **{name: getattr(call, name) for name in ("duration_ns", "active_ns", "threshold_ns", "pid", "tid", "thread")},
-        **{name: getattr(call, name) for name in ("outcome", "exception", "stack_whole")},
+        **{name: getattr(call, name) for name in ("host_pid", "host_tid", "outcome", "exception", "stack_whole")},
         "arguments": None if arguments is None else [asdict(each) for each in arguments],
         "stack": [{**asdict(frame.function), "at": frame.line} for frame in call.stack],
     }

@@ -89,8 +89,10 @@ class SlowCall:
         began_at: UTC; of a generator or coroutine: its first start.
         duration_ns: from entry to end, as in the histogram.
         threshold_ns: what it was compared with.
-        pid: its process.
-        tid, thread: the thread in which it ended, and that thread's name.
+        pid: its process, as the target itself numbers it.
+        tid, thread: the thread in which it ended, numbered likewise, and that thread's name.
+        host_pid, host_tid: the kernel's own numbers of these: others where the target is in a PID namespace. 0: not
+            known.
         outcome: one of ``OUTCOMES``.
         exception: the name of the type of what it raised.
         arguments: None where they could not be read.
@@ -112,6 +114,8 @@ class SlowCall:
     stack: tuple[StackFrame, ...] = ()
     stack_whole: bool = True
     active_ns: int | None = None
+    host_pid: int = 0
+    host_tid: int = 0
 
 
 @dataclass(frozen=True)

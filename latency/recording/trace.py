@@ -33,7 +33,8 @@ class TraceEvent:
     Attributes:
         kind: one of the constants above.
         time_ns: since the epoch.
-        pid, tid: of the thread that it happened in; 0 of LOST.
+        pid, tid: of the thread that it happened in, as the target itself numbers them; 0 of LOST.
+        host_pid, host_tid: the kernel's own numbers of these: others where the target is in a PID namespace.
         depth: how many calls that are shown too are open around this one in its thread.
         function: whose call it is; None of LOST, and of a function whose name could not be read.
         frame: address of the frame: tells the calls apart that are open at one time.
@@ -59,3 +60,5 @@ class TraceEvent:
     value: Value | None = None
     exception: str = ""
     lost: int = 0
+    host_pid: int = 0
+    host_tid: int = 0

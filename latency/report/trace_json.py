@@ -24,6 +24,7 @@ def to_json(event: TraceEvent) -> dict[str, Any]:
         "time_ns": event.time_ns,
         "pid": event.pid,
         "tid": event.tid,
+        **of_host(event.pid, event.tid, event.host_pid, event.host_tid),
         "depth": event.depth,
         "function": function.qualname if function else None,
         "file": function.filename if function else None,
@@ -41,6 +42,11 @@ def to_json(event: TraceEvent) -> dict[str, Any]:
     elif event.value is not None:
         found["value"] = value(event.value)
     return found
+
+
+def of_host(pid: int, tid: int, host_pid: int, host_tid: int) -> dict[str, int]:
+    """The kernel's numbers, where these are known and others."""
+    return {} if not host_tid or (pid, tid) == (host_pid, host_tid) else {"host_pid": host_pid, "host_tid": host_tid}
 
 
 def value(each: Value) -> dict[str, str]:

@@ -66,8 +66,8 @@ def plural(value: int, noun: str) -> str:
 
 
 def error(value: float, ends: tuple[float, float] | None) -> str:
-    """``±2.7 %``: the farther end of an interval, as a share of the value; ``too few`` where there is none, and
-    ``unsure`` where it is as large as the value, or larger: then that cannot be told."""
+    """``±2.7 %``: the farther end of an interval, as a share of the value; ``too few`` where there is none, ``unsure``
+    where it is as large as the value, or larger: then that cannot be told."""
     if ends is None or not value > 0:
         return "too few"
     share = max(value - ends[0], ends[1] - value, 0.0) / value

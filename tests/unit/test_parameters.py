@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from latency.cpython.offsets import Offsets, load
 from latency.cpython.sites import Place, Role, Site, SitePlan
-from latency.tracing.counted.parameters import PT_REGS, Capacity, cflags, programs
+from latency.target.process import Process
+from latency.tracing.counted.parameters import PT_REGS, Capacity, cflags, namespace_flags, programs
 
 VERSIONS = [(3, minor, 0) for minor in range(6, 16)]
 
@@ -78,3 +82,17 @@ def test_only_roles_with_sites_have_programs() -> None:
 def test_every_capacity_sizes_a_map() -> None:
     assert all(size > 0 for size in Capacity().entries().values())
     assert Capacity(slots=8192).entries()["statistics"] == 8192
+
+
+def test_only_a_target_with_numbers_of_its_own_has_a_namespace(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/stat").write_text("7 (python3) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 42 0 0\n")
+    process = Process(7, proc=tmp_path)
+    nothing = {"PIDNS_DEV": 0, "PIDNS_INO": 0}
+    assert namespace_flags(process) == nothing  # it may not be looked at
+    assert namespace_flags(Process(os.getpid())) in (nothing, namespace_flags(Process(os.getppid())))
+    (tmp_path / "7/ns").mkdir()
+    (tmp_path / "7/ns/pid").touch()
+    about = (tmp_path / "7/ns/pid").stat()
+    device = os.major(about.st_dev) << 20 | os.minor(about.st_dev)
+    assert namespace_flags(process) == {"PIDNS_DEV": device, "PIDNS_INO": about.st_ino}

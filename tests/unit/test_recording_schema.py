@@ -72,6 +72,8 @@ def full() -> Recording:
         threshold_ns=10**6,
         pid=1,
         tid=2,
+        host_pid=4242,
+        host_tid=4243,
         thread="worker",
         arguments=(Argument("number", "99"),),
         stack=(StackFrame(SERVE, 17),),

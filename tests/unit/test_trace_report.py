@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -151,3 +152,11 @@ def test_the_slices_of_threads_and_frames_are_their_own() -> None:
         event(told.RETURNED, 5, tid=2, latency_ns=1),
     ]
     assert [(it["tid"], it["dur"]) for it in written(*events)] == [(1, 2), (2, 4)]
+
+
+def test_json_has_the_numbers_of_the_machine_where_the_target_has_others() -> None:
+    inside = TraceEvent(told.STARTED, 0, pid=1, tid=3, host_pid=4242, host_tid=4250)
+    numbers = {"pid": 1, "tid": 3, "host_pid": 4242, "host_tid": 4250}
+    assert numbers.items() <= trace_json.to_json(inside).items()
+    for same in (replace(inside, host_pid=1, host_tid=3), replace(inside, host_pid=0, host_tid=0)):
+        assert "host_tid" not in trace_json.to_json(same)

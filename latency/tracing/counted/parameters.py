@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Place, Role, SitePlan
+from latency.target.process import Process
 from latency.tracing.kernel.allocation import NO_PREALLOC
+from latency.tracing.kernel.host import FIRST_PID_NAMESPACE
 
 # Offsets of the registers in x86-64's struct pt_regs (Linux arch/x86/include/uapi/asm/ptrace.h), in bytes.
 PT_REGS = {
@@ -202,6 +206,17 @@ def cflags(
     }
     mask = f"-DPYLAT_FRAME_CODE_MASK={offsets.stackref_mask & _POINTER_MASK:#x}ULL"
     return sorted([*defined(values), mask])
+
+
+def namespace_flags(process: Process) -> dict[str, int]:
+    """Of ``bpf/namespaces.h``: the PID namespace of a process, where it has numbers of its own in it; else zeros."""
+    device = inode = 0
+    with suppress(OSError):  # it has ended, which is found by whoever measures it
+        about = os.stat(process.proc / str(process.pid) / "ns/pid")
+        if about.st_ino != FIRST_PID_NAMESPACE:
+            # dev_t as linux/kdev_t.h has it
+            device, inode = os.major(about.st_dev) << 20 | os.minor(about.st_dev), about.st_ino
+    return {"PIDNS_DEV": device, "PIDNS_INO": inode}
 
 
 def place_flags(name: str, place: Place) -> dict[str, int]:

@@ -147,7 +147,7 @@ SLOW_CALL_EVENT = np.dtype(
         ("stack_end", "u1"),
         *((name, "<u8") for name in ("space", "frame", "code")),
         *((name, "<u8") for name in ("start_ns", "end_ns", "active_ns", "threshold_ns")),
-        *((name, "<u4") for name in ("suspensions", "depth")),
+        *((name, "<u4") for name in ("suspensions", "depth", "own_tgid", "own_tid")),
         ("comm", "u1", (COMM_BYTES,)),
         ("exception", "u1", (TYPE_NAME_BYTES,)),
         ("code_head", "u1", (CODE_HEAD_BYTES,)),

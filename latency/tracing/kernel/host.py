@@ -20,7 +20,8 @@ _ATTACHED = {
     multi.THREADS: "perf events, since this kernel's uprobe-multi links lose the calls of all threads but one",
     multi.NONE: "perf events, since there are no uprobe-multi links",
 }
-_FIRST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, linux/proc_ns.h
+FIRST_PID_NAMESPACE = 0xEFFFFFFC
+"""The inode of the one in which the kernel itself counts (PROC_PID_INIT_INO, linux/proc_ns.h)."""
 # linux/capability.h
 _CAP_SYS_PTRACE, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 19, 21, 38, 39
 
@@ -74,7 +75,7 @@ def require_first_pid_namespace(*, proc: Path = Path("/proc")) -> None:
     Raises:
         HostError: pylat runs in a PID namespace of its own, where processes have other numbers.
     """
-    if os.readlink(proc / "self/ns/pid") != _FIRST_PID_NAMESPACE:
+    if os.readlink(proc / "self/ns/pid") != f"pid:[{FIRST_PID_NAMESPACE}]":
         raise HostError("--children does not work inside a PID namespace (a container)", "run pylat on the host")
 
 

@@ -29,7 +29,7 @@ from latency.histogram import Histogram
 from latency.recording import Argument, Function, Options, Recording, SlowCall, SlowCalls, Slower, StackFrame, slowest
 from latency.tracing.counted import wire
 from latency.tracing.counted.capture import BLOCK, Quiet, Snapshot, capture_flags
-from latency.tracing.counted.parameters import Capacity
+from latency.tracing.counted.parameters import Capacity, namespace_flags
 from latency.tracing.counted.reading import Span
 from latency.tracing.counted.table import same
 from latency.tracing.kernel.clock import epoch_ns
@@ -69,6 +69,7 @@ class SlowLog(Part):
     called: Mapping[str, str] = {"pylat_slow": "slow_programs"}
 
     def __init__(self, target: Target, options: Options, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._process = target.process
         self._offsets = target.offsets
         self._reader = Reader(target.process, target.build, target.offsets, show_secrets=options.show_secrets)
         self._values = options.values
@@ -83,7 +84,8 @@ class SlowLog(Part):
 
     def flags(self) -> Mapping[str, int]:
         """Of ``bpf/slow.h`` and ``bpf/capture.h``."""
-        return {"SLOWER": 1, "SLOW_VALUES": int(self._values), **capture_flags(self._offsets)}
+        flags = {"SLOWER": 1, "SLOW_VALUES": int(self._values)}
+        return {**flags, **capture_flags(self._offsets), **namespace_flags(self._process)}
 
     def capacity(self, capacity: Capacity) -> Capacity:
         """With room for what is told of slow calls."""
@@ -229,8 +231,10 @@ class SlowLog(Part):
             began_at=_EPOCH + timedelta(microseconds=began_ns // 1000),
             duration_ns=told.duration_ns,
             threshold_ns=int(event["threshold_ns"]),
-            pid=int(event["tgid"]),
-            tid=int(event["tid"]),
+            pid=int(event["own_tgid"]),
+            tid=int(event["own_tid"]),
+            host_pid=int(event["tgid"]),
+            host_tid=int(event["tid"]),
             thread=_text(event["comm"]),
             outcome="raised" if event["raised"] else "returned",
             exception=_text(event["exception"]),

@@ -19,7 +19,7 @@ from latency.recording.trace import TraceEvent, Value
 from latency.tracing.counted import wire
 from latency.tracing.counted.capture import Quiet, Snapshot
 from latency.tracing.counted.maps import decoded
-from latency.tracing.counted.parameters import Capacity
+from latency.tracing.counted.parameters import Capacity, namespace_flags
 from latency.tracing.kernel import clock
 from latency.tracing.probes import trace_wire
 from latency.tracing.probes.part import Host, Part
@@ -127,7 +127,8 @@ class Trace(Part):
 
     def flags(self) -> Mapping[str, int]:
         """Of ``bpf/trace.h``."""
-        return trace_wire.trace_flags(self._target.offsets, arguments=self._arguments, returns=self._returns)
+        flags = trace_wire.trace_flags(self._target.offsets, arguments=self._arguments, returns=self._returns)
+        return {**flags, **namespace_flags(self._target.process)}
 
     def capacity(self, capacity: Capacity) -> Capacity:
         """With a ring buffer for all events."""
@@ -180,8 +181,10 @@ class Trace(Part):
         yield TraceEvent(
             kind=kind,
             time_ns=event.time_ns + self._epoch_ns,
-            pid=event.tgid,
-            tid=event.tid,
+            pid=event.own_tgid,
+            tid=event.own_tid,
+            host_pid=event.tgid,
+            host_tid=event.tid,
             depth=event.depth,
             function=function,
             frame=event.frame,

@@ -22,12 +22,12 @@ EVENT = np.dtype(
     [
         *((name, "<u4") for name in ("kind", "tgid", "tid", "what")),
         *((name, "<u8") for name in ("time_ns", "latency_ns", "active_ns", "frame", "code", "space", "lost", "value")),
-        *((name, "<u4") for name in ("slot", "depth", "value_kind", "timed")),
+        *((name, "<u4") for name in ("slot", "depth", "value_kind", "timed", "own_tgid", "own_tid")),
         ("exception", "u1", (NAME_BYTES,)),
         ("snapshot", SNAPSHOT),
     ]
 )
-_HEAD = struct.Struct(f"<4I8Q4I{NAME_BYTES}s2I")
+_HEAD = struct.Struct(f"<4I8Q6I{NAME_BYTES}s2I")
 STREAM_AT = _HEAD.size
 
 PROGRAM = "pylat_trace_more"
@@ -54,6 +54,8 @@ class RawEvent(NamedTuple):
     depth: int
     value_kind: int
     timed: int
+    own_tgid: int
+    own_tid: int
     exception: bytes
     snapshot_bytes: int
     snapshot_blocks: int
