@@ -128,6 +128,44 @@ static __always_inline void announce_module(struct pylat_counters *count, const 
 }
 #endif
 
+#if PYLAT_FRAME_FUNCTION >= 0 /* 3.11 and later: a frame knows its function */
+/* Whether a code object was compiled from a text that is no file: its file is called `<string>` or so, and not
+ * `<frozen ...>`. */
+static __always_inline int pylat_is_written(u64 code)
+{
+    u64 filename = 0;
+    u32 state = 0;
+    u8 text[3] = {};
+    return !pylat_read_u64(code + PYLAT_CODE_FILENAME, &filename) &&
+           !pylat_read(&state, sizeof(state), (void *)(filename + PYLAT_UNICODE_STATE)) && pylat_is_ascii(state) &&
+           !pylat_read(text, sizeof(text), (void *)(filename + PYLAT_UNICODE_ASCII_DATA)) && text[0] == '<' &&
+           !(text[1] == 'f' && text[2] == 'r');
+}
+
+/* What the function says of itself that holds such code: the code has the name of the text, which is that of many. */
+static __always_inline void announce_owner(struct pylat_counters *count, const struct pylat_function_key *key,
+                                           u64 frame)
+{
+    u64 owner = 0, code = 0;
+    if (!pylat_is_written(key->code) || pylat_read_u64(frame + PYLAT_FRAME_FUNCTION, &owner))
+        return;
+    owner &= PYLAT_FRAME_CODE_MASK; /* tagged from 3.14 on, as the code is */
+    if (pylat_read_u64(owner + PYLAT_FUNCTION_CODE, &code) || code != key->code)
+        return;
+    struct pylat_owner_event *event = events.ringbuf_reserve(sizeof(*event));
+    if (!event) {
+        PYLAT_COUNT(count->event_lost);
+        return;
+    }
+    event->kind = PYLAT_EVENT_OWNER;
+    event->space = key->space;
+    event->code = key->code;
+    event->qualname_bytes = pylat_capture(event->qualname, sizeof(event->qualname), owner + PYLAT_FUNCTION_QUALNAME);
+    event->module_bytes = pylat_capture(event->module, sizeof(event->module), owner + PYLAT_FUNCTION_MODULE);
+    events.ringbuf_submit(event, 0);
+}
+#endif
+
 /* A code object that nobody knew when pylat attached. It is measured from its first call; user space learns its
  * name and strikes it out if it is not wanted. */
 static __always_inline struct pylat_function *meet_code(struct pylat_counters *count, u32 tgid,
@@ -188,6 +226,9 @@ static __always_inline struct pylat_function *meet_code(struct pylat_counters *c
 #endif
 #if PYLAT_BY_MODULE
     announce_module(count, key, frame);
+#endif
+#if PYLAT_FRAME_FUNCTION >= 0
+    announce_owner(count, key, frame);
 #endif
     struct pylat_code_event *event = events.ringbuf_reserve(sizeof(*event));
     if (!event) {

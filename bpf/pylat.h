@@ -269,6 +269,7 @@ struct pylat_counters {
 #define PYLAT_EVENT_FORK 2    /* a process that is followed has a child */
 #define PYLAT_EVENT_EXEC 3    /* a process that is followed runs another program */
 #define PYLAT_EVENT_MODULE 16 /* in which module a code object runs that is met next */
+#define PYLAT_EVENT_OWNER 18  /* which function holds it */
 
 struct pylat_process_event {
     u32 kind;
@@ -298,6 +299,16 @@ struct pylat_module_event {
     pylat_space space;
     u64 code;
     u8 name[PYLAT_NAME_BYTES]; /* its string object, header first */
+};
+
+struct pylat_owner_event {
+    u32 kind;
+    u16 qualname_bytes; /* how much of each could be read */
+    u16 module_bytes;
+    pylat_space space;
+    u64 code;
+    u8 qualname[PYLAT_NAME_BYTES]; /* the string objects, header first */
+    u8 module[PYLAT_NAME_BYTES];
 };
 
 /* What the ring buffer of slow calls carries: `kind` says which struct. */

@@ -48,10 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps([_record(pid, live) for pid, live in sorted(found, key=_place)], indent=1))
     else:
         # Processes that were forked from one another have the same functions.
-        for function in dict.fromkeys(live.function for _, live in sorted(found, key=_place)):
-            place = f"{function.filename}:{function.line}"
+        for function, owners in {live.function: live.owners for _, live in sorted(found, key=_place)}.items():
+            place = f"{function.source}:{function.line}"
             kind = "" if function.kind == "function" else f"  {function.kind.replace('_', ' ')}"
-            print(f"{escape(function.qualname, _LONGEST_NAME):40}  {escape(place, _LONGEST_NAME)}{kind}")
+            many = f"  shared by {owners.count:,} functions" if owners else ""
+            print(f"{escape(function.qualname, _LONGEST_NAME):40}  {escape(place, _LONGEST_NAME)}{kind}{many}")
     return 0
 
 
@@ -85,6 +86,7 @@ def _record(pid: int, live: LiveFunction) -> dict[str, object]:
         "filename": function.filename,
         "line": function.line,
         "kind": function.kind,
+        "owners": list(live.owners.names) if live.owners else [],
         "address": live.address,
         "pid": pid,
     }

@@ -6,6 +6,10 @@ a line, its constants and names are tuples (PyCodeObject, 3.6 to 3.15).
 A code object knows its qualname from 3.11 on, and its module in no version. Both stand in the function objects that
 share it, but those can be renamed: ``functools.wraps`` gives a wrapper the qualname and the module of what it wraps.
 So a function object is believed only where its qualname agrees with the code object.
+
+Code that the program itself has written, and compiled from a text (``dataclass``, ``namedtuple`` and attrs write
+methods), has the name that the text gives it and no file: many are ``__create_fn__.<locals>.__init__``, ``<string>``.
+There the one function that holds the code says whose it is, and its module tells it from others.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from itertools import compress
 from operator import eq
@@ -33,7 +38,7 @@ from latency.cpython.strings import (
     types_with,
 )
 from latency.errors import TargetError
-from latency.recording import Function
+from latency.recording import Function, Owners
 from latency.target.build import Build
 from latency.target.heap import objects_of
 from latency.target.process import Process
@@ -49,6 +54,7 @@ _KINDS = (
     (0x20 | 0x100, "generator"),  # CO_GENERATOR, CO_ITERABLE_COROUTINE (types.coroutine)
 )
 _MODULE_CODE = "<module>"
+LAMBDA = "<lambda>"
 _MOST_OBJECTS = 1 << 20  # of one type: no real program comes near, and each costs us some hundred bytes
 _MOST_CONSTANTS = 1 << 22  # looked through for nested functions
 _DEEPEST_NESTING = 100
@@ -61,11 +67,13 @@ class LiveFunction(NamedTuple):
         address: of the ``PyCodeObject``.
         function: what it is called, and where it stands in the source.
         module: ``app.views``; ``""`` if no function object tells.
+        owners: the functions that share it, where these have different names; else None.
     """
 
     address: int
     function: Function
     module: str
+    owners: Owners | None = None
 
 
 class _Code(NamedTuple):
@@ -120,13 +128,21 @@ def _live_functions(process: Process, build: Build, offsets: Offsets) -> list[Li
         raise TargetError(f"process {process.pid} seems to hold more than {_MOST_OBJECTS:,} functions")
     texts: dict[int, str] = {}
     codes = _read_codes(process, found[code_type], code_type, offsets, texts)
-    named = _read_functions(process, found[function_type], codes, offsets, texts)
+    named, holders = _read_functions(process, found[function_type], codes, offsets, texts)
     names = {address: code.qualname for address, code in codes.items()}
     if "code.qualname" not in offsets:
         names = _derive_qualnames(codes, named, _read_parents(process, codes, offsets))
     modules = _modules(codes, named)
-    functions = [Function(names[at], code.filename, code.line, kind(code.flags)) for at, code in codes.items()]
-    return list(map(LiveFunction, codes, functions, map(modules.__getitem__, codes)))
+    functions = {at: Function(names[at], code.filename, code.line, kind(code.flags)) for at, code in codes.items()}
+    owners: dict[int, Owners] = {}
+    for at, holding in holders.items():
+        owned = {it for holder in holding if (it := of_owner(functions[at], *holder)) is not None}
+        if len(owned) == 1:
+            (functions[at],) = owned
+            modules[at] = functions[at].module or modules[at]
+        if len(holding) > 1:
+            owners[at] = Owners.of(holder.qualname for holder in holding)
+    return list(map(LiveFunction, codes, functions.values(), map(modules.__getitem__, codes), map(owners.get, codes)))
 
 
 def describe(process: Process, build: Build, offsets: Offsets, address: int) -> LiveFunction | None:
@@ -150,6 +166,27 @@ def from_capture(
     """
     qualname, filename = decode(qualname_raw, offsets), decode(filename_raw, offsets)
     return None if qualname is None or filename is None else Function(qualname, filename, line, kind(co_flags))
+
+
+def is_written(filename: str) -> bool:
+    """Whether code of this ``co_filename`` was compiled from a text that is no file."""
+    return filename.startswith("<") and filename.endswith(">") and not filename.startswith("<frozen ")
+
+
+def of_owner(function: Function, qualname: str, module: str) -> Function | None:
+    """The function as one that holds its code names it; None where that is not to be believed.
+
+    It is of code that was compiled from a text: by the name there, or from a lambda. (A wrapper has another name in the
+    text than the one that it was given.)
+
+    Args:
+        function: as the code names it.
+        qualname, module: as the function object does.
+    """
+    bare = function.qualname.rpartition(".")[2]
+    if is_written(function.filename) and (qualname.rpartition(".")[2] == bare or function.qualname == LAMBDA):
+        return replace(function, qualname=qualname, module=module)
+    return None
 
 
 @lru_cache(1024)
@@ -196,8 +233,11 @@ def _those(columns: Sequence[Column], which: Column) -> list[Column]:
 
 def _read_functions(
     process: Process, addresses: Words, codes: Mapping[int, _Code], offsets: Offsets, texts: dict[int, str]
-) -> dict[int, _Named]:
-    """By code object, what a function object says of it that has the name it was compiled with."""
+) -> tuple[dict[int, _Named], dict[int, set[_Named]]]:
+    """By code object, what a function object says of it that has the name it was compiled with.
+
+    And what all say that hold it, of code that several hold, or that the program has written.
+    """
     members = ("function.code", "function.qualname", "function.module")
     columns = _read_members(process, addresses, members, offsets)
     _, code_at, qualnames, modules = _those(columns, among(columns[1], distinct(np.fromiter(codes, np.uint64))))
@@ -208,8 +248,15 @@ def _read_functions(
     told = [texts.get(pointer, "") for pointer in qualnames.tolist()]
     compiled = told if "code.qualname" in offsets else [qualname.rpartition(".")[2] for qualname in told]
     agree = list(map(eq, compiled, (codes[address].qualname for address in at)))
-    found = zip(at, map(_Named, told, (texts.get(pointer, "") for pointer in modules.tolist())), strict=True)
-    return dict(reversed(list(compress(found, agree))))  # of several the first
+    said = list(map(_Named, told, (texts.get(pointer, "") for pointer in modules.tolist())))
+    held, times = np.unique(code_at, return_counts=True)
+    asked = {*held[times > 1].tolist(), *(address for address, code in codes.items() if is_written(code.filename))}
+    holders: dict[int, set[_Named]] = {}
+    for address, named in compress(zip(at, said, strict=True), map(asked.__contains__, at)):
+        if named.qualname:
+            holders.setdefault(address, set()).add(named)
+    # of several the first
+    return dict(reversed(list(compress(zip(at, said, strict=True), agree)))), holders
 
 
 def _modules(codes: Mapping[int, _Code], named: Mapping[int, _Named]) -> dict[int, str]:

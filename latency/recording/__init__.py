@@ -13,7 +13,7 @@ from latency.histogram import Histogram
 from latency.recording.combine import combined
 from latency.recording.encode import SCHEMA, to_json
 from latency.recording.file import append, dump, dumps, json_schema, load, loads
-from latency.recording.function import KINDS, Function
+from latency.recording.function import KINDS, Function, Owners
 from latency.recording.model import (
     PERCENTILES,
     REMEDY,
@@ -46,6 +46,7 @@ __all__ = [
     "Losses",
     "Options",
     "Overhead",
+    "Owners",
     "Probes",
     "ProcessCalls",
     "Recording",

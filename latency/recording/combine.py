@@ -131,6 +131,7 @@ def _together(one: FunctionLatency, other: FunctionLatency) -> FunctionLatency:
         else one.self_time or other.self_time,
         cut=one.cut + other.cut,
         ages=_ages(one.ages, other.ages),
+        owners=max((it for it in (one.owners, other.owners) if it), key=lambda it: it.count, default=None),
         probes=one.probes + other.probes if one.probes and other.probes else one.probes or other.probes,
     )
 

@@ -25,7 +25,7 @@ from latency.recording.checked import (
     optional,
     text,
 )
-from latency.recording.function import KINDS, Function
+from latency.recording.function import KINDS, Function, Owners
 from latency.recording.model import (
     FunctionLatency,
     Losses,
@@ -187,7 +187,8 @@ def _argument(value: object) -> Argument:
 
 def _name(entry: dict[str, Any]) -> Function:
     qualname, filename = member(entry, "qualname", text), member(entry, "filename", text)
-    return Function(qualname, filename, member(entry, "line", count), member(entry, "kind", one_of(KINDS)))
+    line, kind = member(entry, "line", count), member(entry, "kind", one_of(KINDS))
+    return Function(qualname, filename, line, kind, member(entry, "module", text, ""))
 
 
 def _function(value: object) -> FunctionLatency:
@@ -210,6 +211,7 @@ def _function(value: object) -> FunctionLatency:
         ages=member(entry, "ages", optional(_histogram), None),
         probes=member(entry, "probes", _probes, None),
         code=member(entry, "code", text, ""),
+        owners=member(entry, "owners", _owners, None),
     )
     aged = latency.ages.count if latency.ages else 0
     if not latency.cut <= aged <= latency.cut + latency.open:
@@ -223,6 +225,11 @@ def _probes(value: object) -> Probes:
     probes = mapping(value)
     shares = member(probes, "error_share", amount), member(probes, "delayed_share", amount, 0.0)
     return Probes(member(probes, "sum_ns", count), *shares, member(probes, "unsure_ns", count, 0))
+
+
+def _owners(value: object) -> Owners:
+    owners = mapping(value)
+    return Owners(member(owners, "count", count), member(owners, "names", list_of(text, most=Owners.MOST_NAMES)))
 
 
 def _split(value: object) -> Split:

@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any
 
 from latency.histogram import Histogram
+from latency.recording.function import Function
 from latency.recording.model import PERCENTILES, FunctionLatency, Recording, percentile_name
 from latency.recording.parts import Parts
 from latency.recording.slow import SlowCall, SlowCalls
@@ -58,23 +59,25 @@ def _slow_calls(slow: SlowCalls) -> Json:
 def _slow_call(call: SlowCall) -> Json:
     arguments = call.arguments
     return {
-        **asdict(call.function),
+        **_named(call.function),
         "began_at": _time(call.began_at),
         **{name: getattr(call, name) for name in ("duration_ns", "active_ns", "threshold_ns", "pid", "tid", "thread")},
         **{name: getattr(call, name) for name in ("host_pid", "host_tid", "outcome", "exception", "stack_whole")},
         "arguments": None if arguments is None else [asdict(each) for each in arguments],
-        "stack": [{**asdict(frame.function), "at": frame.line} for frame in call.stack],
+        "stack": [{**_named(frame.function), "at": frame.line} for frame in call.stack],
     }
+
+
+def _named(function: Function) -> Json:
+    named: Json = {name: getattr(function, name) for name in ("qualname", "filename", "line", "kind")}
+    return {**named, "module": function.module} if function.module else named
 
 
 def _function(latency: FunctionLatency) -> Json:
     names = [percentile_name(q) for q in PERCENTILES]
     percentiles = zip(names, latency.percentiles_ns().tolist(), strict=True)
     encoded: Json = {
-        "qualname": latency.function.qualname,
-        "filename": latency.function.filename,
-        "line": latency.function.line,
-        "kind": latency.function.kind,
+        **_named(latency.function),
         "calls": latency.calls,
         "returned": latency.returned,
         "raised": latency.raised,
@@ -89,6 +92,8 @@ def _function(latency: FunctionLatency) -> Json:
     }
     if latency.code:
         encoded["code"] = latency.code
+    if latency.owners is not None:
+        encoded["owners"] = {"count": latency.owners.count, "names": list(latency.owners.names)}
     if latency.probes is not None:
         encoded["probes"] = {
             "sum_ns": latency.probes.sum_ns,

@@ -106,6 +106,7 @@ if FAST:
         returned: _Count
         raised: _Count
         wall: _Wall
+        module: str = ""
         code: str = ""
         probes: _Probes | msgspec.UnsetType = msgspec.UNSET
 
@@ -117,10 +118,10 @@ if FAST:
 
 
 def _read(raw: bytes) -> list[Columns]:
-    known: dict[tuple[str, str, int, str], int] = {}
+    known: dict[tuple[str, str, int, str, str], int] = {}
     table: list[Function] = []
     codes: dict[int, set[str]] = {}
-    identity = attrgetter("qualname", "filename", "line", "kind")
+    identity = attrgetter("qualname", "filename", "line", "kind", "module")
     decoder = msgspec.json.Decoder(_Run)
     runs = []
     try:

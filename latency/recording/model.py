@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from latency.histogram import Floats, Histogram
 from latency.recording import censored
-from latency.recording.function import Function
+from latency.recording.function import Function, Owners
 from latency.recording.parts import intervals_ns
 from latency.recording.probes import Probes
 from latency.recording.slow import SlowCalls
@@ -180,6 +180,7 @@ class FunctionLatency:
         probes: what was taken off; None where that is not known, and nothing was.
         code: a digest of its code, without its names, file and lines, by which a comparison knows it again: the minor
             version of Python and hexadecimal digits. ``""`` where that is not known, or it has several.
+        owners: the functions that share its code object, where these have different names; else None.
     """
 
     function: Function
@@ -198,6 +199,7 @@ class FunctionLatency:
     ages: Histogram | None = None
     probes: Probes | None = None
     code: str = ""
+    owners: Owners | None = None
 
     @property
     def calls(self) -> int:

@@ -142,7 +142,7 @@ def custom_smaller_is_better(comparison: Comparison) -> str:
 
 
 def _series(function: Function, ambiguous: bool) -> str:
-    where = f" {escape(function.filename, _NAME_CELLS)}:{function.line}" if ambiguous else ""
+    where = f" {escape(function.source, _NAME_CELLS)}:{function.line}" if ambiguous else ""
     return escape(function.qualname, _NAME_CELLS) + where
 
 

@@ -76,7 +76,7 @@ class Gate:
         if self.pattern is None:
             return True
         where, _, name = self.pattern.rpartition(":")
-        if where and not _is_in(function.filename, where):
+        if where and where != function.module and not _is_in(function.filename, where):
             return False
         plain = function.qualname.rpartition(".")[2]
         return fnmatchcase(function.qualname, name) or fnmatchcase(plain, name)

@@ -1,9 +1,9 @@
 """Which function of one side of a comparison is which of the other.
 
-Functions are paired by their name and kind; then by their files, of which those are the same whose paths are, or whose
-longest common end no other file of a function of that name has, on either side; and within a file, where it has several
-of that name, by their code (``FunctionLatency.code``) and by their place between those whose code did not change. What
-cannot be told so is not paired: a wrong pair is a wrong verdict.
+Functions are paired by their name and kind (and module, where no file tells them apart); then by their files, of which
+those are the same whose paths are, or whose longest common end no other file of a function of that name has, on either
+side; and within a file, where it has several of that name, by their code (``FunctionLatency.code``) and by their place
+between those whose code did not change. What cannot be told so is not paired: a wrong pair is a wrong verdict.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def pair(base: Sequence[Function], head: Sequence[Function], base_codes: Codes =
     Args:
         base_codes, head_codes: the digest of each function's code, ``""`` where it is not known; () for none.
     """
-    named: dict[tuple[str, str], tuple[dict[str, list[int]], dict[str, list[int]]]] = {}
+    named: dict[tuple[str, str, str], tuple[dict[str, list[int]], dict[str, list[int]]]] = {}
     for side, functions in enumerate((base, head)):
         for index, function in enumerate(functions):
-            files = named.setdefault((function.qualname, function.kind), ({}, {}))[side]
+            files = named.setdefault((function.qualname, function.kind, function.module), ({}, {}))[side]
             files.setdefault(function.filename, []).append(index)
     sides = _Side(base, base_codes), _Side(head, head_codes)
     found = Pairing()

@@ -110,7 +110,7 @@ def _some(functions: Sequence[Function]) -> str:
 
 def _where(function: Function) -> str:
     number = f":{function.line}" if function.line else ""  # markers have none
-    return escape(function.filename, _PATH) + number
+    return escape(function.source, _PATH) + number
 
 
 def _lines(comparison: Comparison, width: int, top: int) -> Iterator[Line]:
@@ -139,7 +139,7 @@ def _lines(comparison: Comparison, width: int, top: int) -> Iterator[Line]:
 def _place(each: Compared, width: int) -> Line:
     line = Line(escape(each.function.qualname, width // 2), style="bold")
     number = f":{each.function.line}" if each.function.line else ""  # markers have none
-    where = escape(each.function.filename, max(width - line.cell_len - 2 - len(number), 8))
+    where = escape(each.function.source, max(width - line.cell_len - 2 - len(number), 8))
     return line.append(f"  {where}{number}", style="not bold dim")
 
 

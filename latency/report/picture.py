@@ -64,7 +64,7 @@ def _text(value: str, limit: int = 400) -> str:
 
 
 def _function(comparison: Comparison, each: Compared) -> Iterator[str]:
-    place = f"{_text(each.function.filename, 120)}:{each.function.line}"
+    place = f"{_text(each.function.source, 120)}:{each.function.line}"
     yield f"<h2><code>{_text(each.function.qualname, 120)}</code> <small>{place}</small></h2>"
     yield "<table><tr><th><th>base<th>head<th>change<th>95 % of it<th>verdict"
     for change in each.changes:

@@ -121,4 +121,4 @@ def _frame(frame: StackFrame, width: int) -> Line:
     line = Line(_INDENT + escape(function.qualname, max(width // 2 - len(_INDENT), 8)), style="dim")
     where = f":{frame.line}" if frame.line else f":{function.line} (its first line)"
     room = max(width - line.cell_len - 3 - len(where), 8)
-    return line.append(f"  {escape(function.filename, room)}{where}")
+    return line.append(f"  {escape(function.source, room)}{where}")

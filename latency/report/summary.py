@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from latency.recording import FunctionLatency
-from latency.report.layout import Line
+from latency.report.layout import Line, wrap
 from latency.report.names import escape
-from latency.report.units import count, duration, estimate
+from latency.report.units import count, duration, estimate, plural
 
 _HEADS = ("calls", "raised", "mean", "p50", "p90", "p99", "max", "total")
+_OWNERS = 3
 _SHOWN = (0.5, 0.9, 0.99)
 
 
@@ -31,8 +32,18 @@ def place(latency: FunctionLatency, width: int) -> Line:
     name = escape(function.qualname, max(width * (3 if is_marker else 2) // 4 - len(kind), 8))
     line = Line(kind, style="").append(name, style="bold cyan")
     number = f":{function.line}" if function.line or not is_marker else ""
-    where = escape(function.filename, max(width - line.cell_len - 2 - len(number), 8))
+    where = escape(function.source, max(width - line.cell_len - 2 - len(number), 8))
     return line.append(f"  {where}{number}", style="dim")
+
+
+def shared(latency: FunctionLatency) -> str:
+    """``shared by 3 functions, whose calls nothing tells apart: Api.get, …``; ``""`` where it is one's alone."""
+    owners = latency.owners
+    if owners is None:
+        return ""
+    names = ", ".join(escape(name, 40) for name in owners.names[:_OWNERS])
+    more = ", …" if owners.count > min(len(owners.names), _OWNERS) else ""
+    return f"shared by {plural(owners.count, 'function')}, whose calls nothing tells apart: {names}{more}"
 
 
 def summary(functions: Sequence[FunctionLatency], unit: str | None, width: int, top: int) -> list[Line]:
@@ -48,6 +59,8 @@ def summary(functions: Sequence[FunctionLatency], unit: str | None, width: int, 
     lines = [_numbers(_HEADS, wide, kept, "bold")]
     for latency, cells in zip(shown, rows, strict=True):
         lines += [place(latency, width), _numbers(cells, wide, kept, "")]
+        if of_many := shared(latency):
+            lines += wrap(of_many, width, style="dim")
     if len(functions) > len(shown):
         lines.append(Line(f"… and {len(functions) - len(shown):,} more", style="dim"))
     return lines

@@ -12,7 +12,7 @@ from latency.report.layout import Line, flow, to_text, wrap
 from latency.report.names import escape
 from latency.report.slow import slow_calls
 from latency.report.split import divided, table_of_parts
-from latency.report.summary import by_time, place, summary
+from latency.report.summary import by_time, place, shared, summary
 from latency.report.units import count, duration, number, percent, plural
 
 FULL = 5
@@ -141,6 +141,8 @@ def _function(latency: FunctionLatency, recording: Recording, unit: str | None, 
         yield from flow(numbers, width)
     else:
         yield Line(_calls_in(0, duration_s), style="yellow")
+    if of_many := shared(latency):
+        yield from wrap(of_many, width)
     yield from _unfinished(latency, width)
     if text := _of_probes(latency, recording.options):
         yield from wrap(text, width, style="yellow")

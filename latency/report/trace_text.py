@@ -33,7 +33,7 @@ def line(event: TraceEvent, *, unit: str | None = None) -> str:
         return f"{when} {'':>8}  … {count(event.lost)} {noun} lost here"
     function = event.function
     name = escape(function.qualname, _LONGEST_NAME) if function else _UNNAMED
-    where = f"{escape(function.filename, _LONGEST_FILE)}:{function.line}" if function else ""
+    where = f"{escape(function.source, _LONGEST_FILE)}:{function.line}" if function else ""
     text = f"{when} {event.tid:>8}  {'  ' * min(event.depth, _DEEPEST)}{_MARKS[event.kind]} {name}"
     if event.kind == told.STARTED:
         if event.arguments is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, log
 
 import pytest
@@ -101,6 +102,12 @@ def test_which_functions_a_pattern_is_for(pattern: str, matches: bool) -> None:
 
 def test_a_module_can_be_a_folder() -> None:
     assert Gate("p50", 0.03, pattern="app:f").matches(function("f", 1, "/srv/app/__init__.py"))
+
+
+def test_a_module_can_be_that_of_a_function_without_a_file() -> None:
+    written = replace(function("Point.__init__", 2, "<string>"), module="app.models")
+    assert Gate("p50", 0.03, pattern="app.models:Point.__init__").matches(written)
+    assert not Gate("p50", 0.03, pattern="app.views:Point.__init__").matches(written)
 
 
 def test_a_share_is_as_far_up_as_down() -> None:

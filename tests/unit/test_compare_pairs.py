@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,6 +101,11 @@ def test_codes_of_two_versions_of_python_do_not_compare() -> None:
     functions = [function(LAMBDA, 1, "a.py"), function(LAMBDA, 2, "a.py")]
     found = pair(functions, functions, ["3.11:a", "3.11:b"], ["3.12:c", "3.12:d"])
     assert found.pairs == found.by_order == [(0, 0), (1, 1)]
+
+
+def test_written_functions_of_two_modules_are_two() -> None:
+    sides = [[replace(function("C.f", 2, "<string>"), module=module) for module in modules] for modules in ("ab", "ba")]
+    assert pair(*sides).pairs == [(1, 0), (0, 1)]
 
 
 NAMES = st.tuples(

@@ -11,12 +11,14 @@ import random
 import struct
 import sys
 import types
+from collections import namedtuple
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
 
-from latency.cpython.functions import LiveFunction, describe, from_capture, kind, live_functions
+from latency.cpython.functions import LiveFunction, describe, from_capture, kind, live_functions, of_owner
 from latency.cpython.offsets import Offsets, load
 from latency.recording import Function
 from latency.target.build import Build, identify
@@ -94,7 +96,7 @@ def test_every_function_of_the_process_is_found(own: Target) -> None:
         code = function.__code__
         described = found[id(code)].function
         assert (described.filename, described.line) == (code.co_filename, code.co_firstlineno)
-        assert described.qualname.endswith(code.co_name)
+        assert described.qualname.endswith(code.co_name) or described.qualname == function.__qualname__
 
 
 def test_a_function_has_its_qualname_file_line_and_module(own: Target) -> None:
@@ -114,6 +116,58 @@ def test_a_wrapper_keeps_its_own_name(own: Target) -> None:
     found = live(own)
     assert found[id(wrapper.__code__)].function.qualname == "kept.<locals>.wrapper"
     assert found[id(wrapped.__code__)].function.qualname == "Api.wrapped"
+
+
+@dataclass
+class Point:
+    x: int
+
+
+@dataclass
+class Order:
+    x: int
+
+
+Row = namedtuple("Row", "a b")
+
+
+def test_a_method_that_a_library_wrote_has_the_name_that_its_function_says(own: Target) -> None:
+    found = live(own)
+    for method in (Point.__init__, Order.__init__, Row.__new__):
+        code = method.__code__  # type: ignore[attr-defined]
+        its = found[id(code)]
+        assert its.function == Function(
+            method.__qualname__, "<string>", code.co_firstlineno, module=str(method.__module__)
+        )
+        assert its.module == method.__module__
+
+
+def test_functions_that_share_a_code_object_are_named(own: Target) -> None:
+    names = ("get", "put", "kept")
+    wrappers = [kept(types.FunctionType(renamed(co_name=name), {}, name)) for name in names]
+    owners = live(own)[id(wrappers[0].__code__)].owners
+    assert owners is not None
+    assert owners.count >= len(names)
+    assert live(own)[id(kept.__code__)].owners is None
+
+
+@pytest.mark.parametrize(
+    ("qualname", "filename", "said", "believed"),
+    [
+        ("__create_fn__.<locals>.__init__", "<string>", "Point.__init__", True),
+        ("__init__", "<attrs generated init app.Point>", "Point.__init__", True),
+        ("<lambda>", "<string>", "Row.__new__", True),
+        ("kept.<locals>.<lambda>", "<string>", "get", False),
+        ("kept.<locals>.wrapper", "<stdin>", "get", False),
+        ("__init__", "/srv/app.py", "Point.__init__", False),
+        ("get", "<frozen abc>", "Api.get", False),
+    ],
+)
+def test_a_function_object_is_believed_of_code_that_the_program_has_written(
+    qualname: str, filename: str, said: str, believed: bool
+) -> None:
+    found = of_owner(Function(qualname, filename, 2), said, "app")
+    assert found == (Function(said, filename, 2, module="app") if believed else None)
 
 
 def test_one_name_may_have_several_code_objects(own: Target) -> None:

@@ -24,6 +24,7 @@ from latency.recording import (
     Losses,
     Options,
     Overhead,
+    Owners,
     Probes,
     ProcessCalls,
     Recording,
@@ -54,7 +55,7 @@ def full() -> Recording:
     sliced = FunctionLatency(SERVE, 590, 10, parts[0].merge(*parts[1:]), slices=tuple(parts))
     cut = replace(
         sliced,
-        function=replace(SERVE, line=20),
+        function=replace(SERVE, line=20, module="app"),
         active=Histogram.from_values([10**5] * 600),
         open=2,
         slices=(),
@@ -64,9 +65,10 @@ def full() -> Recording:
         ages=Histogram.from_values([10**9] * 302),
         probes=Probes(10**6, 0.03),
         code="3.11:0123456789abcdef",
+        owners=Owners(2, ("get", "put")),
     )
     slow = SlowCall(
-        SERVE,
+        replace(SERVE, module="app"),
         datetime(2026, 11, 27, tzinfo=timezone.utc),
         duration_ns=2 * 10**6,
         threshold_ns=10**6,
@@ -132,6 +134,7 @@ PLACES: dict[str, tuple[object, ...]] = {
     "process": ("runs", 0, "processes", 0),
     "function": ("runs", 0, "functions", 1),
     "histogram": ("runs", 0, "functions", 1, "wall"),
+    "owners": ("runs", 0, "functions", 1, "owners"),
     "probes": ("runs", 0, "functions", 1, "probes"),
     "split": ("runs", 0, "functions", 1, "split"),
     "part": ("runs", 0, "functions", 1, "split", "running"),

@@ -20,6 +20,7 @@ from latency.recording import (
     Losses,
     Options,
     Overhead,
+    Owners,
     Probes,
     Recording,
     TargetInfo,
@@ -245,3 +246,15 @@ def test_nor_is_one_in_slices_or_in_a_table_of_many() -> None:
     cut = replace(wrong, cut=1, ages=Histogram.from_values([10**5]))
     assert "< 60.0 µs" in render(recording(cut))
     assert render(recording(wrong, latency("other"))).count("< 60.0 µs") == 3
+
+
+def test_a_row_of_several_functions_names_them() -> None:
+    owners = Owners.of(f"f{number}" for number in range(25))
+    text = " ".join(render(recording(latency(ns=[10**6] * 10, owners=owners))).split())
+    assert "shared by 25 functions, whose calls nothing tells apart: f0, f1, f10, …" in text
+    assert "shared by" not in render(recording(latency(ns=[10**6] * 10)))
+
+
+def test_written_code_is_shown_with_its_module() -> None:
+    function = Function("Point.__init__", "<string>", 2, module="app.models")
+    assert "Point.__init__  app.models <string>:2" in render(recording(replace(latency(), function=function)))

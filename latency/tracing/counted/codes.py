@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from latency.cpython.code_digest import CodeDigests
+from latency.cpython.functions import is_written
 from latency.cpython.offsets import Offsets
 from latency.errors import TargetError
-from latency.recording import Function
+from latency.recording import Function, Owners
 from latency.target.build import Build
 from latency.tracing.counted.spaces import Spaces
 
@@ -14,6 +17,13 @@ _AT_ONCE = 300
 AT_THE_END = 4_000
 _MOST_OF_ONE = 4
 """So many code objects of one function are looked at: whether they are all alike."""
+
+
+class About(NamedTuple):
+    """What a recording says of the code of a function: ``code`` and ``owners`` of ``FunctionLatency``."""
+
+    code: str = ""
+    owners: Owners | None = None
 
 
 class Codes:
@@ -33,9 +43,12 @@ class Codes:
         self._waiting: dict[tuple[int, int], Function] = {}  # by space and address
         self._seen: dict[Function, set[tuple[int, int]]] = {}
         self._found: dict[Function, set[str]] = {}
+        self._owners: dict[Function, Owners] = {}
 
-    def want(self, function: Function, space: int, address: int) -> None:
+    def want(self, function: Function, space: int, address: int, owners: Owners | None = None) -> None:
         """Look at this code object of the function when there is time."""
+        if owners:
+            self._owners[function] = owners
         seen = self._seen.setdefault(function, set())
         if len(seen) < _MOST_OF_ONE and (space, address) not in seen:
             seen.add((space, address))
@@ -52,10 +65,20 @@ class Codes:
         for number, functions in by_space.items():
             self._take_of(number, functions)
 
-    def of(self, function: Function) -> str:
-        """The digest of the function's code; ``""`` where that is not known, or it has several that differ."""
+    def about(self, function: Function) -> About:
+        """What is known of it; no digest where its code objects differ."""
         found = self._found.get(function, set())
-        return next(iter(found)) if len(found) == 1 else ""
+        return About(next(iter(found)) if len(found) == 1 else "", self._owners.get(function))
+
+    @property
+    def mixed(self) -> list[Function]:
+        """Those that stand for several code objects of one process that the program has written, whose functions say
+        the same of themselves, or nothing."""
+        return [
+            function
+            for function, seen in self._seen.items()
+            if is_written(function.filename) and len(seen) > len({space for space, _ in seen})
+        ]
 
     def _take_of(self, number: int, functions: dict[int, Function]) -> None:
         space = self._spaces.get(number)

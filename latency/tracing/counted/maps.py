@@ -19,7 +19,11 @@ from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.ringbuf import RingBuffer
 
-_EVENT_TYPES = {wire.EVENT_CODE: wire.CODE_EVENT, wire.EVENT_MODULE: wire.MODULE_EVENT}
+_EVENT_TYPES = {
+    wire.EVENT_CODE: wire.CODE_EVENT,
+    wire.EVENT_MODULE: wire.MODULE_EVENT,
+    wire.EVENT_OWNER: wire.OWNER_EVENT,
+}
 _U8, _U32, _U64 = np.dtype("u1"), np.dtype("<u4"), np.dtype("<u8")
 
 
@@ -203,6 +207,6 @@ class CallMaps(CountingMaps):
 
 
 def decoded(kind: int, record: bytes) -> np.ndarray[Any, Any] | None:
-    """The event as a ``wire.CODE_EVENT``, ``MODULE_EVENT`` or ``PROCESS_EVENT`` record; None if it is none."""
+    """The event as a record of ``wire``: ``CODE_EVENT``, ``PROCESS_EVENT`` …; None if it is none."""
     dtype = _EVENT_TYPES.get(kind, wire.PROCESS_EVENT)
     return np.frombuffer(record, dtype, 1)[0] if len(record) >= dtype.itemsize else None

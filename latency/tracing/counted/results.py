@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from latency.histogram import Histogram
 from latency.recording import Function, FunctionLatency, Probes
+from latency.tracing.counted.codes import About
 from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.reading import Counted, Reading, Slices
 from latency.tracing.limit.watched import ages
@@ -19,7 +20,7 @@ def latencies(
     earlier: Reading | None = None,
     empty: bool = True,
     cut: Mapping[Function, Histogram] | None = None,
-    code: Callable[[Function], str] = lambda _: "",
+    about: Callable[[Function], About] = lambda _: About(),
     taken_off: Callable[[int, int, int], Probes] | None = None,
 ) -> tuple[FunctionLatency, ...]:
     """What was seen of each wanted function, the busiest first.
@@ -29,7 +30,7 @@ def latencies(
         slices: for error bars.
         earlier: count only what came after this reading.
         empty: keep functions without a call.
-        code: the digest of a function's code, or ``""``.
+        about: what is known of the code of a function.
         taken_off: what is said of what the probes took: from its sum, from the sum of what they took while calls were
             suspended and may have held them up (both ns), and from the number of calls. None: nothing was taken off.
         cut: in a measurement in slices, the ages of the calls that the slices' ends cut.
@@ -59,7 +60,8 @@ def latencies(
             oldest_open_ns=max((each.oldest_ns(reading.at_ns) for each in of_open), default=0),
             cut=cut_ages.count,
             ages=None if cut is None else cut_ages.merge(*open_ages),
-            code=code(function),
+            code=about(function).code,
+            owners=about(function).owners,
             probes=taken_off(counted.taken_ns - before.taken_ns, counted.unsure_ns - before.unsure_ns, wall.count)
             if taken_off
             else None,

@@ -12,6 +12,7 @@ from typing import TypeVar
 from latency.cpython.interpreter import Target
 from latency.recording import Function, FunctionLatency, Losses, Options, Overhead, Probes, ProcessCalls, Recording
 from latency.tracing.counted import wire
+from latency.tracing.counted.codes import About
 from latency.tracing.counted.maps import CountingMaps
 from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.proof import Proof
@@ -55,7 +56,7 @@ class CountingSession(ABC):
         self._last_watched: WatchedUntil | None = None
         self._started_at = datetime.now(timezone.utc)
         self._memory_bytes = self._map_bytes = 0
-        self._code_of: Callable[[Function], str] = lambda _: ""  # the digest of its code, where it is known
+        self._about: Callable[[Function], About] = lambda _: About()
 
     # -- what is different in each engine ----------------------------------------------------------
 
@@ -181,7 +182,7 @@ class CountingSession(ABC):
             earlier=span.earlier,
             empty=bool(self.options.func),
             cut=span.watched.ages if self.watched.sliced else None,
-            code=self._code_of,
+            about=self._about,
             taken_off=self._taken_off(),
         )
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from latency.cpython.functions import LiveFunction, describe, from_capture
+from latency.cpython.functions import LiveFunction, describe, of_owner
 from latency.cpython.offsets import Offsets
 from latency.cpython.patterns import Matcher
-from latency.cpython.strings import CUT, decode
+from latency.cpython.strings import CUT
 from latency.errors import TargetError
 from latency.recording import Function
 from latency.target.build import Build
 from latency.tracing.counted import wire
+from latency.tracing.counted.announced import Announced
 from latency.tracing.counted.codes import Codes
 from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.retired import Given, Retired
@@ -34,6 +35,7 @@ class FunctionTable:
     Attributes:
         retired: what was counted in slots that were given back.
         codes: digests of their code.
+        announced: what was told of code objects that are met next.
     """
 
     def __init__(self, spaces: Spaces, build: Build, offsets: Offsets, matcher: Matcher | None) -> None:
@@ -43,12 +45,12 @@ class FunctionTable:
         self._matcher = matcher
         self._slots: dict[int, Function | None] = {}  # None: met while running, and not wanted
         self._met: dict[tuple[int, int], Function] = {}  # wanted, by space and address: forked children have them too
-        self._modules: dict[tuple[int, int], str] = {}  # announced for the code object that is met next
         self._left_out: set[Function] = set()  # may match, but that could not be told
         self._ripe: set[int] = set()  # slots that were of no more use at the last look
         self._missing: list[str] | None = None
         self.retired = Retired()
         self.codes = Codes(spaces, build, offsets)
+        self.announced = Announced(offsets)
 
     @property
     def wanted(self) -> list[tuple[Space, LiveFunction]]:
@@ -76,11 +78,10 @@ class FunctionTable:
     @property
     def unseen(self) -> tuple[str, ...]:
         """What was left out, one line each."""
-        names = sorted({function.qualname for function in self._left_out})
-        if not names:
-            return ()
-        more = ", …" if len(names) > _MOST_NAMED else ""
-        return (f"left out, since their module or qualname could not be told: {', '.join(names[:_MOST_NAMED])}{more}",)
+        left_out, mixed = _some(self._left_out), _some(self.codes.mixed)
+        said = f"left out, since their module or qualname could not be told: {left_out}" if left_out else ""
+        more = f"which of several functions that the program has written was called: {mixed}" if mixed else ""
+        return tuple(filter(None, (said, more)))
 
     def _waits(self, live: LiveFunction) -> bool:
         return self._matcher is not None and not live.module and self._matcher.may_mean(live.function, "")
@@ -125,23 +126,18 @@ class FunctionTable:
             key["code"], key["space"] = address, space.number
             maps.functions.delete(key)
 
-    def announce_module(self, event: np.ndarray[Any, Any]) -> None:
-        """In which module the code object runs that ``met`` is told of next."""
-        name = decode(event["name"][: event["name_bytes"]].tobytes(), self._offsets) or ""
-        # One that was not captured whole is not known.
-        self._modules[int(event["space"]), int(event["code"])] = "" if name.endswith(CUT) else name
-
     def met(self, maps: CallMaps, event: np.ndarray[Any, Any]) -> None:
         """A code object that was not known is running; the program has begun to measure it."""
         address, number, slot = int(event["code"]), int(event["space"]), int(event["slot"])
-        captured = self._captured(event)
+        captured = self.announced.captured(event)
         live = self._described(number, address)
         if live and captured and not same(live.function, captured):
             live = None  # the address is another's by now
         function = live.function if live else captured
-        module = self._modules.pop((number, address), "")
         if function is None:
+            self.announced.forget((number, address))
             return  # told from memory when it is asked for, or counted as unnamed
+        function, module = self.announced.completed(function, (number, address))
         wanted = self._wants(function, module)
         self._slots[slot] = function if wanted else None
         active_slot = int(event["active_slot"])
@@ -182,7 +178,7 @@ class FunctionTable:
         wanted = self._wants(live.function, live.module)
         self._slots[slot] = live.function if wanted else None
         if wanted and not dead:
-            self.codes.want(live.function, space, code)
+            self.codes.want(live.function, space, code, live.owners)
         return self._slots[slot], wanted
 
     def _wants(self, function: Function, module: str) -> bool:
@@ -229,9 +225,9 @@ class FunctionTable:
         gone = used[np.isin(statistics["space"][used], list(numbers))].tolist()
         given = [self._give_back(maps, slot) for slot in gone]
         self._hand_down(statistics, numbers)
-        for known in (self._met, self._modules):
-            for key in [key for key in known if key[0] in numbers]:
-                del known[key]
+        for key in [key for key in self._met if key[0] in numbers]:
+            del self._met[key]
+        self.announced.forget_spaces(numbers)
         self._ripe.difference_update(gone)
         return given
 
@@ -283,7 +279,7 @@ class FunctionTable:
         of = maps.statistics[slot : slot + 1]
         of["code"], of["space"], of["flags"] = live.address, space.number, flags
         self._slots[slot] = live.function
-        self.codes.want(live.function, space.number, live.address)
+        self.codes.want(live.function, space.number, live.address, live.owners)
         return slot
 
     def _inherited(self, number: int, address: int) -> Function | None:
@@ -303,20 +299,16 @@ class FunctionTable:
         except TargetError:
             return None  # it ended meanwhile
 
-    def _captured(self, event: np.ndarray[Any, Any]) -> Function | None:
-        return from_capture(
-            event["qualname"][: event["qualname_bytes"]].tobytes(),
-            event["filename"][: event["filename_bytes"]].tobytes(),
-            int(event["line"]),
-            int(event["co_flags"]),
-            self._offsets,
-        )
+
+def _some(functions: Iterable[Function]) -> str:
+    names = sorted({function.qualname for function in functions})
+    return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
 
 
 def same(live: Function, captured: Function) -> bool:
     """Whether a name read from memory can be the captured one, which may be cut short or lack the outer names."""
     head, name = captured.qualname.removesuffix(CUT), live.qualname.rpartition(".")[2]
-    alike = live.qualname.startswith(head) or name.startswith(head)
+    alike = live.qualname.startswith(head) or name.startswith(head) or of_owner(captured, live.qualname, "") is not None
     return alike and live.line == captured.line and live.filename.startswith(captured.filename.removesuffix(CUT))
 
 

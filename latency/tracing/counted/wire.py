@@ -22,7 +22,7 @@ WANTED, SUSPENDS, RESUMED, FREED, UNDECIDED, STRUCK_OUT = 1, 2, 4, 8, 16, 32
 NO_SLOT = 0xFFFF
 ACTIVE, DEAD = 1, 2
 EVENT_CODE, EVENT_FORK, EVENT_EXEC = 1, 2, 3
-EVENT_MODULE = 16
+EVENT_MODULE, EVENT_OWNER = 16, 18
 RUNNING, WAITING, RUNNABLE, GC, SUSPENDED_PART = range(5)
 PARTS, SPLIT_BUCKETS = 5, 145
 SLOW_CODE, SLOW_CALL = 1, 2
@@ -127,6 +127,14 @@ CODE_EVENT = np.dtype(
 MODULE_EVENT = np.dtype(
     [("kind", "<u4"), ("name_bytes", "<u4"), ("space", "<u8"), ("code", "<u8"), ("name", "u1", (NAME_BYTES,))]
 )
+OWNER_EVENT = np.dtype(
+    [
+        ("kind", "<u4"),
+        *((name, "<u2") for name in ("qualname_bytes", "module_bytes")),
+        *((name, "<u8") for name in ("space", "code")),
+        *((name, "u1", (NAME_BYTES,)) for name in ("qualname", "module")),
+    ]
+)
 SLOW_CODE_EVENT = np.dtype(
     [
         *((name, "<u4") for name in ("kind", "co_flags")),
@@ -185,6 +193,7 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "pylat_process_event": PROCESS_EVENT,
     "pylat_code_event": CODE_EVENT,
     "pylat_module_event": MODULE_EVENT,
+    "pylat_owner_event": OWNER_EVENT,
     "pylat_slow_code": SLOW_CODE_EVENT,
     "pylat_stack_frame": STACK_FRAME,
     "pylat_slow_call": SLOW_CALL_EVENT,

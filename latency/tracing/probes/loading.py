@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from latency.cache import Cache
+from latency.cpython.functions import LAMBDA
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher
 from latency.errors import CompileError, KernelTooOld
@@ -38,6 +39,8 @@ class Loader:
         self, target: Target, options: Options, matcher: Matcher | None, parts: Sequence[Part], attachment: str = "auto"
     ) -> None:
         self.names = matcher.bare_names if matcher else None
+        if self.names is not None and "frame.function" in target.offsets:
+            self.names |= {LAMBDA}  # which may have been given another name
         self._by_module = matcher is not None and matcher.by_module
         self._target, self._options, self._parts, self._attachment = target, options, parts, attachment
 

@@ -88,7 +88,7 @@ class Session(CountingSession):
         self._following = Following(target, children=options.children)
         self.strangers = self._following.strangers
         self.table = FunctionTable(self.spaces, target.build, target.offsets, matcher)
-        self._code_of = self.table.codes.of
+        self._about = self.table.codes.about
         self._missing = lambda: self.table.missing
         # Thousands of functions are met at once where a Python starts.
         slots = MANY_SLOTS if options.children or late or not matcher else SLOTS
@@ -240,8 +240,8 @@ class Session(CountingSession):
             return
         if kind == wire.EVENT_CODE:
             self.table.met(self.maps, event)
-        elif kind == wire.EVENT_MODULE:
-            self.table.announce_module(event)
+        elif kind in (wire.EVENT_MODULE, wire.EVENT_OWNER):
+            self.table.announced.take(kind, event)
         else:
             self._following.take(kind, event)
 

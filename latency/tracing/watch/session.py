@@ -21,6 +21,7 @@ from latency.errors import AttachError, TargetError, UnsupportedBuild, UsageErro
 from latency.recording import Function, Losses, Options, Overhead, ProcessCalls, Recording
 from latency.target.process import Process
 from latency.tracing.counted.agreement import Seen
+from latency.tracing.counted.codes import About
 from latency.tracing.counted.reading import Counted, Reading, Span
 from latency.tracing.counted.session import CountingSession
 from latency.tracing.kernel import clock
@@ -185,7 +186,10 @@ class WatchSession(CountingSession):
         known: dict[Function, set[str]] = {}
         for points in self._points:
             known.setdefault(points.live.function, set()).add(digests.get(points.live.address, ""))
-        self._code_of = lambda function: next(iter(known[function])) if len(known[function]) == 1 else ""
+        owners = {points.live.function: points.live.owners for points in self._points}
+        self._about = lambda function: About(
+            next(iter(known[function])) if len(known[function]) == 1 else "", owners[function]
+        )
 
     def _ended(self) -> str:
         return self.target.process.ending(self._image)
