@@ -3,7 +3,7 @@
 To read a page of anonymous memory that was never touched adds page tables to the target. Where an allocator has
 reserved a gigabyte (mimalloc, in free-threaded CPython), or a program has a terabyte, that is most of it. From Linux
 6.7 on the kernel is asked for what is there (PAGEMAP_SCAN), and passes over empty page tables; before, it tells each
-page by itself, which takes some 5 seconds for a terabyte, and changes the target no more.
+page by itself, which takes a second or two for a terabyte, and changes the target no more.
 """
 
 from __future__ import annotations
