@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from latency.cli.terminal import progress
+from latency.cpython.compiled import compiled_to_c
 from latency.cpython.functions import LiveFunction, live_functions
 from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.patterns import matcher_of, nearest
 from latency.cpython.wrapped import target_of
 from latency.errors import NoFunctionMatches, TargetError
-from latency.recording import Options
+from latency.recording import Function, Options
 from latency.report.names import escape
 from latency.target.files import TargetFiles
 
@@ -25,12 +26,14 @@ def run(arguments: argparse.Namespace) -> int:
     stopwatch = Stopwatch()
     found: list[tuple[int, LiveFunction]] = []
     every: list[LiveFunction] = []
+    compiled: set[Function] = set()
     with progress([stopwatch]):
         targets = list(_targets(arguments.pid, stopwatch, children=arguments.children))
         for target in targets:
             try:
                 with stopwatch.step("find functions"):
                     lives = live_functions(target.process, target.build, target.offsets)
+                    compiled |= {live.function for live in compiled_to_c(target.process, target.offsets, lives)}
             except TargetError:
                 if target is targets[0]:
                     raise
@@ -45,14 +48,16 @@ def run(arguments: argparse.Namespace) -> int:
             f"nearest: {', '.join(near)}" if near else "without a pattern, all of them are listed",
         )
     if arguments.json:
-        print(json.dumps([_record(pid, live) for pid, live in sorted(found, key=_place)], indent=1))
+        listed = [_record(pid, live, compiled) for pid, live in sorted(found, key=_place)]
+        print(json.dumps(listed, indent=1))
     else:
         # Processes that were forked from one another have the same functions.
         for function, owners in {live.function: live.owners for _, live in sorted(found, key=_place)}.items():
             place = f"{function.source}:{function.line}"
             kind = "" if function.kind == "function" else f"  {function.kind.replace('_', ' ')}"
             many = f"  shared by {owners.count:,} functions" if owners else ""
-            print(f"{escape(function.qualname, _LONGEST_NAME):40}  {escape(place, _LONGEST_NAME)}{kind}{many}")
+            in_c = "  compiled to C: its calls are not seen" if function in compiled else ""
+            print(f"{escape(function.qualname, _LONGEST_NAME):40}  {escape(place, _LONGEST_NAME)}{kind}{many}{in_c}")
     return 0
 
 
@@ -78,7 +83,7 @@ def _place(each: tuple[int, LiveFunction]) -> tuple[str, int, str, int]:
     return live.function.filename, live.function.line, live.function.qualname, pid
 
 
-def _record(pid: int, live: LiveFunction) -> dict[str, object]:
+def _record(pid: int, live: LiveFunction, compiled: set[Function]) -> dict[str, object]:
     function = live.function
     return {
         "qualname": function.qualname,
@@ -89,4 +94,5 @@ def _record(pid: int, live: LiveFunction) -> dict[str, object]:
         "owners": list(live.owners.names) if live.owners else [],
         "address": live.address,
         "pid": pid,
+        "compiled_to_c": function in compiled,
     }

@@ -18,7 +18,7 @@ from latency.tracing.loop import Outcome
 from latency.tracing.running import run_measured
 
 _SIGNALS = 128  # as a shell says it
-_LONGEST_NAME, _LONGEST_LINE = 60, 1000
+_LONGEST_NAME, _LONGEST_LINE, _MOST_NAMED = 60, 1000, 5
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,6 +52,9 @@ def missed(outcome: Outcome, status: int) -> Iterator[str]:
         yield f"no function that matches {escape(pattern, _LONGEST_NAME)} was ever called; the program {how}"
         if near := outcome.nearest.get(pattern):
             yield f"  nearest: {escape(', '.join(near), _LONGEST_LINE)}"
+    if outcome.missing and outcome.extensions:
+        named = ", ".join(outcome.extensions[:_MOST_NAMED]) + (", …" if len(outcome.extensions) > _MOST_NAMED else "")
+        yield f"  extension modules are C, of which pylat sees no call: {escape(named, _LONGEST_LINE)}"
     for pid, why in outcome.ended.items():
         if why == "exec":  # never where children are followed: these are all its programs
             yield f"process {pid} replaced itself by another program (exec), which was not measured; add --children"

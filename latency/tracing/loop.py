@@ -59,6 +59,7 @@ class Outcome:
         ended: for each process that did not last, ``"exited"`` or ``"exec"``, by PID.
         missing: the patterns that meant no function.
         nearest: of each of these what looks like it, where that is known.
+        extensions: the extension modules that the target had loaded, where that is known.
         bystanders: the names of children that ran Python and were not measured, by PID.
     """
 
@@ -68,6 +69,7 @@ class Outcome:
     other_programs: list[int] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     nearest: dict[str, list[str]] = field(default_factory=dict)
+    extensions: list[str] = field(default_factory=list)
     bystanders: dict[int, str] = field(default_factory=dict)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from functools import partial
 
+from latency.cpython.compiled import extension_modules
 from latency.cpython.functions import LiveFunction, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nearest
@@ -73,6 +74,7 @@ def run_measured(
             waiter.join(_LOOK_S)
         names.join()
         outcome.nearest = names.nearest(outcome.missing)
+        outcome.extensions = names.extensions
     return outcome, launched.wait()
 
 
@@ -92,6 +94,7 @@ class _Names(threading.Thread):
         super().__init__(daemon=True)
         self._measurement, self._ended = measurement, ended
         self._lives: list[LiveFunction] = []
+        self.extensions: list[str] = []
 
     def run(self) -> None:
         """Until the program has ended, or every pattern means something."""
@@ -101,6 +104,7 @@ class _Names(threading.Thread):
                 return
             try:
                 self._lives = live_functions(target.process, target.build, target.offsets)
+                self.extensions = extension_modules(target.process)
             except PylatError:
                 return  # it has ended, or is no such Python any more
 

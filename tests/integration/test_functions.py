@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from latency.cpython.code_digest import CodeDigests
+from latency.cpython.compiled import compiled_to_c
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.offsets import Offsets, load
 from latency.cpython.patterns import Matcher
@@ -128,6 +129,7 @@ def test_no_code_object_is_missed(scene: Scene) -> None:
         function = found[address].function
         assert (function.filename, function.line) == (filename, line)
         assert function.qualname.rpartition(".")[2] == name
+    assert compiled_to_c(scene.process, scene.offsets, found.values()) == []
 
 
 def test_every_function_has_its_qualname(scene: Scene) -> None:
@@ -162,6 +164,36 @@ def test_every_code_object_has_a_digest(scene: Scene) -> None:
 def test_the_kind_of_a_function_is_told(scene: Scene) -> None:
     kinds = {it.function.qualname: it.function.kind for it in scene.live().values()}
     assert [kinds[name] for name in ("make", "serve", "Api.stream")] == ["function", "coroutine", "async_generator"]
+
+
+# As Cython makes code objects: of functions that are C, for tracebacks.
+COMPILED = """
+from protocol import serve, truth
+
+def made_of_c():
+    pass
+
+def python():
+    pass
+
+made_of_c.__code__ = made_of_c.__code__.replace(co_consts=(), co_names=())
+serve(lambda: [python(), {"python": truth(1)}][1])
+"""
+
+
+def test_what_is_compiled_to_c_is_said_to_be_not_seen(
+    own_interpreter: Interpreter, start_target: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "compiled.py").write_text(COMPILED)
+    program = start_target(own_interpreter, tmp_path / "compiled.py")
+    listed = pylat("functions", "-p", program.pid, "-j")
+    assert {it["qualname"] for it in json.loads(listed.out) if it["compiled_to_c"]} == {"made_of_c"}
+    with Tracing("-p", program.pid, "--func", "made_of_c", "--func", "python", *EVERY_CALL, "-j") as tracing:
+        truth = program.run()
+        result = tracing.stop()
+    assert result.function("python")["calls"] == truth["python"]["calls"]
+    assert result.run["blind_spots"][-1].endswith("(by Cython or Nuitka, say), as made_of_c is")
+    assert "not seen: calls of what is compiled to C" in result.err
 
 
 NOT_MADE_YET = """

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import groupby
 from types import TracebackType
 from typing import TypeVar
 
+from latency.cpython.compiled import compiled_to_c, remark
+from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Target
 from latency.recording import Function, FunctionLatency, Losses, Options, Overhead, Probes, ProcessCalls, Recording
 from latency.tracing.counted import wire
@@ -18,6 +21,7 @@ from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.proof import Proof
 from latency.tracing.counted.reading import Reading, Slices, Span
 from latency.tracing.counted.results import latencies
+from latency.tracing.counted.spaces import Space
 from latency.tracing.kernel import clock
 from latency.tracing.limit.watched import SlicesWatched, WatchedUntil
 
@@ -164,6 +168,18 @@ class CountingSession(ABC):
         self._first = self._read(clock.now_ns())
         self.maps.enable(self.target.process)
         self.watched.begin(clock.now_ns())
+
+    def _of_compiled(self, wanted: Iterable[tuple[Space, LiveFunction]]) -> None:
+        """Say which of these are C: what is wanted by name."""
+        found: list[LiveFunction] = []
+        for _, pairs in groupby(wanted, key=lambda pair: pair[0].number):
+            spaces, lives = zip(*pairs, strict=True)
+            if process := spaces[0].readable:
+                found += compiled_to_c(process, self.target.offsets, lives)
+        line = remark(found)
+        if line:
+            self.unseen.append(line)
+            self.remarks.append(f"not seen: {line}")
 
     def _whole(self, reading: Reading, opens: Mapping[int, OpenCalls]) -> Recording:
         """The whole measurement, which ended with this reading; ``opens``: the open calls by slot."""

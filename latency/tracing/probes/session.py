@@ -275,6 +275,7 @@ class Session(CountingSession):
                         raise nothing_matches(matcher, self.spaces.lives)
                     if matcher and not late:
                         self.remarks += not_there_yet(self.table.missing, matcher, self.spaces.lives)
+                        self._of_compiled(self.table.wanted)
                 with target.stopwatch.step("wait for the program"):
                     program = loading.result()
             except BaseException:

@@ -24,6 +24,7 @@ from latency.tracing.counted.agreement import Seen
 from latency.tracing.counted.codes import About
 from latency.tracing.counted.reading import Counted, Reading, Span
 from latency.tracing.counted.session import CountingSession
+from latency.tracing.counted.spaces import Space
 from latency.tracing.kernel import clock
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.limit.watched import SlicesWatched
@@ -236,6 +237,7 @@ class WatchSession(CountingSession):
         wanted = [live for live in lives if matcher.matches(live)]
         if not wanted:
             raise nothing_matches(matcher, lives)
+        self._of_compiled([(Space(0, target.process.pid, target.process), live) for live in wanted])
         missing = matcher.unmatched(lives)
         self._missing = lambda: missing
         self.remarks += not_there_yet(missing, matcher, lives)
