@@ -79,9 +79,9 @@ def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace)
         looked_s = max(each.looked_s for each in measurements)
         if arguments.verbose:
             _explain(measurements, time.perf_counter() - started_s)
-        say(_banner(measurements, options))
         for line in (line for each in measurements for line in each.remarks):
-            say(f"  {escape(line, _LONGEST_LINE)}")
+            say(escape(line, _LONGEST_LINE))
+        say(_banner(measurements, options))
         outcome = measure(
             measurements,
             stop,

@@ -47,9 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
             measurement.start()
-        say(_banner(target, options))
         for line in measurement.remarks:
-            say(f"  {escape(line, _LONGEST_LINE)}")
+            say(escape(line, _LONGEST_LINE))
+        say(_banner(target, options))
         if arguments.args or arguments.ret:
             say(trace_text.LATER)
         why = _follow(measurement, calls, writer, stop, arguments)
