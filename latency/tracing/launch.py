@@ -23,7 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from latency.cpython.interpreter import Target
-from latency.errors import NotCPython, TargetError, UsageError
+from latency.errors import NotCPython, TargetError, UnsupportedBuild, UsageError
+from latency.target.build import identify
+from latency.target.process import Process
 from latency.tracing.become import Program
 from latency.tracing.kernel import child
 
@@ -32,8 +34,9 @@ _libc.ptrace.restype = ctypes.c_long
 _libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
 
 _CONT, _POKEUSER, _DETACH, _SEIZE, _INTERRUPT = 7, 6, 17, 0x4206, 0x4207
-_O_TRACEFORK, _O_TRACEVFORK, _O_TRACEEXEC, _O_EXITKILL = 0x2, 0x4, 0x10, 0x100000
-_EVENT_EXEC = 4
+_O_TRACEFORK, _O_TRACEVFORK, _O_TRACEEXEC, _O_TRACEEXIT, _O_EXITKILL = 0x2, 0x4, 0x10, 0x40, 0x100000
+_EVENT_EXEC, _EVENT_EXIT = 4, 6
+_OPTIONS = _O_TRACEEXEC | _O_TRACEFORK | _O_TRACEVFORK | _O_TRACEEXIT | _O_EXITKILL
 _DEBUG_REGISTERS = 848  # offsetof(struct user, u_debugreg)
 _DR7 = _DEBUG_REGISTERS + 7 * 8
 _DR7_EXECUTE_DR0 = 0x1  # local enable of DR0, break on execution
@@ -48,11 +51,13 @@ class Launched:
     Attributes:
         pid: of the program, as it was started; its exit status is ``wait``'s.
         target: its first CPython, held before its first instruction; None where the program ended without one.
+        late: without a target: it had a CPython when it ended, which was not there when it began.
     """
 
     pid: int
     target: Target | None
     _followed: set[int] = field(default_factory=set)
+    late: bool = False
     _status: int | None = None
 
     def release(self) -> None:
@@ -124,7 +129,7 @@ def launch(
             with suppress(BrokenPipeError, ConnectionResetError):  # it has ended; the wait says so
                 mine.sendall(marshal.dumps(program))
                 if mine.recv(1):  # it is there: its own exec is not the program's
-                    _ptrace(_SEIZE, pid, data=_O_TRACEEXEC | _O_TRACEFORK | _O_TRACEVFORK | _O_EXITKILL)
+                    _ptrace(_SEIZE, pid, data=_OPTIONS)
                     mine.sendall(b"g")
             return _until_python(pid, look)
         except BaseException:
@@ -151,18 +156,21 @@ def _until_python(pid: int, look: Callable[[int], Target]) -> Launched:
     """Follow the program, through every exec and fork, to its first CPython."""
     followed = {pid}
     arriving: set[int] = set()  # processes on their way to their entry point
+    late = False
     while True:
         stopped, status = os.waitpid(-1, _WALL)
         if not os.WIFSTOPPED(status):
             followed.discard(stopped)
             if stopped == pid:
-                return Launched(pid, None, followed, status)
+                return Launched(pid, None, followed, late, status)
             continue
         followed.add(stopped)
         event, number = status >> 16, os.WSTOPSIG(status)
         if event == _EVENT_EXEC:
             _break_at_entry(stopped)
             arriving.add(stopped)
+        elif event == _EVENT_EXIT:
+            late = late or _has_python(stopped)
         elif number == signal.SIGTRAP and not event and stopped in arriving:
             arriving.discard(stopped)
             _ptrace(_POKEUSER, stopped, _DR7, 0)
@@ -179,6 +187,19 @@ def _until_python(pid: int, look: Callable[[int], Target]) -> Launched:
             _ptrace(_CONT, stopped, data=number)  # a signal of its own: hand it on
             continue
         _ptrace(_CONT, stopped)
+
+
+def _has_python(pid: int) -> bool:
+    """Whether it has a CPython by now: a frozen program opens it when it runs already."""
+    try:
+        identify(Process(pid))
+    except NotCPython:
+        return False
+    except UnsupportedBuild:
+        return True
+    except TargetError:
+        return False
+    return True
 
 
 def _break_at_entry(pid: int) -> None:

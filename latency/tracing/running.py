@@ -13,7 +13,7 @@ from latency.cpython.compiled import extension_modules
 from latency.cpython.functions import LiveFunction, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nearest
-from latency.errors import PylatError, TargetError
+from latency.errors import NothingMeasured, PylatError, TargetError
 from latency.recording import Options
 from latency.target.process import Process
 from latency.tracing.bystanders import Bystanders
@@ -41,10 +41,17 @@ def run_measured(
 
     Raises:
         UsageError: there is no such program or user, or no such engine for its Python.
+        NothingMeasured: its CPython came later than its first instruction.
         TargetError, HostError: its CPython cannot be measured here; the program has been killed.
     """
     launched = launch(command, user=user, quiet=not foreground, look=partial(Target, engine=options.engine))
     if launched.target is None:
+        if launched.late:
+            raise NothingMeasured(
+                f"{command[0]} opened its CPython when it was running already, as frozen programs do, so no call was "
+                f"seen; it ended with {launched.wait()}",
+                "start it by itself, and measure it with pylat -p PID --children",
+            )
         return None, launched.wait()
     try:
         measurement = begin(launched.target, options, late=True)

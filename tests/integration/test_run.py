@@ -52,6 +52,14 @@ if __name__ == "__main__":
         for process in processes:
             process.join()
 """
+BOOT_LOADER = """
+#include <dlfcn.h>
+
+int main(int argc, char **argv)
+{
+    return dlopen(argv[1], RTLD_NOW | RTLD_GLOBAL) ? 7 : 1;
+}
+"""
 ENDS_BY_SIGTERM = """
 import signal, sys, time
 
@@ -263,6 +271,19 @@ def test_a_program_that_is_no_python_is_said() -> None:
     result = run("--", "sh", "-c", "exit 4")
     assert result.status == 3
     assert "sh ran no CPython, and ended with 4" in result.err
+
+
+def test_a_program_that_opens_its_python_later_is_said(interpreters: list[Interpreter], tmp_path: Path) -> None:
+    """As a frozen program does: the boot loader opens its libpython when it runs already."""
+    shared = next(it for it in interpreters if it.embeddable)
+    assert shared.embeddable
+    (tmp_path / "boot.c").write_text(BOOT_LOADER)
+    subprocess.run(["gcc", "-o", tmp_path / "boot", tmp_path / "boot.c", "-ldl"], check=True)
+    result = run("--", tmp_path / "boot", shared.embeddable[1])
+    assert result.status == 3
+    assert "boot opened its CPython when it was running already" in result.err
+    assert "it ended with 7" in result.err
+    assert "pylat -p PID --children" in result.err
 
 
 def test_a_program_that_does_not_exist_is_said() -> None:
