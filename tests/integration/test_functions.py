@@ -128,7 +128,8 @@ def test_no_code_object_is_missed(scene: Scene) -> None:
     for address, name, filename, line in scene.codes:
         function = found[address].function
         assert (function.filename, function.line) == (filename, line)
-        assert function.qualname.rpartition(".")[2] == name
+        renamed = name == "<lambda>" and filename == "<string>"  # a method of a named tuple
+        assert renamed or function.qualname.rpartition(".")[2] == name
     assert compiled_to_c(scene.process, scene.offsets, found.values()) == []
 
 
