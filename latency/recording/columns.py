@@ -35,6 +35,8 @@ class Columns:
         sum_ns, min_ns, max_ns: over the calls of each row, float64, nanoseconds; 0 without calls.
         error_ns: by how much the sum of each row may be wrong since what pylat's probes took is an estimate; nan where
             that is not known, and nothing was taken off.
+        unsure_ns: by how much more it may be less, for what the probes took while calls were suspended.
+        delayed: how many calls of each row the probes have delayed (``Probes.delayed_share``).
         scale: the grid of ``buckets``, the same for all rows: the coarsest that the run has.
         ends: where each row's entries end in ``buckets`` and ``counts``; the next row's begin there.
         buckets, counts: the buckets that hold calls, rising within a row, and how many; see ``latency.histogram``.
@@ -49,6 +51,8 @@ class Columns:
     min_ns: Floats
     max_ns: Floats
     error_ns: Floats
+    unsure_ns: Floats
+    delayed: Floats
     scale: int
     ends: Counts
     buckets: Rows
@@ -66,11 +70,29 @@ class Columns:
         found: Floats = np.where(self.calls > 0, self.sum_ns / np.maximum(self.calls, 1), np.nan)
         return found
 
-    @property
-    def probe_error_ns(self) -> Floats:
-        """By which a latency of each row may be wrong, on the average (``FunctionLatency.probe_error_ns``)."""
-        found: Floats = np.where(self.calls > 0, np.nan_to_num(self.error_ns) / np.maximum(self.calls, 1), 0.0)
-        return found
+    def probe_errors_ns(self, qs: Sequence[float | None]) -> tuple[Floats, Floats]:
+        """By how much statistics of each row may be too high, and too low, for what the probes took; as
+        ``FunctionLatency.intervals_ns`` has it.
+
+        Args:
+            qs: quantiles, or None for the mean.
+
+        Returns:
+            Nanoseconds, shape (rows, len(qs)) each; 0 where nothing was taken off.
+        """
+        calls = np.maximum(self.calls, 1)
+        wrong, unsure = (
+            np.where(self.calls > 0, np.nan_to_num(it) / calls, 0.0) for it in (self.error_ns, self.unsure_ns)
+        )
+        too_low = np.repeat(wrong[:, None], len(qs), axis=1)
+        too_high = too_low + unsure[:, None]
+        kept = np.clip(1 - self.delayed / calls, 0.0, 1.0)
+        if (kept < 1).any():
+            for column, q in enumerate(qs):
+                if q is not None:
+                    value, least = (self.quantiles([each])[0][:, 0] for each in (q, q * kept))
+                    too_high[:, column] += np.nan_to_num(np.maximum(value - least, 0.0))
+        return too_high, too_low
 
     def histogram(self, row: int) -> Histogram:
         """The calls of one row."""
@@ -83,11 +105,11 @@ class Columns:
         extremes = int(self.sum_ns[row]), int(self.min_ns[row]), int(self.max_ns[row])
         return Histogram(self.scale, int(buckets[0]), counts, *extremes)
 
-    def quantiles(self, qs: Sequence[float]) -> tuple[Floats, Floats]:
+    def quantiles(self, qs: Sequence[float | Floats]) -> tuple[Floats, Floats]:
         """``Histogram.quantile`` of every row at once.
 
         Args:
-            qs: quantiles, 0 .. 1.
+            qs: quantiles, 0 .. 1; or one for each row.
 
         Returns:
             Nanoseconds, shape (rows, len(qs)), nan without calls; and of the same shape the share of the row's calls
@@ -102,7 +124,8 @@ class Columns:
         reached = self.counts.cumsum()
         before = reached[ends - 1] - total
         width = 2.0**self.scale
-        for column, q in enumerate(qs):
+        for column, each in enumerate(qs):
+            q = each[used] if isinstance(each, np.ndarray) else each
             # As in Histogram.quantile: the whole number is only exceeded through rounding.
             rank = np.maximum(np.ceil(total * (q * (1 - 1e-12))).astype(np.int64), 1)
             at = reached.searchsorted(before + rank)
@@ -162,8 +185,8 @@ def make_columns(
     Args:
         run: its ``functions`` are dropped.
         codes: as :class:`Columns` has them.
-        sums: sum, minimum and maximum of each histogram, and by how much the sum may be wrong; nanoseconds, shape
-            (4, histograms).
+        sums: of each histogram sum, minimum, maximum, and what ``error_ns``, ``unsure_ns`` and ``delayed`` of
+            :class:`Columns` are; shape (6, histograms).
         entries: of :func:`sparse`.
 
     Raises:
@@ -172,7 +195,7 @@ def make_columns(
     buckets, counts, ends = entries
     if counts.sum(dtype=np.float64) >= MAX_CALLS:
         raise RecordingError("a run of more calls than can be added up", "give a file that pylat wrote with -o")
-    sum_ns, min_ns, max_ns, error_ns = sums
+    sum_ns, min_ns, max_ns, error_ns, unsure_ns, delayed = sums
     scale = int(scales.min()) if len(scales) else 0
     names, into = np.unique(which, return_inverse=True)
     if len(names) < len(which) or (len(scales) and scales.max() > scale):
@@ -180,7 +203,8 @@ def make_columns(
         # A histogram of no calls has no extremes, and must not lend its zeros.
         least = np.where(totals(counts, ends) > 0, min_ns, np.inf)
         buckets, counts, ends = _gather(into[rows], -(-buckets // (1 << (scales - scale))[rows]), counts, len(names))
-        sum_ns, error_ns = (np.bincount(into, each, minlength=len(names)) for each in (sum_ns, error_ns))
+        added = (sum_ns, error_ns, unsure_ns, delayed)
+        sum_ns, error_ns, unsure_ns, delayed = (np.bincount(into, each, minlength=len(names)) for each in added)
         min_ns, max_ns = np.full(len(names), np.inf), np.zeros(len(names))
         np.minimum.at(min_ns, into, least)
         np.maximum.at(max_ns, into, sums[2])
@@ -188,7 +212,8 @@ def make_columns(
         which = names
     bare = replace(run, functions=())
     calls = totals(counts, ends)
-    return Columns(bare, table, codes, which, calls, sum_ns, min_ns, max_ns, error_ns, scale, ends, buckets, counts)
+    probed = error_ns, unsure_ns, delayed
+    return Columns(bare, table, codes, which, calls, sum_ns, min_ns, max_ns, *probed, scale, ends, buckets, counts)
 
 
 class Tabulator:
@@ -226,14 +251,29 @@ class Tabulator:
             self._codes,
             np.array([self.index(each.function, each.code) for each in run.functions], np.int32),
             np.array([wall.scale for wall in walls], np.int64),
-            np.array([_sums(each) for each in run.functions], np.float64).reshape(-1, 4).T,
+            np.array([_sums(each) for each in run.functions], np.float64).reshape(-1, 6).T,
             entries,
         )
 
 
 def _sums(latency: FunctionLatency) -> tuple[float, ...]:
     wall, probes = latency.wall, latency.probes
-    return wall.sum_ns, wall.min_ns, wall.max_ns, probes.sum_ns * probes.error_share if probes else nan
+    of_probes = (
+        probed(latency.calls, probes.sum_ns, probes.error_share, probes.unsure_ns, probes.delayed_share)
+        if probes
+        else NOT_PROBED
+    )
+    return wall.sum_ns, wall.min_ns, wall.max_ns, *of_probes
+
+
+NOT_PROBED = (nan, 0.0, 0.0)
+
+
+def probed(
+    calls: int, sum_ns: int, error_share: float, unsure_ns: int, delayed_share: float
+) -> tuple[float, float, float]:
+    """``error_ns``, ``unsure_ns`` and ``delayed`` of one histogram, from its ``Probes``."""
+    return sum_ns * error_share, float(unsure_ns), delayed_share * calls
 
 
 def _gather(rows: Counts, buckets: NDArray[np.integer], counts: Counts, size: int) -> tuple[Rows, Counts, Counts]:

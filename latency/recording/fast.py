@@ -11,7 +11,6 @@ import os
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import fields
-from math import nan
 from multiprocessing import get_context
 from operator import attrgetter
 from pathlib import Path
@@ -20,7 +19,16 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from latency.histogram import Counts
-from latency.recording.columns import MAX_CALLS, Columns, Tabulator, make_columns, sparse, totals
+from latency.recording.columns import (
+    MAX_CALLS,
+    NOT_PROBED,
+    Columns,
+    Tabulator,
+    make_columns,
+    probed,
+    sparse,
+    totals,
+)
 from latency.recording.decode import MAX_BUCKETS, MAX_OCTAVES, MAX_SCALE, run_from_json
 from latency.recording.file import load_each, no_collector, read_bytes
 from latency.recording.function import Function
@@ -96,6 +104,8 @@ if FAST:
     class _Probes(msgspec.Struct, gc=False):
         sum_ns: _Count
         error_share: _Amount
+        delayed_share: _Amount = 0.0
+        unsure_ns: _Count = 0
 
     class _Function(msgspec.Struct, gc=False):
         qualname: str
@@ -168,6 +178,12 @@ def _columns(run: Any, table: list[Function], codes: dict[int, set[str]], which:
     )
     if not right:
         raise _Unusual
-    errors = [nan if (it := each.probes) is msgspec.UNSET else it.sum_ns * it.error_share for each in functions]
-    sums = np.stack([column(walls, "sum_ns"), least, most, np.array(errors, np.float64)]).astype(np.float64)
+    told = [
+        NOT_PROBED
+        if (it := each.probes) is msgspec.UNSET
+        else probed(each.calls, it.sum_ns, it.error_share, it.unsure_ns, it.delayed_share)
+        for each in functions
+    ]
+    of_probes = np.array(told, np.float64).reshape(-1, 3).T
+    sums = np.concatenate([np.stack([column(walls, "sum_ns"), least, most]).astype(np.float64), of_probes])
     return make_columns(run, table, codes, which, scales, sums, entries)

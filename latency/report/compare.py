@@ -222,10 +222,10 @@ class _Table:
         for side, indices in zip((base, head), _columns(paired), strict=True):
             values, shares = (array[:, indices] for array in side.values_ns(quantiles))
             samples.append(values.reshape(len(values), -1))
-            errors.append(_mean(side.probe_errors_ns()[:, indices, None] / values).ravel())
+            errors.append([_mean(each[:, indices] / values).ravel() for each in side.probe_errors_ns(quantiles)])
             # Most calls in one bucket: within it nobody knows where the quantile lies.
             coarse |= (shares > 0.5).sum(axis=0) * 2 > (~np.isnan(values)).sum(axis=0)
-        self._test = test = welch(samples[0], samples[1], (errors[0], errors[1]))
+        self._test = test = welch(samples[0], samples[1], errors)
         self._coarse = coarse
         self._gated = np.array([[name in of for name in statistics] for of in picked], bool).reshape(shape)
         self._bucket = log(2) / 2 ** base.runs[0].scale

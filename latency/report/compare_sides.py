@@ -53,14 +53,14 @@ class Side:
         # A call of no time at all has no logarithm; the clock has nanoseconds.
         return np.maximum(values, 1.0), shares
 
-    def probe_errors_ns(self) -> Floats:
-        """By which the latencies of each function in each run may be wrong since what the probes took is an estimate:
-        nanoseconds, shape (runs, functions); 0 without calls, and where nothing was taken off."""
-        found = np.zeros(self.rows.shape)
-        for run, rows, errors in zip(self.runs, self.rows, found, strict=True):
+    def probe_errors_ns(self, statistics: Sequence[float | None]) -> tuple[Floats, Floats]:
+        """By how much statistics may be too high, and too low, for what the probes took: nanoseconds, each of shape
+        (runs, functions, statistics); 0 without calls, and where nothing was taken off."""
+        too_high, too_low = np.zeros((2, *self.rows.shape, len(statistics)))
+        for run, rows, high, low in zip(self.runs, self.rows, too_high, too_low, strict=True):
             there = rows >= 0
-            errors[there] = run.probe_error_ns[rows[there]]
-        return found
+            high[there], low[there] = (each[rows[there]] for each in run.probe_errors_ns(statistics))
+        return too_high, too_low
 
     def calls(self) -> NDArray[np.int64]:
         """Calls of each function in each run, shape (runs, functions)."""

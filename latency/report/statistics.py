@@ -6,6 +6,7 @@ All here works on logarithms, so that differences are ratios and heavy tails do 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -73,12 +74,12 @@ class Welch:
         return found
 
 
-def welch(base: Floats, head: Floats, errors: tuple[Floats, Floats] | None = None) -> Welch:
+def welch(base: Floats, head: Floats, errors: Sequence[Sequence[Floats]] | None = None) -> Welch:
     """Compare two tables of positive values, shape (runs, tests); nan where a run has no value.
 
     Args:
-        errors: by which share of itself each test's values of base, and of head, may be wrong in all runs alike; shape
-            (tests,). None for none.
+        errors: of base, and of head: by which share of itself each test's values may be too high, and too low, in all
+            runs alike; shape (tests,) each. None for none.
     """
     base_mean, base_variance, base_runs = _moments(base)
     head_mean, head_variance, head_runs = _moments(head)
@@ -96,13 +97,13 @@ def welch(base: Floats, head: Floats, errors: tuple[Floats, Floats] | None = Non
     return Welch(base_mean, head_mean, shift, base_runs, head_runs, base_variance, head_variance, half, below, above, p)
 
 
-def _systematic(errors: tuple[Floats, Floats] | None, shift: Floats) -> tuple[Floats, Floats]:
+def _systematic(errors: Sequence[Sequence[Floats]] | None, shift: Floats) -> tuple[Floats, Floats]:
     """How far below and above the shift of logarithms the real one can lie; infinite where all of a value is error."""
     if errors is None:
         return np.zeros(shift.shape), np.zeros(shift.shape)
     with np.errstate(divide="ignore"):
         (base_more, base_less), (head_more, head_less) = (
-            (np.log1p(error), -np.log1p(-np.minimum(error, 1.0))) for error in errors
+            (np.log1p(too_low), -np.log1p(-np.minimum(too_high, 1.0))) for too_high, too_low in errors
         )
     return base_more + head_less, head_more + base_less
 

@@ -354,6 +354,33 @@ def test_a_change_beyond_the_error_of_the_probes_is_judged_with_a_wider_interval
     assert wide.interval[1] == pytest.approx((1 + plain.interval[1]) * (2.08 / 2) / 0.92 - 1, abs=0.02)
 
 
+def test_calls_that_the_probes_delayed_widen_a_change_of_percentiles_one_way() -> None:
+    def delayed(side: Sequence[Recording]) -> list[Recording]:
+        probes = Probes(0, 0.04, delayed_share=0.5)
+        return [replace(it, functions=tuple(replace(one, probes=probes) for one in it.functions)) for it in side]
+
+    base, head = runs({"f": 1e6}), runs({"f": 1.1e6}, head=True)
+    plain, lower = change(compare(base, head), "f"), change(compare(base, delayed(head)), "f")
+    assert plain.interval is not None
+    assert lower.interval is not None
+    assert lower.interval[0] < plain.interval[0] - 0.1
+    assert lower.interval[1] == plain.interval[1]
+    assert lower.by_probes
+    assert change(compare(delayed(base), head), "f").verdict is Verdict.SLOWER
+
+
+def test_what_the_probes_took_of_suspended_calls_widens_a_change() -> None:
+    base, head = runs({"f": 1e6}), runs({"f": 1.1e6}, head=True)
+    unsure = [
+        replace(
+            each,
+            functions=tuple(replace(it, probes=Probes(0, 0.04, unsure_ns=200_000 * it.calls)) for it in each.functions),
+        )
+        for each in head
+    ]
+    assert change(compare(base, unsure), "f").by_probes
+
+
 def test_latencies_that_are_all_error_are_never_judged() -> None:
     base, head = probed(runs({"f": 1e3}), 1e6), probed(runs({"f": 9e3}, head=True), 1e6)
     found = change(compare(base, head), "f")
