@@ -73,13 +73,17 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
         if (!CLOCK_FIRST)
             now_ns = bpf_ktime_get_ns();
         thread = threads.lookup(&tid);
-        if (thread && !(function->flags & PYLAT_SUSPENDS) && !pylat_is_innermost(thread, frame)) {
-            kept = suspended.lookup(&suspended_key); /* it may have had no place in the table */
-            if (kept && (!kept->resumed_ns || kept->slot != function->slot))
+        if (thread && pylat_is_innermost(thread, frame)) {
+            pylat_pop_innermost(thread, &call);
+            popped = PYLAT_MATCHED;
+        } else if (thread) {
+            int is_plain = !(function->flags & PYLAT_SUSPENDS); /* else it is asked for its record in any case, below */
+            kept = is_plain ? suspended.lookup(&suspended_key) : NULL;
+            if (kept && !(kept->resumed_ns && (kept->slot == function->slot || function->flags & PYLAT_STRUCK_OUT)))
                 kept = NULL;
+            if (!kept)
+                popped = pylat_pop(thread, frame, is_plain, &call);
         }
-        if (thread && !kept) /* what suspends has a record of its own, however deep */
-            popped = pylat_pop(thread, frame, !(function->flags & PYLAT_SUSPENDS), &call);
         if (function->flags & PYLAT_STRUCK_OUT) {
             if (popped == PYLAT_MATCHED || kept)
                 __sync_fetch_and_add(&count->entries, -1);
