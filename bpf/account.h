@@ -16,6 +16,9 @@
 /* Of one hit. */
 struct account_hit {
     struct pylat_account *account;
+    struct pylat_config *now;
+    struct pylat_counters *count;
+    u64 pid_tgid;
     u64 began_ns; /* 0: its program is not measured */
     u64 stamp_ns; /* of the call that begins or ends */
     u32 gap;      /* what is behind it is measured */
@@ -33,7 +36,7 @@ static __always_inline void take_sample(u32 set, u64 ns)
 /* As soon as a program knows that the measurement runs. */
 static __always_inline void account_begins(struct account_hit *hit, u32 kind)
 {
-    u32 tid = bpf_get_current_pid_tgid(), at = tid & (PYLAT_ACCOUNTS - 1);
+    u32 at = (u32)hit->pid_tgid & (PYLAT_ACCOUNTS - 1);
     struct pylat_account *account = accounts.lookup(&at);
     hit->account = account;
     if (!account)
@@ -65,10 +68,9 @@ static __always_inline void account_begins(struct account_hit *hit, u32 kind)
 /* At the very end of a program. `counts`: the hit was not rejected. */
 static __always_inline void account_ends(const struct account_hit *hit, u32 kind, u32 counts)
 {
-    u32 zero = 0;
     struct pylat_account *account = hit->account;
-    struct pylat_config *now = config.lookup(&zero);
-    struct pylat_counters *count = counters.lookup(&zero);
+    struct pylat_config *now = hit->now;
+    struct pylat_counters *count = hit->count;
     if (!account || !now || !count)
         return;
     u64 price_ns = now->price_ns[kind][counts & 1];
@@ -119,19 +121,15 @@ static __always_inline void account_told(void)
 /* What a thread's account says behind the hit that is on its way. */
 static __always_inline u64 account_behind(const struct account_hit *hit, u32 kind)
 {
-    u32 zero = 0;
-    struct pylat_config *now = config.lookup(&zero);
-    return hit->account && now ? hit->account->taken_ns + now->price_ns[kind][1] : 0;
+    return hit->account && hit->now ? hit->account->taken_ns + hit->now->price_ns[kind][1] : 0;
 }
 
 /* What the probes took of a stay on the stack that ends with this hit: never all of it. */
 static __always_inline u64 account_since(const struct account_hit *hit, u32 kind, u64 since_ns, u64 stay_ns)
 {
-    u32 zero = 0;
-    struct pylat_config *now = config.lookup(&zero);
-    if (!hit->account || !now || !stay_ns)
+    if (!hit->account || !hit->now || !stay_ns)
         return 0;
-    u64 taken_ns = hit->account->taken_ns - since_ns + now->own_ns[kind];
+    u64 taken_ns = hit->account->taken_ns - since_ns + hit->now->own_ns[kind];
     return taken_ns < stay_ns ? taken_ns : stay_ns - 1;
 }
 
@@ -149,13 +147,11 @@ static __always_inline u64 times_slept(void)
  * stack is what both take without what lies within. */
 static __always_inline void account_leaves(const struct account_hit *hit, u32 kind, struct pylat_suspended *kept)
 {
-    u32 zero = 0;
-    struct pylat_config *now = config.lookup(&zero);
     kept->tid = 0;
-    if (!hit->account || !now)
+    if (!hit->account || !hit->now)
         return;
-    kept->tid = bpf_get_current_pid_tgid();
-    kept->account_ns = hit->account->taken_ns + now->own_ns[kind] - now->price_ns[PYLAT_HIT_ENTRY][1];
+    kept->tid = hit->pid_tgid;
+    kept->account_ns = hit->account->taken_ns + hit->now->own_ns[kind] - hit->now->price_ns[PYLAT_HIT_ENTRY][1];
     kept->slept = times_slept();
 }
 
@@ -163,7 +159,7 @@ static __always_inline void account_leaves(const struct account_hit *hit, u32 ki
  * If it slept, the probes before that held nobody up, and those behind it did; how many were which is not known. */
 static __always_inline void account_comes_back(const struct account_hit *hit, struct pylat_suspended *kept, u64 now_ns)
 {
-    if (!hit->account || !kept->tid || kept->tid != (u32)bpf_get_current_pid_tgid())
+    if (!hit->account || !kept->tid || kept->tid != (u32)hit->pid_tgid)
         return;
     u64 known_ns = kept->active_ns + kept->taken_ns + kept->beside_ns, since_ns = now_ns - kept->start_ns;
     s64 taken_ns = hit->account->taken_ns - kept->account_ns, most_ns = since_ns - known_ns;

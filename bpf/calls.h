@@ -26,8 +26,10 @@ static __always_inline struct pylat_counters *hit(struct pt_regs *ctx, u32 kind,
         return NULL;
     }
     *space = 0;
+    paid->now = now;
+    paid->pid_tgid = bpf_get_current_pid_tgid();
 #if PYLAT_MANY_PROCESSES
-    u32 tgid = bpf_get_current_pid_tgid() >> 32;
+    u32 tgid = paid->pid_tgid >> 32;
     struct pylat_process *process = processes.lookup(&tgid);
     if (!process)
         return NULL;
@@ -36,6 +38,7 @@ static __always_inline struct pylat_counters *hit(struct pt_regs *ctx, u32 kind,
     paid->clock_ns = now->clock_ns;
     account_begins(paid, kind);
     struct pylat_counters *count = counters.lookup(&zero);
+    paid->count = count;
     if (count)
         PYLAT_COUNT_OFTEN(count->hits);
     return count;

@@ -6,6 +6,7 @@
 #include "calls.h"
 #include "count.h"
 #include "cpython.h"
+#include "functions.h"
 #include "generators.h"
 #include "slow_calls.h"
 #include "stack.h"
@@ -39,7 +40,7 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
     struct pylat_counters *count = hit(ctx, kind, paid, &space);
     if (!count)
         return 0;
-    u64 pid_tgid = bpf_get_current_pid_tgid();
+    u64 pid_tgid = paid->pid_tgid;
     u32 tid = pid_tgid;
     struct pylat_function_key key = {.space = space};
     struct pylat_thread *thread = NULL;
@@ -54,22 +55,36 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
         now_ns = pylat_leaves(thread, now_ns, &leaving);
 #endif
 
-#if PYLAT_EVERY_FUNCTION
-    /* Nearly every exit is the innermost open call's: try that before asking whose code it is. */
-    thread = threads.lookup(&tid);
-    if (thread && pylat_is_innermost(thread, frame)) {
-        pylat_pop_innermost(thread, &call);
-        popped = PYLAT_MATCHED;
+    /* Nearly every exit of a wanted function is that of the innermost open call: then nobody need ask whose code it is.
+     * Threads whose ids are alike share an account, so that the thread's own table decides. */
+    if (PYLAT_EVERY_FUNCTION || (paid->account && paid->account->innermost == frame)) {
+        if (!CLOCK_FIRST)
+            now_ns = bpf_ktime_get_ns();
+        thread = threads.lookup(&tid);
+        if (thread && pylat_is_innermost(thread, frame) && (PYLAT_EVERY_FUNCTION || pylat_is_decided(thread))) {
+            pylat_pop_innermost(thread, &call);
+            popped = PYLAT_MATCHED;
+        }
     }
-#endif
     if (popped == PYLAT_NOT_OPEN) {
         if (pylat_frame_code(frame, &key.code)) {
             PYLAT_COUNT(count->read_fault);
             return 0;
         }
-        struct pylat_function *function = functions.lookup(&key);
-        if (!function || !(function->flags & (PYLAT_WANTED | PYLAT_STRUCK_OUT)))
-            return 0; /* not asked for, or the interpreter's own frame (_Py_InitCleanup) that no entry announced */
+        int slot = known_slot(key.code);
+        u32 flags = PYLAT_WANTED;
+        if (slot == PYLAT_NO_SLOT)
+            return 0; /* not asked for */
+        if (slot < 0) {
+            struct pylat_function *function = functions.lookup(&key);
+            if (!function)
+                return 0; /* the interpreter's own frame (_Py_InitCleanup) that no entry announced */
+            remember(key.code, function);
+            flags = function->flags;
+            slot = function->slot;
+            if (!(flags & (PYLAT_WANTED | PYLAT_STRUCK_OUT)))
+                return 0;
+        }
         if (!CLOCK_FIRST)
             now_ns = bpf_ktime_get_ns();
         thread = threads.lookup(&tid);
@@ -77,14 +92,14 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
             pylat_pop_innermost(thread, &call);
             popped = PYLAT_MATCHED;
         } else if (thread) {
-            int is_plain = !(function->flags & PYLAT_SUSPENDS); /* else it is asked for its record in any case, below */
+            int is_plain = !(flags & PYLAT_SUSPENDS); /* else it is asked for its record in any case, below */
             kept = is_plain ? suspended.lookup(&suspended_key) : NULL;
-            if (kept && !(kept->resumed_ns && (kept->slot == function->slot || function->flags & PYLAT_STRUCK_OUT)))
+            if (kept && !(kept->resumed_ns && (kept->slot == slot || flags & PYLAT_STRUCK_OUT)))
                 kept = NULL;
             if (!kept)
                 popped = pylat_pop(thread, frame, is_plain, &call);
         }
-        if (function->flags & PYLAT_STRUCK_OUT) {
+        if (flags & PYLAT_STRUCK_OUT) {
             if (popped == PYLAT_MATCHED || kept)
                 __sync_fetch_and_add(&count->entries, -1);
             if (kept)
@@ -96,13 +111,15 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
             return 0;
         }
 #if PYLAT_SELF && !PYLAT_EVERY_FUNCTION
-        leaving.undecided = function->flags & PYLAT_UNDECIDED;
+        leaving.undecided = flags & PYLAT_UNDECIDED;
 #endif
         if (popped != PYLAT_MATCHED) {
-            call.flags = function->flags;
-            call.slot = function->slot;
+            call.flags = flags;
+            call.slot = slot;
         }
     }
+    if (paid->account && thread)
+        paid->account->innermost = pylat_innermost(thread);
 #if !PYLAT_TRACE
     if (popped == PYLAT_FROM_OVERFLOW)
         return 1; /* counted at its entry */

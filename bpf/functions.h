@@ -8,6 +8,49 @@
 #include "maps.h"
 #include "modules.h"
 
+/* Where it stands in `known_codes`. NULL for many processes: at an address each has a code object of its own. */
+static __always_inline u64 *known_at(u64 code)
+{
+#if PYLAT_MANY_PROCESSES
+    return NULL;
+#else
+    u32 at = (u32)(code >> 4) * 0x9e3779b1u >> (32 - PYLAT_KNOWN_BITS);
+    return known_codes.lookup(&at);
+#endif
+}
+
+/* The slot of a plain function that is wanted, PYLAT_NO_SLOT of one that is not; -1: look among the functions. */
+static __always_inline int known_slot(u64 code)
+{
+    u64 *at = known_at(code);
+    u64 found = at ? *at : 0;
+    return found && found >> 16 == code ? (int)(found & 0xffff) : -1;
+}
+
+/* For the next time, if nothing but the end of the code object can change what it is. That of one that is wanted may
+ * have come, and user space not know it yet: then its slot says so. */
+static __always_inline void remember(u64 code, const struct pylat_function *function)
+{
+    u64 *at = known_at(code);
+    if (!at)
+        return;
+    u32 slot = function->slot;
+    if (!(function->flags & (PYLAT_WANTED | PYLAT_STRUCK_OUT | PYLAT_FREED))) {
+        *at = code << 16 | PYLAT_NO_SLOT;
+    } else if (function->flags == PYLAT_WANTED && slot != PYLAT_NO_SLOT) {
+        struct pylat_statistics *of = statistics.lookup(&slot);
+        if (of && of->code == code && !(of->flags & PYLAT_DEAD))
+            *at = code << 16 | slot;
+    }
+}
+
+static __always_inline void forget(u64 code)
+{
+    u64 *at = known_at(code);
+    if (at && *at >> 16 == code)
+        *at = 0;
+}
+
 /* A free slot of the statistics, which stays nobody's until it is given a name. */
 static __always_inline u32 take_slot(void)
 {

@@ -24,6 +24,7 @@ BPF_STACK(free_slots, u32, 1); /* last in, first out: so the statistics in use s
 /* Not preallocated: how many code objects, threads and suspended calls there will be is not known, and a thread's table
  * is 24 kB. */
 BPF_F_TABLE("hash", struct pylat_function_key, struct pylat_function, functions, 1, PYLAT_NO_PREALLOC);
+BPF_F_TABLE("array", u32, u64, known_codes, PYLAT_KNOWN, PYLAT_MMAPABLE); /* some of them, found many times as fast */
 BPF_F_TABLE("hash", u32, struct pylat_thread, threads, 1, PYLAT_NO_PREALLOC);
 BPF_F_TABLE("hash", struct pylat_frame_key, struct pylat_suspended, suspended, 1, PYLAT_NO_PREALLOC);
 /* Generators whose deallocation has begun: what they still do is no call. By age, since many never run again. */

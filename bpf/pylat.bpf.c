@@ -23,24 +23,35 @@ static __always_inline int enter(struct pt_regs *ctx, struct account_hit *paid)
     struct pylat_counters *count = hit(ctx, PYLAT_HIT_ENTRY, paid, &space);
     if (!count)
         return 0;
-    u64 frame = PYLAT_PLACE(ctx, ENTRY_FRAME);
-    u64 pid_tgid = bpf_get_current_pid_tgid();
+    u64 frame = PYLAT_PLACE(ctx, ENTRY_FRAME), pid_tgid = paid->pid_tgid;
     struct pylat_function_key key = {.space = space};
+    if (paid->account && paid->account->innermost == frame)
+        paid->account->innermost = 0; /* whoever's frame that was, it is another's now */
     if (pylat_frame_code(frame, &key.code)) {
         PYLAT_COUNT(count->read_fault);
         return 0;
     }
-    struct pylat_function *function = functions.lookup(&key);
-    if (!function || (function->flags & PYLAT_FREED)) {
-        function = meet_code(count, pid_tgid >> 32, &key, frame);
-        if (!function)
-            return 0;
-    }
-    if (!(function->flags & PYLAT_WANTED))
+    struct pylat_function *function = NULL;
+    int slot = known_slot(key.code);
+    u32 flags = PYLAT_WANTED;
+    if (slot == PYLAT_NO_SLOT)
         return 0;
+    if (slot < 0) {
+        function = functions.lookup(&key);
+        if (!function || (function->flags & PYLAT_FREED)) {
+            function = meet_code(count, pid_tgid >> 32, &key, frame);
+            if (!function)
+                return 0;
+        }
+        flags = function->flags;
+        if (!(flags & PYLAT_WANTED)) {
+            remember(key.code, function);
+            return 0;
+        }
+    }
 
     int kind = PYLAT_ENTRY_STARTS;
-    if (PYLAT_ALWAYS_ASK_KIND || (function->flags & PYLAT_SUSPENDS)) {
+    if (PYLAT_ALWAYS_ASK_KIND || (flags & PYLAT_SUSPENDS)) {
         kind = pylat_entry_kind(ctx, frame, key.code);
         if (kind == PYLAT_ENTRY_UNREADABLE) {
             PYLAT_COUNT(count->read_fault);
@@ -68,14 +79,19 @@ static __always_inline int enter(struct pt_regs *ctx, struct account_hit *paid)
         PYLAT_COUNT(count->table_full);
         return 1;
     }
-    if (!kept) {
+    if (!kept && function) {
         if (assign_slots(&key, function) < 0) {
-            lose_in(count, thread, function->flags & PYLAT_SUSPENDS);
+            lose_in(count, thread, flags & PYLAT_SUSPENDS);
             return 1;
         }
         call.slot = function->slot;
         call.active_slot = function->active_slot;
-        call.flags = function->flags;
+        call.flags = flags;
+        remember(key.code, function);
+    } else if (!kept) {
+        call.slot = slot;
+        call.active_slot = PYLAT_NO_SLOT;
+        call.flags = flags;
     }
     call.taken_ns = account_behind(paid, PYLAT_HIT_ENTRY);
     call.start_ns = bpf_ktime_get_ns();
@@ -85,6 +101,8 @@ static __always_inline int enter(struct pt_regs *ctx, struct account_hit *paid)
     paid->stamp_ns = call.start_ns;
     if (kept)
         account_comes_back(paid, kept, call.start_ns);
+    if (paid->account)
+        paid->account->innermost = frame;
     int pushed = pylat_push(thread, &call, PYLAT_ENTRY_MAY_REPEAT), is_beyond = pushed == PYLAT_OVERFLOW;
 #if PYLAT_SELF
     pylat_pushed(thread, pushed);
@@ -99,7 +117,7 @@ static __always_inline int enter(struct pt_regs *ctx, struct account_hit *paid)
         PYLAT_COUNT(count->unmatched_entry);
     if (pushed == PYLAT_OVERFLOW) {
         thread->too_deep--;
-        lose_in(count, thread, function->flags & PYLAT_SUSPENDS);
+        lose_in(count, thread, flags & PYLAT_SUSPENDS);
     }
     if (kind == PYLAT_ENTRY_STARTS)
         PYLAT_COUNT_OFTEN(count->entries);
@@ -228,6 +246,7 @@ int pylat_code_dealloc(struct pt_regs *ctx)
 #if PYLAT_SLOWER
     told_codes.delete(&key);
 #endif
+    forget(key.code);
     struct pylat_function *function = functions.lookup(&key);
     u32 slot = function ? function->slot : PYLAT_NO_SLOT;
     struct pylat_statistics *of = statistics.lookup(&slot);

@@ -184,6 +184,12 @@ struct pylat_suspended {
 #endif
 };
 
+/* Code objects by a place that their address gives, one at each: its address, and behind it 16 bits: the slot of a
+ * plain function that is wanted, or PYLAT_NO_SLOT of one that is not. 0: none. One word, which is read and written at
+ * once. */
+#define PYLAT_KNOWN_BITS 12
+#define PYLAT_KNOWN (1 << PYLAT_KNOWN_BITS)
+
 /* The bare name of a function, zero-padded; longer names are cut. */
 struct pylat_name {
     u8 text[PYLAT_BARE_NAME_BYTES];
@@ -205,6 +211,7 @@ struct pylat_account {
     u64 taken_ns;   /* until now */
     u64 ended_ns;   /* when the program of the hit before ended, where the gap to the next one is measured; else 0 */
     u64 telling_ns; /* since when a call is told, which is beyond the price of its hit */
+    u64 innermost;  /* the frame of a thread's innermost open call, while no other call was seen to begin in it */
     u32 left;       /* hits until something is measured again */
     u16 before;     /* the kind of that hit */
     u16 turn;       /* odd: a gap is measured next; even: the time of a program */

@@ -105,6 +105,19 @@ static __always_inline int pylat_is_innermost(const struct pylat_thread *thread,
     return depth > 0 && depth <= PYLAT_DEPTH && thread->open[pylat_place(depth - 1)].frame == frame;
 }
 
+/* The frame of the innermost open call; 0 without one. */
+static __always_inline u64 pylat_innermost(const struct pylat_thread *thread)
+{
+    u32 depth = thread->depth;
+    return depth > 0 && depth <= PYLAT_DEPTH ? thread->open[pylat_place(depth - 1)].frame : 0;
+}
+
+/* Whether the innermost open call is one of a plain function of which it was known at its entry that it is wanted. */
+static __always_inline int pylat_is_decided(const struct pylat_thread *thread)
+{
+    return !(thread->open[pylat_place(thread->depth - 1)].flags & (PYLAT_UNDECIDED | PYLAT_SUSPENDS));
+}
+
 /* The innermost open call ends or suspends: take it into `call`. */
 static __always_inline void pylat_pop_innermost(struct pylat_thread *thread, struct pylat_open *call)
 {

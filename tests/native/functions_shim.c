@@ -77,6 +77,14 @@ static struct {
     struct pylat_function *(*lookup)(const struct pylat_function_key *);
     int (*insert)(const struct pylat_function_key *, struct pylat_function *);
 } functions = {find, insert}, claims = {find_claim, insert_claim};
+static u64 codes[PYLAT_KNOWN];
+static u64 *code_at(u32 *at)
+{
+    return *at < PYLAT_KNOWN ? &codes[*at] : NULL;
+}
+static struct {
+    u64 *(*lookup)(u32 *);
+} known_codes = {code_at};
 static struct {
     struct pylat_config *(*lookup)(u32 *);
 } config;
@@ -184,4 +192,26 @@ int times_told(void)
 u64 owner(u32 slot)
 {
     return rows[slot].code == (u64)object;
+}
+/* What is remembered of code objects. */
+void forget_all(void)
+{
+    memset(codes, 0, sizeof(codes));
+}
+void owns(u32 slot, u64 code, u32 flags)
+{
+    rows[slot].code = code, rows[slot].flags = flags;
+}
+void remembers(u64 code, u32 slot, u32 flags)
+{
+    struct pylat_function function = {.slot = slot, .active_slot = PYLAT_NO_SLOT, .flags = flags};
+    remember(code, &function);
+}
+void forgets(u64 code)
+{
+    forget(code);
+}
+int slot_of(u64 code)
+{
+    return known_slot(code);
 }

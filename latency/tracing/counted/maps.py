@@ -124,6 +124,7 @@ class CallMaps(CountingMaps):
         self.ancestors = self.map("ancestors", _U64, _U64)
         self.splits = Splits()
         self._accounts = self.map("accounts", _U32, wire.ACCOUNT)
+        self._known_memory = self.mapped("known_codes", _U64, wire.KNOWN)
         self._samples_memory = self.mapped("samples", wire.TIMES, wire.SAMPLE_SETS)
         self.extremes = Extremes(
             self.map("extremes", wire.EXTREMES_KEY, wire.EXTREMES) if "extremes" in descriptors else None
@@ -139,6 +140,10 @@ class CallMaps(CountingMaps):
     def samples(self) -> np.ndarray[Any, Any]:
         """The times that the programs measured, all sets of ``wire.TIMES``, live."""
         return np.frombuffer(self._samples_memory, wire.TIMES, wire.SAMPLE_SETS)
+
+    def forget_known(self) -> None:
+        """Code objects are looked up among ``functions`` again, where they were changed from here."""
+        np.frombuffer(self._known_memory, _U64, wire.KNOWN)[:] = 0
 
     def account_ns(self, tid: int) -> int:
         """What the probes have taken of a thread by now."""

@@ -29,7 +29,7 @@ SLOW_CODE, SLOW_CALL = 1, 2
 SNAPSHOT_HEAD_BYTES = 8  # of struct pylat_snapshot (bpf/capture.h), before its stream
 HIT_ENTRY, HIT_EXIT, HIT_RAISE, HIT_YIELD, HIT_DEALLOC, HIT_OTHER = range(6)
 HIT_KINDS = 6
-ACCOUNTS, SAMPLES = 65_536, 256
+ACCOUNTS, SAMPLES, KNOWN_BITS, KNOWN = 65_536, 256, 12, 4096
 GAP_SETS, PROGRAM_SETS, OWN_SETS, CLOCK_SET, SAMPLE_SETS = 0, 36, 48, 54, 55
 STACK_WHOLE, STACK_CUT, STACK_BROKEN = 1, 2, 3
 
@@ -100,7 +100,7 @@ CONFIG = np.dtype(
 )
 ACCOUNT = np.dtype(
     [
-        *((name, "<u8") for name in ("taken_ns", "ended_ns", "telling_ns")),
+        *((name, "<u8") for name in ("taken_ns", "ended_ns", "telling_ns", "innermost")),
         *(("left", "<u4"), ("before", "<u2"), ("turn", "<u2")),
     ]
 )

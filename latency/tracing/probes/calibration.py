@@ -103,16 +103,19 @@ def _measure(program: Program, memory: mmap.mmap, fd: int, sites: dict[Role, int
     slot = program.maps.slots - 1  # the last that a function would get
     function["slot"], function["active_slot"] = slot, wire.NO_SLOT
     kept = program.maps.statistics[slot].copy()
+    program.maps.statistics["code"][slot] = code
     costs = []
     with program.attached_to_self(f"/proc/self/fd/{fd}", sites):
         program.maps.config["enabled"] = 1
         for flags in (wire.WANTED, 0):
             function["flags"] = flags
             program.maps.functions.update(key, function)
+            program.maps.forget_known()
             run()
             costs.append((timed(run) - bare_ns) / (2 * CALLS))
         program.maps.config["enabled"] = 0
     program.maps.functions.delete(key)
+    program.maps.forget_known()
     program.maps.threads.delete(np.array([threading.get_native_id()], "<u4"))
     program.maps.statistics[slot : slot + 1] = kept
     del run, pointer
