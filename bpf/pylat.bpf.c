@@ -103,7 +103,9 @@ static __always_inline int enter(struct pt_regs *ctx, struct account_hit *paid)
         account_comes_back(paid, kept, call.start_ns);
     if (paid->account)
         paid->account->innermost = frame;
-    int pushed = pylat_push(thread, &call, PYLAT_ENTRY_MAY_REPEAT), is_beyond = pushed == PYLAT_OVERFLOW;
+    int pushed = pylat_push(thread, &call, PYLAT_ENTRY_MAY_REPEAT);
+    asm volatile("" : "+r"(pushed)); /* else clang asks the depth again, and see pylat_find */
+    int is_beyond = pushed == PYLAT_OVERFLOW;
 #if PYLAT_SELF
     pylat_pushed(thread, pushed);
 #endif
