@@ -23,7 +23,8 @@ class Tracer:
 
     def __init__(self, pid: int, func: Iterable[str] = (), *, engine: str = "auto", **options: object) -> None:
         target = Target(pid, engine=engine)
-        self.session, self.trace = begin_trace(target, Options(func=tuple(func), engine=engine), **options)  # type: ignore[arg-type]
+        asked = Options(func=tuple(func), engine=engine, show_secrets=True)  # made-up values may look like secrets
+        self.session, self.trace = begin_trace(target, asked, **options)  # type: ignore[arg-type]
         self.events: list[TraceEvent] = []
         self._enough = threading.Event()
         self._taking = threading.Thread(target=self._take)
