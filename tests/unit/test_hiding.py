@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +9,7 @@ from hypothesis import strategies as st
 from latency.cpython import hiding
 from latency.cpython.values import Limits, Reader
 from latency.recording import HIDDEN
-from latency.target.build import Build, identify
+from latency.target.build import Build
 from latency.target.process import Process
 from tests.unit.test_values import OFFSETS, changed
 
@@ -39,22 +36,6 @@ class Session:
 
     def __init__(self, **attributes: object) -> None:
         self.__dict__.update(attributes)
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Process]:
-    with Process(os.getpid()) as own:
-        yield own
-
-
-@pytest.fixture(scope="module")
-def build(process: Process) -> Build:
-    return identify(process)
-
-
-@pytest.fixture(scope="module")
-def reader(process: Process, build: Build) -> Reader:
-    return Reader(process, build, OFFSETS, limits=Limits(time_s=60))
 
 
 @pytest.mark.parametrize("name", _SECRET.split())

@@ -7,7 +7,6 @@ import os
 import re
 import struct
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from latency.cpython.offsets import load
 from latency.cpython.values import CUT, Captured, Limits, Reader
 from latency.errors import TargetGone
-from latency.target.build import Build, identify
+from latency.target.build import Build
 from latency.target.process import Process
 
 OFFSETS = load(sys.version_info[:2])
@@ -43,22 +42,6 @@ class Endless:
     def read_some(self, address: int, size: int) -> bytes:
         self.read_bytes += size
         return bytes([self.byte]) * size
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Process]:
-    with Process(os.getpid()) as own:
-        yield own
-
-
-@pytest.fixture(scope="module")
-def build(process: Process) -> Build:
-    return identify(process)
-
-
-@pytest.fixture(scope="module")
-def reader(process: Process, build: Build) -> Reader:
-    return Reader(process, build, OFFSETS, limits=Limits(time_s=60))
 
 
 def changed(process: Process, it: object, **words: int) -> Captured:
