@@ -53,12 +53,14 @@ def test_those_that_fork_on_and_end_make_room_too(
     known = 2 + GENERATIONS + 16  # spaces: the target, the last of the chain, whom it asks, and a few that wait
     room = (2 * links + known) * (functions + 20)  # much less than for all of them, and for the interpreter's own
     monkeypatch.setattr(loading, "Capacity", partial(Capacity, functions=room))
+    told, take = [], Following.take  # few are known as well where a late reader has not heard of this run's forks
+    monkeypatch.setattr(Following, "take", lambda self, *event: (take(self, *event), told.append(event)))
     target = start_target(own_interpreter, "forking_on.py", links, functions)
     with Watch(target.pid, ["job", "made_later"], children=True) as watching:
-        for _ in range(runs):
+        for run in range(1, runs + 1):
             truth = target.run()
             until = time.monotonic() + 300
-            while len(watching.session.spaces) > known and time.monotonic() < until:
+            while (len(told) < run * links or len(watching.session.spaces) > known) and time.monotonic() < until:
                 time.sleep(0.01)
         recording = watching.stop()
     assert wrong(recording, truth) == {}
