@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-
 import numpy as np
 
 from latency.cpython.offsets import Offsets
-from latency.cpython.values import Memory
+from latency.cpython.values import Captured, Memory
 from latency.errors import TargetError
 
 BLOCK = np.dtype([("address", "<u8"), ("size", "<u4"), ("object", "<u4")])
@@ -76,7 +74,6 @@ class Snapshot:
     def __init__(self, stream: bytes, beneath: Memory | None) -> None:
         self.later = 0
         self.classes = beneath or self  # they are not taken along, and asking for them is no reading of values
-        self._beneath = beneath
         self._objects: dict[int, bytes] = {}
         self.first = b""
         blocks: list[tuple[int, bytes]] = []
@@ -92,37 +89,28 @@ class Snapshot:
                 self._objects[address + inside - 1] = data[inside - 1 :]
             self.first = self.first or data
             blocks.append((address, data))
-        self._starts, self._blocks = _apart(blocks)
+        self._memory = Captured(_apart(blocks), _Later(self, beneath))
 
     def read_some(self, address: int, size: int) -> bytes:
         """The bytes from ``address`` on, at most ``size``: those of the moment where there are, else those of later."""
-        parts: list[bytes] = []
-        while size > 0:
-            part, whole = self._part(address, size)
-            parts.append(part)
-            address += len(part)
-            size -= len(part)
-            if not whole:
-                break
-        return b"".join(parts)
+        return self._memory.read_some(address, size)
 
     def head(self, address: int, size: int) -> bytes:
         """The first bytes of an object, at most ``size``: no more than are the object's own, if that is known."""
         known = self._objects.get(address)
         return self.read_some(address, size) if known is None else known[:size]
 
-    def _part(self, address: int, size: int) -> tuple[bytes, bool]:
-        """(the bytes up to the next border of a block, whether reading may go on after them)."""
-        index = bisect_right(self._starts, address)
-        if index:
-            start, data = self._starts[index - 1], self._blocks[index - 1]
-            if address < start + len(data):
-                return data[address - start : address - start + size], True
-        if index < len(self._starts):
-            size = min(size, self._starts[index] - address)
-        self.later += 1
-        below = b"" if self._beneath is None else self._beneath.read_some(address, size)
-        return below, len(below) == size
+
+class _Later:
+    """What was not taken along: it is counted that it was asked for."""
+
+    def __init__(self, snapshot: Snapshot, beneath: Memory | None) -> None:
+        self._snapshot = snapshot
+        self._beneath = beneath
+
+    def read_some(self, address: int, size: int) -> bytes:
+        self._snapshot.later += 1
+        return b"" if self._beneath is None else self._beneath.read_some(address, size)
 
 
 class Quiet:
@@ -139,20 +127,18 @@ class Quiet:
             return b""
 
 
-def _apart(blocks: list[tuple[int, bytes]]) -> tuple[list[int], list[bytes]]:
+def _apart(blocks: list[tuple[int, bytes]]) -> dict[int, bytes]:
     """The blocks in order, without what several of them hold: all are of one moment."""
-    starts: list[int] = []
-    found: list[bytes] = []
+    found: dict[int, bytes] = {}
     end = 0
     for address, data in sorted(blocks, key=lambda block: (block[0], -len(block[1]))):
         if address < end:
             data = data[end - address :]
             address = end
         if data:
-            starts.append(address)
-            found.append(data)
+            found[address] = data
             end = address + len(data)
-    return starts, found
+    return found
 
 
 def _or_absent(offset: int | None) -> int:
