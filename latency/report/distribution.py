@@ -17,23 +17,35 @@ MARKED = (0.5, 0.9, 0.99)
 
 def percentiles(histogram: Histogram, unit: str | None, width: int) -> list[Line]:
     """Percentiles and the maximum."""
-    return table([_heads(), _values(histogram, unit)], width)
+    return table(rows_of(histogram, unit), width)
 
 
 def percentiles_with_errors(latency: FunctionLatency, unit: str | None, width: int) -> list[Line]:
     """The same of ``wall``, with error bars where the measurement knows them."""
+    return table(rows_with_errors(latency, unit), width)
+
+
+def rows_of(histogram: Histogram, unit: str | None) -> list[list[str]]:
+    """The cells of :func:`percentiles`: heads, values."""
+    return [percentile_heads(), _values(histogram, unit)]
+
+
+def rows_with_errors(latency: FunctionLatency, unit: str | None) -> list[list[str]]:
+    """The cells of :func:`percentiles_with_errors`: heads, values, and errors where they are known."""
     error_ns = latency.probe_error_ns
-    rows = [_heads(), _values(latency.wall, unit, error_ns) if latency.ages is None else _values_of_cut(latency, unit)]
+    values = _values(latency.wall, unit, error_ns) if latency.ages is None else _values_of_cut(latency, unit)
+    rows = [percentile_heads(), values]
     intervals = latency.intervals_ns()
     if any(intervals):
-        values = latency.percentiles_ns()
+        known_ns = latency.percentiles_ns()
         longest_ns = float(latency.wall.max_ns)
         of_longest = error(longest_ns, (longest_ns - error_ns, longest_ns + error_ns)) if error_ns else "exact"
-        rows.append([*map(error, values.tolist(), intervals), of_longest])
-    return table(rows, width)
+        rows.append([*map(error, known_ns.tolist(), intervals), of_longest])
+    return rows
 
 
-def _heads() -> list[str]:
+def percentile_heads() -> list[str]:
+    """``p50`` … ``max``: what stands above percentiles."""
     return [*map(percentile_name, PERCENTILES), "max"]
 
 

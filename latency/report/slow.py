@@ -9,6 +9,7 @@ from latency.recording import HIDDEN, Argument, SlowCall, SlowCalls, Slower, Sta
 from latency.report.layout import Line, wrap
 from latency.report.names import escape
 from latency.report.units import count, duration, plural
+from latency.report.words import Said
 
 MOST_FRAMES = 12
 """Frames of one stack that are shown, the innermost first; the recording holds them all."""
@@ -23,33 +24,27 @@ def slow_calls(slow: SlowCalls, unit: str | None, width: int, *, values: bool = 
     Args:
         values: whether their arguments were to be read.
     """
-    yield Line(_heading(slow), style="bold")
-    if slow.unjudged:
-        needed = count(Slower.parse(slow.slower).calls_needed)
-        text = f"not judged: {plural(slow.unjudged, 'call')} before their function had {needed} calls to compare with"
-        yield from wrap(text, width)
-    if slow.lost:
-        text = (
-            f"not told: {plural(slow.lost, 'slow call')} that came faster than pylat could read them, and may be "
-            "slower than these; they are in the histogram: raise --slower"
-        )
-        yield from wrap(text, width, style="red")
-    by_percentile = bool(Slower.parse(slow.slower).quantile)
+    yield Line(heading(slow), style="bold")
+    for said in doubts(slow):
+        yield from wrap(said.text, width, style=said.style)
     last: tuple[StackFrame, ...] = ()
     for call in slow.kept:
         yield Line("")
-        yield from _call(call, unit, width, by_percentile=by_percentile, values=values)
+        yield from wrap("  ".join(headline(call, slow, unit)), width, style="yellow")
+        for line in wrap(_signature(call, values=values), width - len(_INDENT) // 2):
+            yield Line("  " + line.plain)
         if call.stack and call.stack == last:
             yield Line(f"{_INDENT}called as the one before", style="dim")
         else:
             yield from _stack(call, width)
         last = call.stack
-    if slow.kept and (note := _note(slow, values=values)):
+    if slow.kept and (said_below := note(slow, values=values)):
         yield Line("")
-        yield from wrap(note, width, style="dim")
+        yield from wrap(said_below, width, style="dim")
 
 
-def _heading(slow: SlowCalls) -> str:
+def heading(slow: SlowCalls) -> str:
+    """``12 calls slower than 50ms, the slowest 10:``."""
     beyond = f"slower than {slow.slower}"
     if not slow.seen and not slow.kept:
         return f"no call was {beyond}"
@@ -58,7 +53,22 @@ def _heading(slow: SlowCalls) -> str:
     return f"{plural(seen, 'call')} {beyond}, {them}:"
 
 
-def _note(slow: SlowCalls, *, values: bool) -> str:
+def doubts(slow: SlowCalls) -> Iterator[Said]:
+    """What is not known of calls that are not among the kept ones."""
+    if slow.unjudged:
+        needed = count(Slower.parse(slow.slower).calls_needed)
+        before = plural(slow.unjudged, "call")
+        yield Said(f"not judged: {before} before their function had {needed} calls to compare with")
+    if slow.lost:
+        yield Said(
+            f"not told: {plural(slow.lost, 'slow call')} that came faster than pylat could read them, and may be "
+            "slower than these; they are in the histogram: raise --slower",
+            "red",
+        )
+
+
+def note(slow: SlowCalls, *, values: bool) -> str:
+    """What the marks of the kept calls mean."""
     parts = ["arguments as they stood at the end of the call"] if values else []
     if any(argument.later for call in slow.kept for argument in call.arguments or ()):
         parts.append(f"{_LATER}: read in part after it, and may have changed since")
@@ -69,7 +79,8 @@ def _note(slow: SlowCalls, *, values: bool) -> str:
     return "; ".join(parts)
 
 
-def _call(call: SlowCall, unit: str | None, width: int, *, by_percentile: bool, values: bool) -> Iterator[Line]:
+def headline(call: SlowCall, slow: SlowCalls, unit: str | None) -> list[str]:
+    """How long, when, in which thread, with what outcome; and of what else is known of the call."""
     outcome = call.outcome
     if outcome == "raised" and call.exception:
         outcome += f" {escape(call.exception, 60)}"
@@ -82,11 +93,9 @@ def _call(call: SlowCall, unit: str | None, width: int, *, by_percentile: bool, 
     ]
     if call.active_ns is not None:
         parts.append(f"ran for {duration(call.active_ns, unit)} of it")
-    if by_percentile:
+    if Slower.parse(slow.slower).quantile:
         parts.append(f"threshold {duration(call.threshold_ns, unit)}")
-    yield from wrap("  ".join(parts), width, style="yellow")
-    for line in wrap(_signature(call, values=values), width - len(_INDENT) // 2):
-        yield Line("  " + line.plain)
+    return parts
 
 
 def _stack(call: SlowCall, width: int) -> Iterator[Line]:
@@ -101,13 +110,19 @@ def _stack(call: SlowCall, width: int) -> Iterator[Line]:
 
 
 def _signature(call: SlowCall, *, values: bool) -> str:
-    name = escape(call.function.qualname, 100) or "<unknown>"
-    if call.arguments is None and not values:
-        return f"{name}(…)"
+    return f"{name_of(call)}({', '.join(arguments(call, values=values))})"
+
+
+def name_of(call: SlowCall) -> str:
+    """Of its function."""
+    return escape(call.function.qualname, 100) or "<unknown>"
+
+
+def arguments(call: SlowCall, *, values: bool) -> list[str]:
+    """``name=value`` of each; where they are not known, or were not to be read, a word for that."""
     if call.arguments is None:
-        return f"{name}(<arguments unknown>)"
-    texts = (f"{escape(each.name, 60)}={_text(each)}" for each in call.arguments)
-    return f"{name}({', '.join(texts)})"
+        return ["<arguments unknown>" if values else "…"]
+    return [f"{escape(each.name, 60)}={_text(each)}" for each in call.arguments]
 
 
 def _text(argument: Argument) -> str:
@@ -119,6 +134,11 @@ def _frame(frame: StackFrame, width: int) -> Line:
     if not function.qualname and not function.filename:
         return Line(f"{_INDENT}<unknown>", style="dim")
     line = Line(_INDENT + escape(function.qualname, max(width // 2 - len(_INDENT), 8)), style="dim")
-    where = f":{frame.line}" if frame.line else f":{function.line} (its first line)"
+    where = line_of(frame)
     room = max(width - line.cell_len - 3 - len(where), 8)
     return line.append(f"  {escape(function.source, room)}{where}")
+
+
+def line_of(frame: StackFrame) -> str:
+    """``:88``, at which the call stands."""
+    return f":{frame.line}" if frame.line else f":{frame.function.line} (its first line)"

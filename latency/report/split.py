@@ -18,10 +18,11 @@ NAMES = {
     "suspended": "suspended",
 }
 """Of the parts, as they stand in a table."""
-_NO_GC = "gc: not told apart in this build, which has no marker for it; it is in running"
+NO_GC = "gc: not told apart in this build, which has no marker for it; it is in running"
 _RARE = ("gc", "suspended")
 """Said only where there is some."""
-_AT = (0.5, 0.9, 0.99)
+AT = (0.5, 0.9, 0.99)
+"""The quantiles at which the parts are told."""
 _SAID = 0.99
 """The quantile that is put into words."""
 _WORDS = {**NAMES, "runnable": "waiting for a CPU", "gc": "collecting garbage"}
@@ -30,20 +31,25 @@ _WORDS = {**NAMES, "runnable": "waiting for a CPU", "gc": "collecting garbage"}
 def divided(latency: FunctionLatency, unit: str | None, width: int) -> list[Line]:
     """The parts of the calls' time at some percentiles and in all, and the self time; nothing if not asked for."""
     lines: list[Line] = []
-    split = latency.split
-    if split is not None and split.calls:
-        known = isfinite(latency.percentiles_ns([_SAID])[0])
-        sentence = wrap(_sentence(latency, unit), width) if known else []
-        lines += [Line(""), *sentence, *table(_rows(latency, unit), width)]
-        if not split.gc_known:
-            lines += wrap(
-                "gc: not told apart in this build, which has no marker for it; in running", width, style="dim"
-            )
-        if split.calls < latency.calls:
-            lines += wrap(f"of {plural(latency.calls - split.calls, 'call')} the parts are not known", width)
+    if latency.split is not None and latency.split.calls:
+        said = sentence(latency, unit)
+        lines += [Line(""), *(wrap(said, width) if said else []), *table(rows_of(latency, unit), width)]
+        for doubt in doubts(latency):
+            lines += wrap(doubt, width, style="dim" if doubt == NO_GC else "")
     if latency.self_time is not None:
-        lines += [Line(""), *_self(latency, unit, width)]
+        lines += [Line(""), *(line for said in of_self(latency, unit) for line in wrap(said, width))]
     return lines
+
+
+def doubts(latency: FunctionLatency) -> list[str]:
+    """What is not known of the parts."""
+    split = latency.split
+    if split is None:
+        return []
+    said = [] if split.gc_known else [NO_GC]
+    if split.calls < latency.calls:
+        said.append(f"of {plural(latency.calls - split.calls, 'call')} the parts are not known")
+    return said
 
 
 def table_of_parts(functions: Sequence[FunctionLatency], unit: str | None, width: int, top: int) -> list[Line]:
@@ -52,8 +58,7 @@ def table_of_parts(functions: Sequence[FunctionLatency], unit: str | None, width
     shown = sorted(shown, key=lambda each: each.self_time.sum_ns if each.self_time else 0, reverse=True)[:top]
     if not shown:
         return []
-    splits = [each.split for each in shown if each.split is not None]
-    parts = [part for part in PARTS if splits and (part not in _RARE or any(it.totals_ns[part] for it in splits))]
+    parts = parts_of(shown)
     heads = [NAMES[part] for part in parts]
     heads += ["self"] if any(each.self_time is not None for each in shown) else []
     rows = [[*(_total(each, part, unit) for part in parts), *_self_cell(each, unit, heads)] for each in shown]
@@ -62,8 +67,14 @@ def table_of_parts(functions: Sequence[FunctionLatency], unit: str | None, width
     for each, row in zip(shown, rows, strict=True):
         lines += [place(each, width), _row(row, wide)]
     if any(each.split is not None and not each.split.gc_known for each in shown):
-        lines += wrap(_NO_GC, width, style="dim")
+        lines += wrap(NO_GC, width, style="dim")
     return lines
+
+
+def parts_of(functions: Sequence[FunctionLatency]) -> list[str]:
+    """The parts that a table of these has; none if not asked for."""
+    splits = [each.split for each in functions if each.split is not None]
+    return [part for part in PARTS if splits and (part not in _RARE or any(it.totals_ns[part] for it in splits))]
 
 
 def _row(cells: Sequence[str], wide: Sequence[int], style: str = "") -> Line:
@@ -80,11 +91,14 @@ def _self_cell(latency: FunctionLatency, unit: str | None, heads: Sequence[str])
     return ["-" if latency.self_time is None else duration(latency.self_time.sum_ns, unit)]
 
 
-def _sentence(latency: FunctionLatency, unit: str | None) -> str:
-    """``p99 is 30.2 ms, of which 28.9 ms waiting, 1.1 ms running``: the larger parts first, the negligible ones not."""
+def sentence(latency: FunctionLatency, unit: str | None) -> str:
+    """``p99 is 30.2 ms, of which 28.9 ms waiting, 1.1 ms running``: the larger parts first, the negligible ones not;
+    ``""`` where the percentile is not known."""
     assert latency.split is not None
     shares = latency.split.shares_at(_SAID, latency.wall)
     value = float(latency.percentiles_ns((_SAID,))[0])
+    if not isfinite(value):
+        return ""
     said = f"{percentile_name(_SAID)} is {duration(value, unit)}"
     if shares is None:
         return f"{said}, and where it went is not known"
@@ -92,13 +106,14 @@ def _sentence(latency: FunctionLatency, unit: str | None) -> str:
     return f"{said}, of which " + ", ".join(f"{duration(shares[part] * value, unit)} {_WORDS[part]}" for part in larger)
 
 
-def _rows(latency: FunctionLatency, unit: str | None) -> list[list[str]]:
+def rows_of(latency: FunctionLatency, unit: str | None) -> list[list[str]]:
+    """A head, and a row for each part of which there is any: at some percentiles, in all, and its share of that."""
     assert latency.split is not None
     split = latency.split
-    around = [split.shares_at(q, latency.wall) for q in _AT]
-    values = latency.percentiles_ns(_AT).tolist()
+    around = [split.shares_at(q, latency.wall) for q in AT]
+    values = latency.percentiles_ns(AT).tolist()
     totals, wall_ns = split.totals_ns, split.wall_ns
-    rows = [["", *(f"at {percentile_name(q)}" for q in _AT), "total", "share"]]
+    rows = [["", *(f"at {percentile_name(q)}" for q in AT), "total", "share"]]
     for part in PARTS:
         if not totals[part] and part in _RARE:
             continue
@@ -111,21 +126,21 @@ def _rows(latency: FunctionLatency, unit: str | None) -> list[list[str]]:
     return rows
 
 
-def _self(latency: FunctionLatency, unit: str | None, width: int) -> list[Line]:
-    """Its own time, outside of other measured calls."""
+def of_self(latency: FunctionLatency, unit: str | None) -> list[str]:
+    """Its own time, outside of other measured calls, in sentences."""
     own = latency.self_time
     assert own is not None
     active_ns = (latency.active or latency.wall).sum_ns
-    lines = []
+    said = []
     if own.count:
         at = ", ".join(
             f"{percentile_name(q)} {duration(value, unit)}"
-            for q, value in zip(_AT, own.quantiles(_AT).tolist(), strict=True)
+            for q, value in zip(AT, own.quantiles(AT).tolist(), strict=True)
         )
         whole = f" = {percent(own.sum_ns / active_ns)}" if active_ns and own.count == latency.calls else ""
-        lines += wrap(f"self, outside of other measured calls: total {duration(own.sum_ns, unit)}{whole}, {at}", width)
+        said.append(f"self, outside of other measured calls: total {duration(own.sum_ns, unit)}{whole}, {at}")
     missing = latency.calls - own.count
     if missing:
         why = "greenlets, recursion beyond the table, or callees of whom it was not known yet whether they are wanted"
-        lines += wrap(f"of {plural(missing, 'call')} the self time is not known: {why}", width)
-    return lines
+        said.append(f"of {plural(missing, 'call')} the self time is not known: {why}")
+    return said

@@ -9,7 +9,7 @@ from latency.report.layout import Line, wrap
 from latency.report.names import escape
 from latency.report.units import count, duration, estimate, plural
 
-_HEADS = ("calls", "raised", "mean", "p50", "p90", "p99", "max", "total")
+HEADS = ("calls", "raised", "mean", "p50", "p90", "p99", "max", "total")
 _OWNERS = 3
 _SHOWN = (0.5, 0.9, 0.99)
 
@@ -49,14 +49,14 @@ def shared(latency: FunctionLatency) -> str:
 def summary(functions: Sequence[FunctionLatency], unit: str | None, width: int, top: int) -> list[Line]:
     """Two lines for each of the first ``top``: what it is, and its numbers."""
     shown = by_time(functions)[:top]
-    rows = [_cells(each, unit) for each in shown]
-    wide = [max(map(len, column)) for column in zip(_HEADS, *rows, strict=True)]
+    rows = [cells_of(each, unit) for each in shown]
+    wide = [max(map(len, column)) for column in zip(HEADS, *rows, strict=True)]
     # In a forced unit the numbers may need more than the line has: the least telling columns go first.
-    kept = [*range(len(_HEADS))]
+    kept = [*range(len(HEADS))]
     for spare in (4, 1, 6, 2):
         if sum(wide[column] + 2 for column in kept) > width:
             kept.remove(spare)
-    lines = [_numbers(_HEADS, wide, kept, "bold")]
+    lines = [_numbers(HEADS, wide, kept, "bold")]
     for latency, cells in zip(shown, rows, strict=True):
         lines += [place(latency, width), _numbers(cells, wide, kept, "")]
         if of_many := shared(latency):
@@ -70,7 +70,8 @@ def _numbers(cells: Sequence[str], wide: Sequence[int], kept: Sequence[int], sty
     return Line("".join(cells[column].rjust(wide[column] + 2) for column in kept), style=style)
 
 
-def _cells(latency: FunctionLatency, unit: str | None) -> list[str]:
+def cells_of(latency: FunctionLatency, unit: str | None) -> list[str]:
+    """Its numbers, as ``HEADS`` names them."""
     longest = [latency.wall.max_ns, busy_ns(latency)] if latency.calls else [float("nan")] * 2
     values, least = (each(_SHOWN).tolist() for each in (latency.percentiles_ns, latency.at_least_ns))
     percentiles = [estimate(*pair, unit, latency.probe_error_ns) for pair in zip(values, least, strict=True)]
