@@ -203,7 +203,7 @@ def _verdict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit with 3 where a gate cannot be decided")
     parser.add_argument("--max-loss", type=_percentage, default=0.1, metavar="PCT", help="warn if more was lost (0.1)")
     parser.add_argument("--format", choices=_COMPARISONS, default="text", help="of the comparison (text)")
-    parser.add_argument("--html", metavar="FILE", help="write a picture of the distributions")
+    parser.add_argument("--html", metavar="FILE", help="write it as a page, with the distributions drawn")
     parser.add_argument("--top", type=_count, default=20, metavar="N", help="functions in the table (20)")
 
 

@@ -42,7 +42,7 @@ def show(comparison: Comparison, arguments: argparse.Namespace) -> None:
     sys.stdout.write(text)
     if arguments.html:
         try:
-            Path(arguments.html).write_text(render_html(comparison))
+            Path(arguments.html).write_text(render_html(comparison, top=arguments.top), encoding="utf-8")
         except OSError as error:
             raise RecordingError(
                 f"cannot write {arguments.html}: {error.strerror}", "give --html another path"

@@ -24,6 +24,8 @@ REMEDY = {
 }
 """What ``recording.REMEDY`` says of functions, where it is otherwise for markers."""
 
+OWN = "own: without those that it imported in turn, which total includes"
+
 _Cell = Callable[[FunctionLatency], str]
 
 
@@ -35,6 +37,11 @@ def is_marker(latency: FunctionLatency) -> bool:
 def is_event(latency: FunctionLatency) -> bool:
     """Whether it is of a single marker, which has no latency."""
     return latency.function.kind == "event"
+
+
+def collected(latency: FunctionLatency, events: Mapping[str, int]) -> int | None:
+    """Of a pause of the garbage collector: how many objects it freed."""
+    return events.get(f"{latency.function.qualname} collected")
 
 
 def tables(recording: Recording, unit: str | None, width: int, top: int) -> Iterator[Line]:
@@ -52,7 +59,7 @@ def tables(recording: Recording, unit: str | None, width: int, top: int) -> Iter
         columns = _events(recording) if is_event(members[0]) else _times(members, recording.events, unit)
         yield from _table(members, columns, width, top)
         if any(each.active for each in members):
-            yield from wrap("own: without those that it imported in turn, which total includes", width, style="dim")
+            yield from wrap(OWN, width, style="dim")
 
 
 def full_ones(recording: Recording) -> list[FunctionLatency]:
@@ -86,8 +93,8 @@ def _times(members: Sequence[FunctionLatency], events: Mapping[str, int], unit: 
     if any(each.active for each in members):
         columns.append(("own", lambda each: duration(each.active.sum_ns if each.active else 0, unit)))
     columns.append(("total", lambda each: duration(each.wall.sum_ns, unit)))
-    if any(f"{each.function.qualname} collected" in events for each in members):
-        columns.append(("collected", lambda each: count(events.get(f"{each.function.qualname} collected", 0))))
+    if any(collected(each, events) is not None for each in members):
+        columns.append(("collected", lambda each: count(collected(each, events) or 0)))
     if all(each.calls == 1 for each in members):
         columns = [column for column in columns if column[0] not in ("mean", "p50", "p99", "max")]
     return columns

@@ -24,8 +24,9 @@ from latency.report.compare_export import (
     render_markdown,
 )
 from latency.report.compare_gates import Gate
-from latency.report.compare_text import interval, render_text, shift
+from latency.report.compare_text import interval, remarks, render_text, shift
 from latency.report.picture import render_html
+from tests.pages.read import Read
 from tests.unit.comparing import function, run, runs
 
 HOSTILE = "\x1b[2J\u202e|<img src=x onerror=alert(1)>`</code>\n@all [a](http://x) \udcff 計算" + "x" * 500
@@ -167,14 +168,41 @@ def test_series_of_functions_of_one_name_are_told_apart() -> None:
 def test_the_page_is_small_and_needs_nothing_else(found: Comparison) -> None:
     page = render_html(found)
     assert len(page.encode()) < 60_000
-    assert page.count("<svg") == 6
-    assert not re.search(r"<script|<link|<img|https?://|nan|inf ", page)
+    assert not {"link", "img", "iframe"} & Tags(page).found
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
+
+
+def test_the_page_has_all_that_the_text_says_and_the_numbers_of_the_pictures(found: Comparison) -> None:
+    read = Read(render_html(found))
+    assert read.text(tag="pre") == render_text(found, width=100)
+    assert read.shown["verdicts"] == "1 slower, 1 faster, 1 same"
+    assert [sentence for sentence, _ in read.shown["said"]] == [*remarks(found)]
+    (slower, *_) = read.shown["functions"]
+    assert slower["name"] == "handle_request"
+    assert slower["cells"][-1] == "slower"
+    assert len(read.details) == len(read.shown["functions"]) == 3
+    assert read.details[0]["rows"][0] == slower["cells"]
+    assert read.details[0]["limits"] == [0.03]
+    curves = read.details[0]["curves"]
+    assert np.allclose(np.log(np.divide(curves["head"], curves["base"])), np.log(1.1), atol=0.02)
+    assert np.allclose(curves["shift"], np.log(1.1), atol=0.02)
+    assert all(value > 0 for value in curves["half"])
+
+
+def test_a_page_of_very_many_functions_draws_the_first_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latency.report.picture.MOST_DRAWN", 2)
+    read = Read(render_html(compare(runs(names := {f"f{at}": 1e6 for at in range(5)}), runs(names, head=True))))
+    assert len(read.shown["functions"]) == 5
+    assert ["curves" in each for each in read.details] == [True, True, False, False, False]
+    assert read.shown["note"] == "without pictures: the last 3"
 
 
 def test_a_hostile_name_is_no_markup_in_the_page() -> None:
     page = render_html(hostile())
-    assert not {"img", "script", "a"} & Tags(page).found
+    assert {"img", "a", "code"}.isdisjoint(Tags(page).found)
+    assert page.count("</script>") == page.lower().count("<script") == 3
     assert not {"\x1b", "\u202e"} & set(page)
+    assert any("<img src=x" in each["name"] for each in Read(page).shown["functions"])
     page.encode()
 
 

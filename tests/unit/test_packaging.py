@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from latency import __version__
+from latency.recording import dumps
+from latency.report.page import SCRIPTS, STYLE
 from tests.installed import build, installed, unpacked
+from tests.unit.comparing import run
 
 pytestmark = pytest.mark.xdist_group("packaging")
 
@@ -58,6 +61,10 @@ def test_nothing_but_the_package_lands_in_site_packages(wheel_names: set[str]) -
     assert tops == {"latency"}
 
 
+def test_the_script_and_the_style_of_pages_are_in_the_wheel(wheel_names: set[str]) -> None:
+    assert {f"latency/report/page/{name}" for name in (*SCRIPTS, STYLE)} <= wheel_names
+
+
 def test_the_bpf_sources_are_in_the_wheel(wheel_names: set[str], repository: Path) -> None:
     sources = {path.relative_to(repository).as_posix() for path in (repository / "bpf").rglob("*.[ch]")}
     assert {f"latency/_data/{name}" for name in sources} <= wheel_names
@@ -91,6 +98,15 @@ def test_installed_it_finds_its_offset_tables(commands: Path, repository: Path, 
     said = output(commands / "pylat", *arguments, cwd=tmp_path)
     assert "\nengine " in said
     assert said == output(sys.executable, "-m", "latency", *arguments, cwd=repository)
+
+
+def test_installed_it_makes_pages(commands: Path, tmp_path: Path) -> None:
+    (tmp_path / "saved.json").write_text(dumps([run([])]))
+    said = subprocess.run(
+        [commands / "pylat", "report", "saved.json", "--format", "html"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert said.returncode == 3, said.stderr
+    assert said.stdout.startswith(b"<!doctype html>")
 
 
 def test_installed_it_has_its_helper(commands: Path, tmp_path: Path) -> None:

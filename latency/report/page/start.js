@@ -1,0 +1,3 @@
+const shown = JSON.parse(document.getElementById("shown").textContent);
+unpacking.done = unpack().then(() => (document.documentElement.dataset.ready = "true"));
+(shown.kind === "compare" ? comparison : report)(shown);
