@@ -99,7 +99,7 @@ class Root:
         shutil.copy("/etc/resolv.conf", self.folder / "etc/resolv.conf")
         self.take_sources()
         pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name.endswith("_proxy")}
-        self.run(["script/setup", "--tests"], environment=pip)
+        self.run(["script/setup", "--tests"], environment=pip | {"PYLAT_NO_BROWSER": "1"})
         for suite in lab.foreign_suites({"VERSION_CODENAME": _SUITE}):
             if (interpreters := lab.cache_directory() / suite).is_dir():
                 subprocess.run(["cp", "-a", interpreters, self._there("root/.cache/pylat-lab")], check=True)
