@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line. ``run`` of the result is the command; ends the program where it is wrong."""
-    parser, commands = _parser()
+    parser, commands = make_parser()
     words = list(argv)
     # "pylat -p PID --func NAME" is short for "pylat record -p PID --func NAME".
     if words and words[0].startswith("-") and words[0] not in ("-h", "--help", "--version"):
@@ -81,7 +81,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    """The parser, and the names of its commands."""
     parser = _Parser(
         prog="pylat",
         description="The exact latency of Python functions in live, unmodified CPython processes, by BPF.",
@@ -309,6 +310,7 @@ def _look(parser: argparse.ArgumentParser) -> None:
 
 
 def _probing(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [-h] [-v] [-j] (-p PID | PATH)"  # argparse before Python 3.14 does not say that
     whose = parser.add_mutually_exclusive_group(required=True)
     whose.add_argument("path", nargs="?", metavar="PATH", help="an interpreter's executable, or its libpython")
     whose.add_argument("-p", "--pid", type=_pid, metavar="PID", help="a process: its memory is shown too")

@@ -32,7 +32,7 @@ _PACKAGES = (
 )
 _HOME = "pylat"
 """The repository, in the root."""
-_SOURCES = (*("bpf", "latency", "offsets", "script", "tests"), *("LICENSE", "README.md", "pyproject.toml"))
+_SOURCES = (*("bpf", "latency", "offsets", "script", "share", "tests"), *("LICENSE", "README.md", "pyproject.toml"))
 _ENVIRONMENT = {"HOME": "/root", "LANG": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _SPARE_BYTES, _RESULT_BYTES = 2 << 30, 64 << 20

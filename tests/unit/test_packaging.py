@@ -57,8 +57,14 @@ def output(*command: object, cwd: Path) -> str:
 
 
 def test_nothing_but_the_package_lands_in_site_packages(wheel_names: set[str]) -> None:
-    tops = {name.split("/")[0] for name in wheel_names if ".dist-info/" not in name}
+    tops = {name.split("/")[0] for name in wheel_names if ".dist-info/" not in name and ".data/data/share/" not in name}
     assert tops == {"latency"}
+
+
+def test_the_man_page_and_the_completions_are_in_the_wheel(wheel_names: set[str], repository: Path) -> None:
+    files = {path.relative_to(repository).as_posix() for path in (repository / "share").rglob("*") if path.is_file()}
+    assert files
+    assert {name.partition(".data/data/")[2] for name in wheel_names if ".data/" in name} == files
 
 
 def test_the_script_and_the_style_of_pages_are_in_the_wheel(wheel_names: set[str]) -> None:
@@ -100,7 +106,8 @@ def test_installed_it_finds_its_offset_tables(commands: Path, repository: Path, 
     assert said == output(sys.executable, "-m", "latency", *arguments, cwd=repository)
 
 
-def test_installed_it_makes_pages(commands: Path, tmp_path: Path) -> None:
+def test_installed_it_has_its_man_page_and_makes_pages(commands: Path, tmp_path: Path) -> None:
+    assert (commands.parent / "share/man/man1/pylat.1").is_file()
     (tmp_path / "saved.json").write_text(dumps([run([])]))
     said = subprocess.run(
         [commands / "pylat", "report", "saved.json", "--format", "html"], cwd=tmp_path, capture_output=True, check=False
