@@ -38,24 +38,24 @@ function functionDetail(shown, run, at, row, index, inside) {
       el("p", {}, facts.join(" · ")),
       ...tables.map(([about, ...rows]) => cellTable([shown.percentiles, ...rows], about)),
       more.plots ? plots(shown, run, more) : null,
-      more.split ? split(more.split, shown.parts) : null,
       ...own.map((text) => el("p", {}, text)),
     ];
   });
 }
 
-function plots(shown, run, { marks, only, plots: [recorded, parts, moved, heat] }) {
+function plots(shown, run, { marks, only, plots: [recorded, parts, moved, heat], split }) {
   const node = el("div", { class: "plots" }, histogram(recorded, marks, shown.marked, only, shown.unit));
   if (parts) {
     const begins = beginning(parts, run.duration_s);
     node.append(overTime(begins, moved, shown.over_time, shown.steps, run.duration_s, only, shown.unit));
     node.append(heatMap(begins, heat, run.duration_s, only, shown.unit));
   }
+  if (split) node.append(whereItWent(split, shown.parts));
   return node;
 }
 
-function split(of, names) {
-  return el("div", {}, of.said ? el("p", {}, of.said) : null, stacked(of.bars, names), cellTable(of.rows, ""), ...of.doubts.map((text) => el("p", { class: "soft" }, text)));
+function whereItWent(of, names) {
+  return el("div", { class: "parts" }, of.said ? el("p", {}, of.said) : null, stacked(of.bars, names), cellTable(of.rows, ""), ...of.doubts.map((text) => el("p", { class: "soft" }, text)));
 }
 
 function slowCalls(slow) {
