@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from uuid import uuid4
 
+import numpy as np
+
 from latency.histogram import Floats, Histogram
 from latency.recording import censored
 from latency.recording.function import Function, Owners
@@ -217,8 +219,7 @@ class FunctionLatency:
 
     def at_least_ns(self, qs: Sequence[float] = PERCENTILES) -> Floats:
         """Where ``percentiles_ns`` cannot tell a quantile for cut calls: what it is at least; else nan."""
-        ages = Histogram.empty() if self.ages is None else self.ages
-        return censored.quantiles(self.wall, ages, qs)[1]
+        return np.full(len(qs), np.nan) if self.ages is None else censored.quantiles(self.wall, self.ages, qs)[1]
 
     def intervals_ns(self, qs: Sequence[float] = PERCENTILES) -> list[tuple[float, float] | None]:
         """The 95 % interval of each quantile, or None where it is not known; see ``recording.parts.intervals_ns``.

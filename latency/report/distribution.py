@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import nan
 
 import numpy as np
@@ -30,12 +31,18 @@ def rows_of(histogram: Histogram, unit: str | None) -> list[list[str]]:
     return [percentile_heads(), _values(histogram, unit)]
 
 
-def rows_with_errors(latency: FunctionLatency, unit: str | None) -> list[list[str]]:
-    """The cells of :func:`percentiles_with_errors`: heads, values, and errors where they are known."""
+def rows_with_errors(
+    latency: FunctionLatency, unit: str | None, intervals: Sequence[tuple[float, float] | None] | None = None
+) -> list[list[str]]:
+    """The cells of :func:`percentiles_with_errors`: heads, values, and errors where they are known.
+
+    Args:
+        intervals: its ``intervals_ns()``, where that is at hand.
+    """
     error_ns = latency.probe_error_ns
     values = _values(latency.wall, unit, error_ns) if latency.ages is None else _values_of_cut(latency, unit)
     rows = [percentile_heads(), values]
-    intervals = latency.intervals_ns()
+    intervals = latency.intervals_ns() if intervals is None else intervals
     if any(intervals):
         known_ns = latency.percentiles_ns()
         longest_ns = float(latency.wall.max_ns)

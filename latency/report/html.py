@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from latency.histogram import Counts, Histogram, quantiles_of
-from latency.recording import PARTS, FunctionLatency, Recording, SlowCalls, StackFrame, percentile_name
+from latency.recording import PARTS, PERCENTILES, FunctionLatency, Recording, SlowCalls, StackFrame, percentile_name
 from latency.recording.parts import Parts
 from latency.report import markers, slow, split, words
 from latency.report.distribution import MARKED, percentile_heads, rows_of, rows_with_errors
@@ -28,6 +28,7 @@ _STEPS = 128  # of an octave, in which percentiles over time are told: 0.3 % of 
 _NAME, _PATH = 160, 240
 
 _Time = Callable[[FunctionLatency], int | None]
+_Intervals = Sequence[tuple[float, float] | None]
 
 
 def render_html(recordings: Iterable[Recording], *, unit: str | None = None, top: int = 20, full: bool = False) -> str:
@@ -135,13 +136,14 @@ def _detail(latency: FunctionLatency, recording: Recording, cells: int, unit: st
         return {"facts": [markers.event_line(latency, recording.duration_s)]}
     if not latency.calls:
         return {"facts": [words.calls_in(0, words.watched_s(recording))]}
+    intervals = latency.intervals_ns()
     facts = words.numbers(latency, recording, unit)
     if (freed := markers.collected(latency, recording.events)) is not None:
         facts.append(f"collected {count(freed)}")
     found = {
         "facts": facts,
-        "tables": _tables(latency, unit),
-        "marks": _marks(latency),
+        "tables": _tables(latency, unit, intervals),
+        "marks": _marks(latency, intervals),
         "only": "" if latency.ages is None else "calls that ended",
         "plots": _plots(latency, cells),
     }
@@ -171,17 +173,17 @@ def _keys(latency: FunctionLatency) -> list[float | None]:
     return [None if key is None else _rounded(key) for key in keys]
 
 
-def _tables(latency: FunctionLatency, unit: str | None) -> list[list[Any]]:
+def _tables(latency: FunctionLatency, unit: str | None, intervals: _Intervals) -> list[list[Any]]:
     """Percentiles: what they are of, values, and errors where they are known."""
-    wall = rows_with_errors(latency, unit)[1:]
+    wall = rows_with_errors(latency, unit, intervals)[1:]
     if latency.active is None or markers.is_marker(latency):
         return [["", *wall]]
     return [[words.END_TO_END, *wall], [words.ACTIVE, *rows_of(latency.active, unit)[1:]]]
 
 
-def _marks(latency: FunctionLatency) -> list[list[float | None]]:
+def _marks(latency: FunctionLatency, intervals: _Intervals) -> list[list[float | None]]:
     """Of each percentile that stands on the histogram: its value, and the ends of its interval."""
-    ends = latency.intervals_ns(MARKED)
+    ends = [intervals[PERCENTILES.index(q)] for q in MARKED]
     return [
         [_rounded(value), *(map(_rounded, each) if each else (None, None))]
         for value, each in zip(latency.percentiles_ns(MARKED).tolist(), ends, strict=True)

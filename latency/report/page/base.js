@@ -11,7 +11,8 @@ function svg(name, attributes = {}, ...children) {
 function filled(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== undefined && value !== false)
+      node.setAttribute(name, value === true ? "" : value);
   }
   // a string is text, whatever is in it
   node.append(...children.filter((child) => child !== null && child !== undefined));
@@ -90,11 +91,16 @@ async function unpack() {
 function fillIn(node, make) {
   const fill = () => node.append(...make(unpacking.value).filter(Boolean));
   if (unpacking.value) fill();
-  else unpacking.done.then(fill, () => node.append(el("p", { class: "yellow" }, "This browser cannot unpack what stands here.")));
+  else
+    unpacking.done.then(fill, () =>
+      node.append(el("p", { class: "yellow" }, "This browser cannot unpack what stands here.")),
+    );
 }
 
 function sentences(said) {
-  return said.length ? el("ul", { class: "said" }, ...said.map(([text, style]) => el("li", { class: style || null }, text))) : null;
+  return said.length
+    ? el("ul", { class: "said" }, ...said.map(([text, style]) => el("li", { class: style || null }, text)))
+    : null;
 }
 
 function cellTable(rows, caption) {
@@ -118,7 +124,11 @@ function newId() {
 // a button that shows and hides what stands elsewhere; made when it is first shown
 function unfolding(label, attributes, target, make) {
   let made = false;
-  const button = el("button", { ...attributes, type: "button", "aria-expanded": "false", "aria-controls": target.id }, ...label);
+  const button = el(
+    "button",
+    { ...attributes, type: "button", "aria-expanded": "false", "aria-controls": target.id },
+    ...label,
+  );
   button.show = (open) => {
     if (open && !made) {
       made = true;

@@ -1,24 +1,27 @@
 // A page of recordings.
 
+const TOTAL = 8; // the column
+
 function report(shown) {
   const main = document.querySelector("main");
   main.append(el("h1", {}, "pylat"));
   const several = shown.runs.length > 1;
-  shown.runs.forEach((run, at) => main.append(section(shown, run, at, several ? `Run ${at + 1} of ${shown.runs.length}: ` : "")));
+  shown.runs.forEach((run, at) =>
+    main.append(section(shown, run, at, several ? `Run ${at + 1} of ${shown.runs.length}: ` : "")),
+  );
 }
 
 function section(shown, run, at, which) {
   for (const row of run.functions) {
     row.cells.push(...row.keys.slice(row.cells.length).map((ns) => (ns === null ? "-" : duration(ns, shown.unit))));
   }
-  const table = sortedTable("functions", ["function", ...run.heads], run.functions, run.functions.length ? run.note : "", (row, index, inside) =>
+  // the busiest come first; what has no latency by its calls
+  const by = run.functions.some((row) => row.keys[TOTAL - 1]) ? TOTAL : 1;
+  const note = run.functions.length ? run.note : "";
+  const table = sortedTable("functions", ["function", ...run.heads], by, run.functions, note, (row, index, inside) =>
     functionDetail(shown, run, at, row, index, inside),
   );
-  // on paper there is what was unfolded; where nothing was, the first few
-  addEventListener("beforeprint", () => {
-    if (!table.buttons(Infinity).some((button) => button.isOpen())) table.buttons(5).forEach((button) => button.show(true));
-  });
-  if (run.functions.length === 1) table.buttons(1)[0].show(true);
+  if (run.functions.length === 1) table.unfold(1);
   return el(
     "section",
     {},
@@ -55,7 +58,14 @@ function plots(shown, run, { marks, only, plots: [recorded, parts, moved, heat],
 }
 
 function whereItWent(of, names) {
-  return el("div", { class: "parts" }, of.said ? el("p", {}, of.said) : null, stacked(of.bars, names), cellTable(of.rows, ""), ...of.doubts.map((text) => el("p", { class: "soft" }, text)));
+  return el(
+    "div",
+    { class: "parts" },
+    of.said ? el("p", {}, of.said) : null,
+    stacked(of.bars, names),
+    cellTable(of.rows, ""),
+    ...of.doubts.map((text) => el("p", { class: "soft" }, text)),
+  );
 }
 
 function slowCalls(slow) {
@@ -67,11 +77,34 @@ function slowCalls(slow) {
     below.append(
       el("p", {}, "with"),
       el("ul", { class: "values" }, ...call.arguments.map((text) => el("li", {}, el("code", {}, text)))),
-      ...(frames.length ? [el("p", {}, "called by"), el("ol", {}, ...[...frames, ...beyond].map(([name, where]) => el("li", {}, el("code", {}, name), " ", el("span", { class: "where" }, where))))] : []),
+      ...(frames.length
+        ? [
+            el("p", {}, "called by"),
+            el(
+              "ol",
+              {},
+              ...[...frames, ...beyond].map(([name, where]) =>
+                el("li", {}, el("code", {}, name), " ", el("span", { class: "where" }, where)),
+              ),
+            ),
+          ]
+        : []),
     );
     const [took, ...others] = call.parts;
-    const button = unfolding([el("b", {}, took), " ", el("code", {}, call.name), ` ${others.join(" · ")}`], { class: "call" }, below, () => {});
+    const button = unfolding(
+      [el("b", {}, took), " ", el("code", {}, call.name), ` ${others.join(" · ")}`],
+      { class: "call" },
+      below,
+      () => {},
+    );
     return el("li", {}, button, below);
   });
-  return el("div", { class: "slow" }, el("h3", {}, slow.heading.replace(/:$/, "")), sentences(slow.said), el("ol", { class: "calls" }, ...calls), slow.note && calls.length ? el("p", { class: "soft" }, slow.note) : null);
+  return el(
+    "div",
+    { class: "slow" },
+    el("h3", {}, slow.heading.replace(/:$/, "")),
+    sentences(slow.said),
+    el("ol", { class: "calls" }, ...calls),
+    slow.note && calls.length ? el("p", { class: "soft" }, slow.note) : null,
+  );
 }

@@ -1,19 +1,37 @@
 // Rows to sort, to search, and to unfold.
 
-const AT_ONCE = 500;
+const AT_ONCE = 200,
+  ON_PAPER = 5;
 
-// columns: their heads, the first of the name; rows: {name, where, kind, cells, keys, style}; detail(row, index) fills a node
-function sortedTable(label, columns, rows, note, detail) {
-  let shown = [], limit = AT_ONCE, by = -1, down = true;
+// columns: their heads, the first of the name; by: the one by which the rows are sorted already;
+// rows: {name, where, kind, cells, keys, style}; detail(row, index, node) fills the node that unfolds
+function sortedTable(label, columns, by, rows, note, detail) {
+  let shown = [],
+    limit = AT_ONCE,
+    down = true;
   const order = rows.map((_, index) => index);
   const made = new Map();
   const found = el("output");
   const body = el("tbody");
   const heads = columns.map((text, column) =>
-    el("th", { scope: "col" }, el("button", { type: "button", onclick: () => sort(column) }, text, el("span", { "aria-hidden": "true", class: "arrow" }))),
+    el(
+      "th",
+      { scope: "col" },
+      el(
+        "button",
+        { type: "button", onclick: () => sort(column) },
+        text,
+        el("span", { "aria-hidden": "true", class: "arrow" }),
+      ),
+    ),
   );
   const more = el("button", { type: "button", class: "more", onclick: () => ((limit += AT_ONCE), fill()) });
-  const search = el("input", { type: "search", autocomplete: "off", spellcheck: "false", oninput: () => ((limit = AT_ONCE), pick(), fill()) });
+  const search = el("input", {
+    type: "search",
+    autocomplete: "off",
+    spellcheck: "false",
+    oninput: () => ((limit = AT_ONCE), pick(), fill()),
+  });
   const texts = rows.map((row) => `${row.kind || ""} ${row.name} ${row.where}`.toLowerCase());
 
   function sort(column) {
@@ -21,20 +39,25 @@ function sortedTable(label, columns, rows, note, detail) {
     down = by === column ? !down : column > 0;
     by = column;
     const sign = down ? -1 : 1;
-    const key = column ? (index) => rows[index].keys[column - 1] : (index) => texts[index];
+    const key = column ? (index) => rows[index].keys[column - 1] : (index) => rows[index].name;
     order.sort((one, two) => {
       const [a, b] = [key(one), key(two)];
       // what is not known stands last, whichever way
       if (a === null || b === null) return (a === null) - (b === null) || one - two;
       return a === b ? one - two : a < b ? -sign : sign;
     });
-    heads.forEach((head, index) => {
-      if (index === column) head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      else head.removeAttribute("aria-sort");
-      head.querySelector(".arrow").textContent = index === column ? (down ? " ▼" : " ▲") : "";
-    });
+    tell();
     pick();
     fill();
+  }
+
+  // by which column the rows are sorted
+  function tell() {
+    heads.forEach((head, index) => {
+      if (index === by) head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      else head.removeAttribute("aria-sort");
+      head.querySelector(".arrow").textContent = index === by ? (down ? " ▼" : " ▲") : "";
+    });
   }
 
   function pick() {
@@ -51,7 +74,10 @@ function sortedTable(label, columns, rows, note, detail) {
       const label = [row.kind ? el("span", { class: "kind" }, `${row.kind} `) : null, row.name].filter(Boolean);
       const button = unfolding(label, { class: "name" }, below, () => detail(row, index, inside));
       const name = el("th", { scope: "row" }, button, " ", el("span", { class: "where" }, row.where));
-      made.set(index, { button, nodes: [el("tr", { class: row.style || null }, name, ...row.cells.map((cell) => el("td", {}, cell))), below] });
+      made.set(index, {
+        button,
+        nodes: [el("tr", { class: row.style || null }, name, ...row.cells.map((cell) => el("td", {}, cell))), below],
+      });
     }
     return made.get(index);
   }
@@ -62,9 +88,13 @@ function sortedTable(label, columns, rows, note, detail) {
     const rest = shown.length - now.length;
     more.hidden = rest === 0;
     more.textContent = `… and ${count(rest)} more: show ${count(Math.min(rest, AT_ONCE))}`;
-    found.textContent = shown.length === rows.length ? plural(rows.length, "function") : `${count(shown.length)} of ${plural(rows.length, "function")}`;
+    found.textContent =
+      shown.length === rows.length
+        ? plural(rows.length, "function")
+        : `${count(shown.length)} of ${plural(rows.length, "function")}`;
   }
 
+  tell();
   pick();
   fill();
   const table = el("table", { class: "functions" }, el("thead", {}, el("tr", {}, ...heads)), body);
@@ -77,7 +107,10 @@ function sortedTable(label, columns, rows, note, detail) {
     more,
     note ? el("p", { class: "soft" }, note) : null,
   );
-  // how many of those that are shown are open, and those of the first few
-  const buttons = (most) => shown.slice(0, most).map((index) => pair(index).button);
-  return { node, buttons };
+  const unfold = (most) => shown.slice(0, most).forEach((index) => pair(index).button.show(true));
+  // on paper there is what was unfolded; where nothing was, the first few
+  addEventListener("beforeprint", () => {
+    if (![...made.values()].some((each) => each.button.isOpen())) unfold(ON_PAPER);
+  });
+  return { node, unfold };
 }
