@@ -168,9 +168,8 @@ def _keys(latency: FunctionLatency) -> list[float | None]:
     total_ns = latency.wall.sum_ns if markers.is_marker(latency) else busy_ns(latency)
     values, least = latency.percentiles_ns(_OVER_TIME), latency.at_least_ns(_OVER_TIME)
     known = np.where(np.isnan(values), least, values).tolist()
-    longest = [latency.wall.max_ns, total_ns] if latency.calls else [None, None]
-    keys = [latency.calls, latency.raised, latency.wall.mean_ns, *known, *longest]
-    return [None if key is None else _rounded(key) for key in keys]
+    longest = [latency.wall.max_ns, total_ns] if latency.calls else [float("nan")] * 2
+    return [latency.calls, latency.raised, *map(_rounded, (latency.wall.mean_ns, *known, *longest))]
 
 
 def _tables(latency: FunctionLatency, unit: str | None, intervals: _Intervals) -> list[list[Any]]:
@@ -191,6 +190,7 @@ def _marks(latency: FunctionLatency, intervals: _Intervals) -> list[list[float |
 
 
 def _rounded(value: float) -> float | None:
+    """In five digits; None where it is not known."""
     if not isfinite(value):
         return None
     short = float(f"{value:.5g}")

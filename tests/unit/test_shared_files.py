@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -27,8 +28,7 @@ def output(*command: object) -> str:
 
 
 def needs(program: str) -> None:
-    found = subprocess.run(["which", program], capture_output=True, check=False).returncode == 0
-    require(found, f"{program} is not installed: script/setup --tests")
+    require(shutil.which(program), f"{program} is not installed: script/setup --tests")
 
 
 def test_the_files_are_those_of_the_parser() -> None:
