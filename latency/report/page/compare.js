@@ -34,7 +34,6 @@ function distributions(base, head, shares) {
     high = Math.max(base.at(-1), head.at(-1), low * 1.05);
   const plot = new Plot(
     "Share of calls that took at most so long, all runs together",
-    HELP,
     [Math.log(low), Math.log(high)],
     [0, 1],
   );
@@ -70,12 +69,7 @@ function shifts(shift, half, quantiles, limits) {
   // an interval far wider than the change would hide it
   const reach = 1.15 * Math.max(largest(shift), Math.min(largest([...low, ...high]), Math.log(4)), Math.log(1.05));
   const within = (value) => Math.min(Math.max(value, -reach), reach);
-  const plot = new Plot(
-    "How much each quantile moved, with its 95 % interval between runs",
-    HELP,
-    [0, 1],
-    [-reach, reach],
-  );
+  const plot = new Plot("How much each quantile moved, with its 95 % interval between runs", [0, 1], [-reach, reach]);
   for (const tick of roundShares(reach))
     plot.across(Math.log1p(tick), tick ? signed(tick) : "0", tick ? "grid" : "zero");
   for (const share of [0, 0.25, 0.5, 0.75, 1]) plot.upright(share, `p${100 * share}`);

@@ -7,6 +7,7 @@ const WIDE = 560,
   TOP = 22,
   BOTTOM = 30;
 
+const HELP = "Point at it, or use the arrow keys.";
 const STYLES = ["first", "second", "third"];
 
 function axis(low, high, from, to) {
@@ -14,7 +15,7 @@ function axis(low, high, from, to) {
   return (value) => from + ((value - low) / span) * (to - from);
 }
 
-// round durations from low to high ns, at most about six
+// round durations from low to high ns, about so many at most
 function roundDurations(low, high, most) {
   const decades = Math.log10(high / low);
   const steps = decades > 3 ? [1] : decades > 1.5 ? [1, 3] : [1, 2, 5];
@@ -31,17 +32,16 @@ function roundDurations(low, high, most) {
 }
 
 class Plot {
-  constructor(caption, help, x, y, unit) {
-    Object.assign(this, { unit, items: [], at: -1 });
-    [this.xLow, this.xHigh] = x;
-    [this.yLow, this.yHigh] = y;
+  // x and y: what is drawn, from the least to the most
+  constructor(caption, x, y) {
+    this.items = [];
+    this.at = -1;
     this.x = axis(...x, LEFT, WIDE - RIGHT);
     this.y = axis(...y, HIGH - BOTTOM, TOP);
     const id = newId();
     this.cursor = svg("rect", { class: "cursor", visibility: "hidden" });
     this.drawing = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-labelledby": id, tabindex: "0" });
-    this.said = el("output", {}, help);
-    this.help = help;
+    this.said = el("output", {}, HELP);
     this.node = el("figure", {}, el("figcaption", { id }, caption), this.drawing, this.said);
     this.drawing.addEventListener("pointermove", (event) => this.point(event));
     this.drawing.addEventListener("pointerleave", () => this.show(-1));
@@ -97,7 +97,7 @@ class Plot {
     this.at = at;
     const item = this.items[at];
     this.cursor.setAttribute("visibility", item ? "visible" : "hidden");
-    this.said.textContent = item ? item.text : this.help;
+    this.said.textContent = item ? item.text : HELP;
     if (!item) return;
     const box = { x: item.left, y: item.top, width: item.right - item.left, height: item.bottom - item.top };
     for (const [name, value] of Object.entries(box)) this.cursor.setAttribute(name, value.toFixed(1));
@@ -132,8 +132,6 @@ class Plot {
   }
 }
 
-const HELP = "Point at it, or use the arrow keys.";
-
 // bounds of bucket p of a scale, nanoseconds
 function bounds(p, scale) {
   const width = 2 ** scale;
@@ -161,7 +159,7 @@ function histogram(recorded, marks, names, only, unit) {
   const low = bounds(offset, scale)[0],
     high = bounds(offset + counts.length - 1, scale)[1];
   const caption = `How many ${only || "calls"} took how long`;
-  const plot = new Plot(caption, HELP, [Math.log(low), Math.log(high)], [0, highest], unit);
+  const plot = new Plot(caption, [Math.log(low), Math.log(high)], [0, highest]);
   for (const calls of new Set([0, Math.round(highest / 2), highest])) plot.across(calls, count(calls));
   for (const tick of roundDurations(low, high, 6)) plot.upright(Math.log(tick), duration(tick, unit));
   let reached = 0;
@@ -230,10 +228,8 @@ function overTime(begins, [calls, ...steps], names, perOctave, seconds, only, un
   [low, high] = [low / 1.1, high * 1.1];
   const plot = new Plot(
     `Percentiles over time${only ? `, of ${only}` : ""}: ${names.join(", ")}`,
-    HELP,
     [0, seconds],
     [Math.log(low), Math.log(high)],
-    unit,
   );
   for (const tick of roundDurations(low, high, 5)) plot.across(Math.log(tick), duration(tick, unit));
   for (const share of [0, 0.25, 0.5, 0.75, 1]) plot.upright(share * seconds, `${number(share * seconds)} s`);
@@ -272,7 +268,7 @@ function overTime(begins, [calls, ...steps], names, perOctave, seconds, only, un
 
 function heatMap(begins, [first, perOctave, rows, cells], seconds, only, unit) {
   const value = (row) => 1e9 * 2 ** ((first + row) / perOctave);
-  const plot = new Plot(`Heat map, the darker the more ${only || "calls"}`, HELP, [0, seconds], [-1, rows - 1], unit);
+  const plot = new Plot(`Heat map, the darker the more ${only || "calls"}`, [0, seconds], [-1, rows - 1]);
   const most = cells.reduce((a, b) => Math.max(a, b), 1),
     columns = cells.length / rows;
   for (let at = 0; at < cells.length; at += 1) {
