@@ -140,6 +140,24 @@ def identify(process: Process) -> Build:
     )
 
 
+class SeenFiles:
+    """Files that have been seen to be no CPython's: of a program that opens one file after the other."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[str, int]] = set()
+
+    def is_python_among(self, process: Process) -> bool:
+        """Whether a file that the process has mapped may be CPython's. Raises TargetGone, NoPrivilege."""
+        for mapping in process.maps():
+            file = mapping.device_inode
+            if mapping.executable and mapping.inode and file not in self._known:
+                image, _ = _look(process, [mapping])
+                if image is not None:
+                    return True
+                self._known.add(file)
+        return False
+
+
 def _describe(
     image: Image, mappings: list[Mapping], *, executable: str, program: list[tuple[Image, int]], entry: int
 ) -> Build:

@@ -29,7 +29,7 @@ _CODE_RANGES_LIMIT_BYTES = 16 << 20
 _SYMBOLS_LIMIT_BYTES = 64 << 20
 _DYNAMIC_LIMIT_BYTES = 1 << 16
 _NAME_LIMIT_BYTES = 4096
-_DT_NEEDED, _DT_RPATH, _DT_RUNPATH = 1, 15, 29  # System V ABI, dynamic section
+_DT_NEEDED, _DT_INIT, _DT_RPATH, _DT_RUNPATH = 1, 12, 15, 29  # System V ABI, dynamic section
 
 
 class Image(ElfFile):
@@ -120,18 +120,20 @@ class Image(ElfFile):
     def needed(self) -> tuple[list[str], list[str]]:
         """(the libraries that it needs, the folders in which it says that they lie, ``$ORIGIN`` as it is)."""
         section = self.section(".dynamic")
-        if section is None or section.type != "SHT_DYNAMIC" or section.link >= len(self.sections):
+        if section is None or section.link >= len(self.sections):
             return [], []
         names = self._table(self.sections[section.link])
-        data = self.read_file(section.offset, section.size, limit=_DYNAMIC_LIMIT_BYTES)
-        entries = np.frombuffer(data, "<u8", len(data) // 16 * 2).reshape(-1, 2)
         found: dict[int, list[str]] = {tag: [] for tag in (_DT_NEEDED, _DT_RPATH, _DT_RUNPATH)}
-        for tag, offset in entries.tolist():
+        for tag, offset in self._dynamic_entries():
             if tag in found:
                 text = names[offset : offset + _NAME_LIMIT_BYTES].partition(b"\0")[0]
                 found[tag].append(text.decode("utf-8", "surrogateescape"))
         paths = found[_DT_RUNPATH] or found[_DT_RPATH]
         return found[_DT_NEEDED], [folder for path in paths for folder in path.split(":") if folder]
+
+    def initialization(self) -> int | None:
+        """Where the linker begins to run it, when it has relocated it; None where the file does not say."""
+        return next((address for tag, address in self._dynamic_entries() if tag == _DT_INIT), None)
 
     # -- pointers and code -------------------------------------------------------------------
 
@@ -184,6 +186,14 @@ class Image(ElfFile):
         return CodeRanges(data, section.address, self.read)
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _dynamic_entries(self) -> list[list[int]]:
+        section = self.section(".dynamic")
+        if section is None or section.type != "SHT_DYNAMIC":
+            return []
+        data = self.read_file(section.offset, section.size, limit=_DYNAMIC_LIMIT_BYTES)
+        entries: list[list[int]] = np.frombuffer(data, "<u8", len(data) // 16 * 2).reshape(-1, 2).tolist()
+        return entries
 
     @cached_property
     def _dynamic_symbols(self) -> SymbolTable | None:

@@ -152,9 +152,13 @@ class Process(Memory):
     @property
     def entry(self) -> int:
         """The address at which the program began (AT_ENTRY); 0 if that is not known."""
+        return self.auxiliary_vector().get(_AT_ENTRY, 0)
+
+    def auxiliary_vector(self) -> dict[int, int]:
+        """What the kernel told the program when it began, by type (getauxval(3))."""
         raw = self._file("auxv")
         words = memoryview(raw[: len(raw) // 16 * 16]).cast("Q").tolist()
-        return dict(zip(words[::2], words[1::2], strict=True)).get(_AT_ENTRY, 0)
+        return dict(zip(words[::2], words[1::2], strict=True))
 
     @property
     def namespace_pid(self) -> int:

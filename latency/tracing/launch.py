@@ -2,46 +2,31 @@
 
 For a child of pylat's own only, and only until the probes are in place: then it is let go for good. The place is the
 program's entry point (AT_ENTRY): the dynamic linker has mapped and relocated everything by then, and no code of the
-program has run. It is reached with a debug register, so not even a byte of the child's memory is written.
-
-Sources: ptrace(2); struct user of sys/user.h (x86-64); Intel SDM vol. 3, 17.2 (DR7).
+program has run. Where the program opens its CPython later, as a frozen one does, it is that library's own
+initialization (DT_INIT), which the linker runs when it has relocated it: that it is mapped is told by the linker
+(``target.linker``).
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import marshal
 import os
 import pwd
 import signal
 import socket
-import struct
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from latency.cpython.interpreter import Target
-from latency.errors import NotCPython, TargetError, UnsupportedBuild, UsageError
-from latency.target.build import identify
-from latency.target.process import Process
+from latency.errors import NoSuchProcess, NotCPython, TargetError, TargetGone, UnsupportedBuild, UsageError
+from latency.target.build import SeenFiles, identify
+from latency.target.linker import told_at
+from latency.target.process import Process, tracer
 from latency.tracing.become import Program
-from latency.tracing.kernel import child
+from latency.tracing.kernel import child, ptrace
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.ptrace.restype = ctypes.c_long
-_libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
-
-_CONT, _POKEUSER, _DETACH, _SEIZE, _INTERRUPT = 7, 6, 17, 0x4206, 0x4207
-_O_TRACEFORK, _O_TRACEVFORK, _O_TRACEEXEC, _O_TRACEEXIT, _O_EXITKILL = 0x2, 0x4, 0x10, 0x40, 0x100000
-_EVENT_EXEC, _EVENT_EXIT = 4, 6
-_OPTIONS = _O_TRACEEXEC | _O_TRACEFORK | _O_TRACEVFORK | _O_TRACEEXIT | _O_EXITKILL
-_DEBUG_REGISTERS = 848  # offsetof(struct user, u_debugreg)
-_DR7 = _DEBUG_REGISTERS + 7 * 8
-_DR7_EXECUTE_DR0 = 0x1  # local enable of DR0, break on execution
-_AT_ENTRY = 9
-_WALL = 0x40000000
+_LINKER, _INITIALIZATION = 0, 1  # which of the addresses that a task is stopped at
 
 
 @dataclass
@@ -51,38 +36,45 @@ class Launched:
     Attributes:
         pid: of the program, as it was started; its exit status is ``wait``'s.
         target: its first CPython, held before its first instruction; None where the program ended without one.
-        late: without a target: it had a CPython when it ended, which was not there when it began.
+        late: without a target: it had a CPython when it ended, which was not seen to come.
     """
 
     pid: int
     target: Target | None
-    _followed: set[int] = field(default_factory=set)
     late: bool = False
+    _followed: list[int] = field(default_factory=list)
+    _held: int = 0
     _status: int | None = None
 
     def release(self) -> None:
         """Let it run, for good, and all that it has started until now."""
-        for pid in self._followed:
-            number = 0
-            if self.target is None or pid != self.target.process.pid:
-                number = self._stop(pid)
-            _ptrace(_DETACH, pid, data=number)
-        self._followed.clear()
+        while self._followed:  # the youngest first: a parent may wait for a child of its vfork
+            task = self._followed.pop()
+            number = 0 if task == self._held else self._stop(task)
+            if number is not None:
+                ptrace.detach(task, number)
 
-    def _stop(self, pid: int) -> int:
-        """Stop one for a moment, as detaching asks for. Returns a signal that was on its way to it, or 0."""
-        _ptrace(_INTERRUPT, pid)
-        stopped, status = os.waitpid(pid, _WALL)
+    def _stop(self, task: int) -> int | None:
+        """Stop one for a moment, as detaching asks for. Returns a signal that was on its way to it, or 0; None where
+        it is no more."""
+        ptrace.interrupt(task)
+        try:
+            stopped, status = os.waitpid(task, ptrace.WALL)
+        except ChildProcessError:  # a thread that an exec has ended
+            return None
         if os.WIFSTOPPED(status):
-            return 0 if status >> 16 else os.WSTOPSIG(status)
+            event, number = status >> 16, os.WSTOPSIG(status)
+            if event in ptrace.BIRTHS and _is_followed(born := ptrace.message(task)) and born not in self._followed:
+                self._followed.append(born)
+            return 0 if event or (number == signal.SIGTRAP and ptrace.reached(task) is not None) else number
         if stopped == self.pid:
             self._status = status
-        return 0
+        return None
 
     def kill(self) -> None:
         """End it, where it cannot be measured."""
-        for pid in {self.pid, *self._followed}:
-            _kill(pid)
+        for task in {self.pid, *self._followed}:
+            _kill(task)
         self._followed.clear()
 
     def wait(self) -> int:
@@ -102,7 +94,7 @@ def launch(
         command: the program and its arguments; found by ``PATH``.
         user: run it as this user.
         quiet: drop what it writes to standard output.
-        look: how a process is recognised as CPython; it is asked at every exec.
+        look: how a process is recognised as CPython; it is asked at every exec, and where a CPython is opened.
 
     Raises:
         UsageError: there is no such program or no such user.
@@ -125,15 +117,16 @@ def launch(
     with mine:
         with theirs:
             pid = _child(theirs, blocked)
+        search = _Search(pid, look)
         try:
             with suppress(BrokenPipeError, ConnectionResetError):  # it has ended; the wait says so
                 mine.sendall(marshal.dumps(program))
                 if mine.recv(1):  # it is there: its own exec is not the program's
-                    _ptrace(_SEIZE, pid, data=_OPTIONS)
+                    ptrace.seize(pid)
                     mine.sendall(b"g")
-            return _until_python(pid, look)
+            return search.first_python()
         except BaseException:
-            _kill(pid)
+            search.kill()
             raise
         finally:
             reason = b""
@@ -152,61 +145,119 @@ def _child(talk: socket.socket, blocked: Iterable[int]) -> int:
     return os.posix_spawn(arguments[0], arguments, os.environb, setsigmask=[*blocked, signal.SIGINT])
 
 
-def _until_python(pid: int, look: Callable[[int], Target]) -> Launched:
-    """Follow the program, through every exec and fork, to its first CPython."""
-    followed = {pid}
-    arriving: set[int] = set()  # processes on their way to their entry point
-    late = False
-    while True:
-        stopped, status = os.waitpid(-1, _WALL)
-        if not os.WIFSTOPPED(status):
-            followed.discard(stopped)
-            if stopped == pid:
-                return Launched(pid, None, followed, late, status)
-            continue
-        followed.add(stopped)
-        event, number = status >> 16, os.WSTOPSIG(status)
-        if event == _EVENT_EXEC:
-            _break_at_entry(stopped)
-            arriving.add(stopped)
-        elif event == _EVENT_EXIT:
-            late = late or _has_python(stopped)
-        elif number == signal.SIGTRAP and not event and stopped in arriving:
-            arriving.discard(stopped)
-            _ptrace(_POKEUSER, stopped, _DR7, 0)
-            try:
-                target = look(stopped)
-            except NotCPython:
-                pass
-            except TargetError:
-                _kill(stopped)
-                raise
-            else:
-                return Launched(pid, target, followed)
-        elif not event:
-            _ptrace(_CONT, stopped, data=number)  # a signal of its own: hand it on
-            continue
-        _ptrace(_CONT, stopped)
+class _Search:
+    """Follows a program, through every exec, fork and thread, to its first CPython."""
+
+    def __init__(self, pid: int, look: Callable[[int], Target]) -> None:
+        self._pid = pid
+        self._look = look
+        self._followed: dict[int, None] = {pid: None}  # processes and threads, the oldest first
+        self._arriving: set[int] = set()  # on their way to their entry point
+        self._told: dict[int, int] = {}  # where the linker tells of what it has mapped
+        self._seen = SeenFiles()
+        self._late = False
+
+    def first_python(self) -> Launched:
+        """Until it has one, or has ended."""
+        while True:
+            task, status = os.waitpid(-1, ptrace.WALL)
+            if not os.WIFSTOPPED(status):
+                self._forget(task)
+                if task == self._pid:
+                    return Launched(self._pid, None, self._late, list(self._followed), _status=status)
+                continue
+            self._followed.setdefault(task)
+            event, number = status >> 16, os.WSTOPSIG(status)
+            if event:
+                self._happened(task, event)
+            elif number == signal.SIGTRAP and (place := ptrace.reached(task)) is not None:
+                if target := self._arrived(task, place):
+                    return Launched(self._pid, target, self._late, list(self._followed), task)
+                number = 0
+            ptrace.go_on(task, 0 if event else number)
+
+    def kill(self) -> None:
+        """End all of it."""
+        for task in self._followed:
+            _kill(task)
+
+    def _happened(self, task: int, event: int) -> None:
+        if event == ptrace.EVENT_EXEC:
+            if (former := ptrace.message(task)) != task:
+                self._forget(former)  # the thread has the number of its process now
+            if process := _process_of(task):
+                ptrace.break_at(task, [process.entry])
+            self._arriving.add(task)
+        elif event == ptrace.EVENT_EXIT:
+            self._late = self._late or _has_python(task)
+        elif event in ptrace.BIRTHS:
+            if _is_followed(born := ptrace.message(task)):
+                self._followed.setdefault(born)
+        elif task not in self._told and task not in self._arriving:
+            self._listen(task)  # its first stop
+
+    def _forget(self, task: int) -> None:
+        self._followed.pop(task, None)
+        self._told.pop(task, None)
+        self._arriving.discard(task)
+
+    def _listen(self, task: int) -> None:
+        """Stop it where its linker tells of what it has mapped."""
+        process = _process_of(task)
+        self._told[task] = told_at(process) if process else 0
+        ptrace.break_at(task, [self._told[task]])
+
+    def _arrived(self, task: int, place: int) -> Target | None:
+        """At its entry point, in its linker, or where its CPython is about to begin: then it has one."""
+        if task in self._arriving:
+            self._arriving.discard(task)
+            self._listen(task)
+        elif place == _LINKER:
+            if begins := self._opened(task):
+                ptrace.break_at(task, [self._told[task], begins])
+            return None
+        process = _process_of(task)
+        try:
+            return self._look(process.pid) if process else None
+        except (NotCPython, NoSuchProcess, TargetGone):
+            return None
+
+    def _opened(self, task: int) -> int:
+        """Where the CPython begins that a program has opened when it was running already; 0 if it has none."""
+        process = _process_of(task)
+        try:
+            if process is None or not self._seen.is_python_among(process):
+                return 0
+            build = identify(process)
+        except (NotCPython, NoSuchProcess, TargetGone):
+            return 0
+        begins = build.image.initialization()
+        return begins + build.bias if begins else 0
 
 
-def _has_python(pid: int) -> bool:
-    """Whether it has a CPython by now: a frozen program opens it when it runs already."""
+def _process_of(task: int) -> Process | None:
+    """The process of a thread; None if it has ended."""
     try:
-        identify(Process(pid))
-    except NotCPython:
-        return False
+        with open(f"/proc/{task}/status", encoding="utf-8", errors="replace") as status:
+            return Process(next(int(line.split()[1]) for line in status if line.startswith("Tgid:")))
+    except (OSError, StopIteration, TargetError):
+        return None
+
+
+def _is_followed(task: int) -> bool:
+    """Whether a new one is there still: it may have ended before its parent tells of it."""
+    return (tracer(task) or (0, ""))[0] == os.getpid()
+
+
+def _has_python(task: int) -> bool:
+    """Whether it has a CPython by now, which was not seen to come."""
+    process = _process_of(task)
+    try:
+        return process is not None and process.pid == task and bool(identify(process))
     except UnsupportedBuild:
         return True
     except TargetError:
         return False
-    return True
-
-
-def _break_at_entry(pid: int) -> None:
-    vector = Path(f"/proc/{pid}/auxv").read_bytes()
-    values = dict(struct.iter_unpack("<QQ", vector[: len(vector) // 16 * 16]))
-    _ptrace(_POKEUSER, pid, _DEBUG_REGISTERS, values[_AT_ENTRY])
-    _ptrace(_POKEUSER, pid, _DR7, _DR7_EXECUTE_DR0)
 
 
 def _account(user: str | None) -> pwd.struct_passwd | None:
@@ -216,14 +267,6 @@ def _account(user: str | None) -> pwd.struct_passwd | None:
         return pwd.getpwnam(user)
     except KeyError:
         raise UsageError(f"there is no user {user!r}", "give the name of an account of this machine") from None
-
-
-def _ptrace(request: int, pid: int, address: int = 0, data: int = 0) -> None:
-    if _libc.ptrace(request, pid, address, data) < 0:
-        number = ctypes.get_errno()
-        if number == errno.ESRCH:
-            return  # it is gone; the next wait says so
-        raise UsageError(f"cannot follow the program: {os.strerror(number)}", "run pylat as root")
 
 
 def _kill(pid: int) -> None:

@@ -30,7 +30,8 @@ def run_measured(
 ) -> tuple[Outcome | None, int]:
     """Run a program with the probes in place before its Python runs anything.
 
-    The first CPython that the program becomes, or starts, is measured; with ``options.children`` its children too.
+    The first CPython that the program becomes, opens or starts is measured; with ``options.children`` all that the
+    program starts.
 
     Args:
         foreground: the program has the terminal: its output is shown, Ctrl-C is its own, and SIGTERM is passed on to
@@ -41,18 +42,21 @@ def run_measured(
 
     Raises:
         UsageError: there is no such program or user, or no such engine for its Python.
-        NothingMeasured: its CPython came later than its first instruction.
+        NothingMeasured: its CPython was not seen to come.
         TargetError, HostError: its CPython cannot be measured here; the program has been killed.
     """
     launched = launch(command, user=user, quiet=not foreground, look=partial(Target, engine=options.engine))
     if launched.target is None:
         if launched.late:
             raise NothingMeasured(
-                f"{command[0]} opened its CPython when it was running already, as frozen programs do, so no call was "
-                f"seen; it ended with {launched.wait()}",
+                f"{command[0]} opened its CPython without its dynamic linker, so no call was seen; it ended with "
+                f"{launched.wait()}",
                 "start it by itself, and measure it with pylat -p PID --children",
             )
         return None, launched.wait()
+    if options.children and launched.pid != launched.target.process.pid:
+        with suppress(TargetError):  # it has ended already
+            launched.target.around = Process(launched.pid)
     try:
         measurement = begin(launched.target, options, late=True)
     except BaseException:

@@ -7,6 +7,7 @@ import os
 import pwd
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from latency.recording import Options, Recording, load
 from latency.tracing.running import run_measured
 from tests.lab import Interpreter
 from tests.pylat_command import PYLAT, Result, pylat
+from tests.target_program import TARGETS
 
 CALLS = 1000
 CALLING = f"""
@@ -52,14 +54,6 @@ if __name__ == "__main__":
         for process in processes:
             process.join()
 """
-BOOT_LOADER = """
-#include <dlfcn.h>
-
-int main(int argc, char **argv)
-{
-    return dlopen(argv[1], RTLD_NOW | RTLD_GLOBAL) ? 7 : 1;
-}
-"""
 ENDS_BY_SIGTERM = """
 import signal, sys, time
 
@@ -76,6 +70,25 @@ def script(tmp_path: Path) -> Path:
     path = tmp_path / "calling.py"
     path.write_text(CALLING)
     return path
+
+
+@pytest.fixture
+def boot(tmp_path: Path) -> Path:
+    """A program that opens its libpython when it runs already, as a frozen one does."""
+    return boot_loader(tmp_path)
+
+
+def boot_loader(folder: Path, *flags: str) -> Path:
+    """``targets/boot.c`` as a program in a folder."""
+    source, path = TARGETS / "boot.c", folder / "boot"
+    subprocess.run(["gcc", *flags, "-o", path, source, "-ldl", "-pthread"], check=True, capture_output=True)
+    return path
+
+
+def libpython(interpreter: Interpreter) -> str:
+    """The shared one, of whose version the interpreter is."""
+    assert interpreter.embeddable
+    return str(interpreter.embeddable[1])
 
 
 def measured(command: list[str], *, children: bool = False) -> Recording:
@@ -128,6 +141,37 @@ def test_by_pytest(environment_interpreter: Interpreter, tmp_path: Path) -> None
     path.write_text(AS_TEST)
     command = [environment_interpreter.path, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
     assert calls(measured(command)) == CALLS
+
+
+@pytest.mark.parametrize("how", ["itself", "thread", "fork", "exec"])
+def test_by_a_boot_loader_that_opens_its_python_when_it_runs(
+    own_interpreter: Interpreter, boot: Path, how: str
+) -> None:
+    assert calls(measured([str(boot), how, libpython(own_interpreter), "-E", "-S", "-c", CALLING])) == CALLS
+
+
+def test_by_a_boot_loader_below_another_root(interpreters: list[Interpreter]) -> None:
+    shared = next(it for it in interpreters if it.origin == "trixie-shared")
+    assert shared.root
+    (library,) = Path(shared.root).glob("usr/lib/*/libpython{}.{}.so.1.0".format(*shared.minor))
+    with tempfile.TemporaryDirectory(prefix="pylat-", dir=f"{shared.root}/tmp") as folder:
+        words = [str(boot_loader(Path(folder))), str(library)]
+        program, opened = (word.removeprefix(shared.root) for word in words)
+        command = ["unshare", f"--root={shared.root}", "--", program, "exec", opened, "-E", "-S", "-c", CALLING]
+        assert calls(measured(command)) == CALLS
+
+
+def test_what_a_shell_starts_while_its_python_waits_goes_on(own_interpreter: Interpreter, script: Path) -> None:
+    starting = "i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done"
+    assert calls(measured(["sh", "-c", f"{starting} & {own_interpreter.path} {script}; wait"])) == CALLS
+
+
+@pytest.mark.xdist_group("breakpoints")
+def test_all_pythons_of_a_shell_are_seen_with_children(own_interpreter: Interpreter, script: Path) -> None:
+    python = f"{own_interpreter.path} {script}"
+    recording = measured(["sh", "-c", f"{python}; {python}; true"], children=True)
+    assert calls(recording) == 2 * CALLS
+    assert [each.calls for each in recording.processes if each.calls] == [CALLS, CALLS]
 
 
 @pytest.mark.xdist_group("breakpoints")
@@ -273,15 +317,12 @@ def test_a_program_that_is_no_python_is_said() -> None:
     assert "sh ran no CPython, and ended with 4" in result.err
 
 
-def test_a_program_that_opens_its_python_later_is_said(interpreters: list[Interpreter], tmp_path: Path) -> None:
-    """As a frozen program does: the boot loader opens its libpython when it runs already."""
-    shared = next(it for it in interpreters if it.embeddable)
-    assert shared.embeddable
-    (tmp_path / "boot.c").write_text(BOOT_LOADER)
-    subprocess.run(["gcc", "-o", tmp_path / "boot", tmp_path / "boot.c", "-ldl"], check=True)
-    result = run("--", tmp_path / "boot", shared.embeddable[1])
+def test_a_program_whose_python_is_not_seen_to_come_is_said(own_interpreter: Interpreter, tmp_path: Path) -> None:
+    """One that has its dynamic linker within itself, where pylat does not know how to be told."""
+    boot = boot_loader(tmp_path, "-static")
+    result = run("--", boot, "itself", libpython(own_interpreter), "-c", "raise SystemExit(7)")
     assert result.status == 3
-    assert "boot opened its CPython when it was running already" in result.err
+    assert "boot opened its CPython without its dynamic linker" in result.err
     assert "it ended with 7" in result.err
     assert "pylat -p PID --children" in result.err
 

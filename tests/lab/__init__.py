@@ -2,8 +2,8 @@
 
 It makes them in a cache outside the repository: those of other Debian suites (``suites``), those of PyPI's wheels
 (``wheels``), small programs around Debian's libpythons (``embedded``), and where it is told to, builds by other
-compilers and flags (``builds``). An interpreter of a root runs by ``unshare --root``. ``script/lab`` is this package as
-a program.
+compilers and flags (``builds``). It makes programs of freezing tools, too (``frozen``). An interpreter of a root runs
+by ``unshare --root``. ``script/lab`` is this package as a program.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.lab import builds, embedded, wheels
+from tests.lab import builds, embedded, frozen, wheels
 from tests.lab.interpreter import KNOWN, REQUIRED, Candidate, Interpreter, LabError, cache_directory
 from tests.lab.suites import SUITES, debian_mirror, foreign_suites, unpack, write_bytecode
 
@@ -85,6 +85,7 @@ def make(environ: Mapping[str, str] = os.environ) -> None:
         write_bytecode(it)
     wheels.make(cache, [it for it in wheels.WHEELS if every or it.name in wheels.IN_EVERY_RUN], found)
     embedded.make(cache, [it for it in embedded.SUITES if every or it in dict(embedded.IN_EVERY_RUN)])
+    frozen.make(cache)
 
 
 def candidates(environ: Mapping[str, str] = os.environ) -> Iterator[Candidate]:

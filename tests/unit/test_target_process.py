@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 
 from latency.errors import NoDescriptors, NoSuchProcess, ReadFault, TargetError, TargetGone
+from latency.target.elf import Image
+from latency.target.linker import told_at
 from latency.target.process import Process
 
 STAT = "{pid} ({comm}) {state} 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start} 0 0{image}\n"
@@ -304,3 +306,19 @@ def test_where_the_program_began_is_known_from_its_auxiliary_vector(tmp_path: Pa
     process = fake(tmp_path)
     (tmp_path / "7" / "auxv").write_bytes(auxv)
     assert process.entry == entry
+
+
+def test_where_the_linker_tells_what_it_has_mapped_is_in_the_linker(child: subprocess.Popen[bytes]) -> None:
+    process = Process(child.pid)
+    told = told_at(process)
+    (where,) = (it for it in process.maps() if it.start <= told < it.end)
+    assert where.executable
+    assert where.path.rpartition("/")[2].startswith("ld-")
+
+
+def test_where_a_library_begins_is_in_its_code(child: subprocess.Popen[bytes]) -> None:
+    libm = next(it for it in Process(child.pid).maps() if it.path.rpartition("/")[2] == "libm.so.6")
+    with Image.open(libm.path) as image:
+        begins = image.initialization()
+        assert begins
+        assert image.segment_at(begins).executable
