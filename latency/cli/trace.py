@@ -18,7 +18,7 @@ from latency.errors import UsageError
 from latency.recording import Options, Recording
 from latency.recording import trace as told
 from latency.recording.trace import TraceEvent
-from latency.report import chrome, trace_json, trace_text
+from latency.report import chrome, trace_json, trace_text, words
 from latency.report.names import escape
 from latency.tracing.kernel.host import require
 from latency.tracing.loop import Stop
@@ -35,7 +35,6 @@ def run(arguments: argparse.Namespace) -> int:
     options = options_of(arguments)
     stop = Stop()
     with ExitStack() as stack:
-        writer = stack.enter_context(_Writer(arguments))
         stopwatch = Stopwatch()
         with progress([stopwatch]):
             target = target_of(arguments.pid, engine=options.engine, children=options.children, stopwatch=stopwatch)
@@ -43,10 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
                 target, options, arguments=arguments.args, values=arguments.ret, event_bytes=arguments.buffer << 10
             )
             stack.callback(measurement.close)
+            writer = stack.enter_context(_Writer(arguments))  # when nothing that was asked for is refused any more
             # From here on Ctrl-C ends the trace, and nothing ends the clean-up.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
             measurement.start()
+        writer.begin()
         for line in measurement.remarks:
             say(escape(line, _LONGEST_LINE))
         say(_banner(target, options))
@@ -103,8 +104,6 @@ class _Writer:
                     f"cannot write {arguments.chrome}: {error.strerror}", "give --chrome another path"
                 ) from None
             self._file.write(chrome.BEGIN)
-        elif not self._json:
-            self._out.write(trace_text.HEADER + "\n")
         self.events = self.calls = 0
 
     def __enter__(self) -> _Writer:
@@ -115,6 +114,11 @@ class _Writer:
         if self._file and self._chrome:
             self._file.write(self._chrome.finish() + chrome.END)
             self._file.close()
+
+    def begin(self) -> None:
+        """What stands above the events."""
+        if not self._file and not self._json:
+            self._out.write(trace_text.HEADER + "\n")
 
     @property
     def enough(self) -> bool:
@@ -151,9 +155,8 @@ class _Writer:
         say(f"{self.events:,} events, {self.calls:,} calls ended, {calls.lost_in_all:,} events lost")
         if calls.lost_in_all:
             say("  events came faster than they could be written: narrow --func, or write to a file")
-        for name, number in losses.as_dict().items():
-            if number and name != "event_lost":
-                say(f"  {name}: {number:,}")
+        for said in words.losses(recording, told=("event_lost",)):
+            say(f"  {said.text}")
         self.flush()
 
 

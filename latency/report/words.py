@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import timedelta, timezone
 
@@ -92,13 +92,18 @@ def lost(recording: Recording) -> Said:
     return Said(f"{count(others)} lost, {count(unmatched)} unmatched", "red" if others + unmatched else "green")
 
 
-def remarks(recording: Recording) -> Iterator[Said]:
-    """Each loss with what to do, what was not seen and why, and what it cost."""
+def losses(recording: Recording, *, told: Collection[str] = ()) -> Iterator[Said]:
+    """Each with what to do about it, but for those that were told already."""
+    remedies = {**REMEDY, **markers.REMEDY} if recording.options.markers else REMEDY
     for reason, number_lost in recording.losses.as_dict().items():
-        if number_lost:
-            remedies = {**REMEDY, **markers.REMEDY} if recording.options.markers else REMEDY
+        if number_lost and reason not in told:
             remedy = remedies.get(reason, "a newer pylat wrote this recording, and knows what it means")
             yield Said(f"lost {count(number_lost)} {escape(reason, 40)}: {remedy}", "red")
+
+
+def remarks(recording: Recording) -> Iterator[Said]:
+    """Each loss with what to do, what was not seen and why, and what it cost."""
+    yield from losses(recording)
     if len(recording.processes) > 1:
         yield Said(_by_process(recording))
     if recording.watched is not None:

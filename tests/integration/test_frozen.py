@@ -9,7 +9,7 @@ import pytest
 from tests import lab
 from tests.lab import frozen
 from tests.lab.frozen import Freezer
-from tests.pylat_command import EVERY_CALL, pylat
+from tests.pylat_command import pylat
 from tests.requirements import require
 
 pytestmark = pytest.mark.xdist_group("breakpoints")
@@ -21,7 +21,7 @@ def test_a_frozen_program_is_measured_from_its_first_call_on(freezer: Freezer, p
     program = freezer.program(lab.cache_directory())
     require(program.exists(), f"the program by {freezer.name} is not there: script/lab makes it")
     options = ["--children"] if processes == "together" else []
-    result = pylat("run", *EVERY_CALL, *options, "--func", "work", "-j", "--", program)
+    result = pylat("run", *options, "--func", "work", "-j", "--", program)
     assert result.status == 0
     recording, _ = json.JSONDecoder().raw_decode(result.err[result.err.index("{") :])
     (run,) = recording["runs"]

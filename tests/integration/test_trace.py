@@ -286,9 +286,41 @@ def test_no_call_and_many_losses_have_exit_statuses_of_their_own(
 
 def test_watch_does_not_tell_calls_one_by_one(own_interpreter: Interpreter, start_target: Start) -> None:
     program = start_target(own_interpreter, "traced.py", "calls")
-    result = pylat("trace", "-p", program.pid, "--engine", "watch", "--func", "echo")
-    assert result.status == 2
-    assert "one by one" in result.err
+    kept = program.directory / "kept.json"
+    kept.write_text("kept")
+    for options in ((), ("--chrome", kept)):
+        result = pylat("trace", "-p", program.pid, "--engine", "watch", "--func", "echo", *options)
+        assert (result.status, result.out) == (2, "")
+        assert "one by one" in result.err
+    assert kept.read_text() == "kept"
+
+
+ENDS_ITS_THREAD = """
+import ctypes, os, threading
+from protocol import serve, truth
+
+def work():
+    ctypes.CDLL(None).pthread_exit(None)
+
+def run():
+    threading.Thread(target=work, daemon=True).start()
+    while len(os.listdir("/proc/self/task")) > 1:
+        pass
+    return {"work": truth()}
+
+serve(run)
+"""
+
+
+def test_what_was_lost_is_told_with_what_to_do(
+    own_interpreter: Interpreter, start_target: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "ending.py").write_text(ENDS_ITS_THREAD)
+    target = start_target(own_interpreter, tmp_path / "ending.py")
+    with Tracing("trace", "-p", target.pid, "--func", "work") as tracing:
+        target.run()
+        result = tracing.stop()
+    assert "lost 1 thread_ended: a thread ended while calls were open in it" in result.err
 
 
 IN_A_NAMESPACE = """

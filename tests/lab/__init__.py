@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.lab import builds, embedded, frozen, wheels
 from tests.lab.interpreter import KNOWN, REQUIRED, Candidate, Interpreter, LabError, cache_directory
-from tests.lab.suites import SUITES, debian_mirror, foreign_suites, unpack, write_bytecode
+from tests.lab.suites import SUITES, debian_mirror, foreign_suites, unpack, unpack_packages, write_bytecode
 
 __all__ = [
     "KNOWN",
@@ -35,6 +35,7 @@ __all__ = [
     "interpreters",
     "make",
     "unpack",
+    "unpack_packages",
 ]
 
 _EXECUTABLE = re.compile(r"python3\.\d+t?d?")

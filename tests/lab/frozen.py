@@ -29,7 +29,7 @@ class Freezer:
     Attributes:
         requirements: what is installed of PyPI.
         module: what is run of it.
-        options: its arguments beside the script; in them ``{}`` is the folder for the program.
+        options: its arguments: ``{0}`` is the folder for the program, ``{1}`` the script.
     """
 
     name: str
@@ -52,7 +52,7 @@ FREEZERS = (
             *("packaging==26.4", "setuptools==84.2.1"),
         ),
         "PyInstaller",
-        ("--onefile", "--log-level=ERROR", "--distpath={}", "--workpath={}/work", "--specpath={}/work"),
+        ("--onefile", "--log-level=ERROR", "--distpath={0}", "--workpath={0}/work", "--specpath={0}/work", "{1}"),
     ),
     Freezer(
         "cx_Freeze",
@@ -61,7 +61,7 @@ FREEZERS = (
             *("packaging==26.4", "setuptools==84.2.1"),
         ),
         "cx_Freeze",
-        ("--target-dir={}", "--silent"),
+        ("--script={1}", "--target-dir={0}", "--silent"),
     ),
 )
 
@@ -86,10 +86,10 @@ def _make(freezer: Freezer, cache: Path) -> None:
         python = Path(__file__).resolve().parents[2] / ".venv/bin/python"  # the machine's own, with pip
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         _run([*install, f"--target={packages}", *freezer.requirements], dict(os.environ), temporary)
-        options = [it.format(fresh) for it in freezer.options]
+        options = [it.format(fresh, SCRIPT) for it in freezer.options]
         # its own folder first: the machine's packages may be others
         environ = {"PATH": "/usr/bin:/bin", "HOME": temporary, "PYTHONPATH": packages}
-        _run([_PYTHON, "-m", freezer.module, *options, str(SCRIPT)], environ, temporary)
+        _run([_PYTHON, "-m", freezer.module, *options], environ, temporary)
         into_place(fresh, place)
 
 
