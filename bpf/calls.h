@@ -5,6 +5,7 @@
 
 #include "account.h"
 #include "count.h"
+#include "followed.h"
 #include "maps.h"
 #include "split.h"
 #include "statistics.h"
@@ -30,7 +31,7 @@ static __always_inline struct pylat_counters *hit(struct pt_regs *ctx, u32 kind,
     paid->pid_tgid = bpf_get_current_pid_tgid();
 #if PYLAT_MANY_PROCESSES
     u32 tgid = paid->pid_tgid >> 32;
-    struct pylat_process *process = processes.lookup(&tgid);
+    struct pylat_process *process = followed(tgid);
     if (!process)
         return NULL;
     *space = process->space;

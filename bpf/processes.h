@@ -9,6 +9,10 @@
 
 #include "count.h"
 #include "maps.h"
+#if PYLAT_MANY_PROCESSES
+#include "followed.h"
+#include "last_thread.h"
+#endif
 
 /* A thread ends, or its program is replaced: its open calls end with it, without a latency. */
 static __always_inline void forget_thread(u32 tid)

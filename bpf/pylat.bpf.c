@@ -5,6 +5,7 @@
 #include "count.h"
 #include "cpython.h"
 #include "exits.h"
+#include "followed.h"
 #include "functions.h"
 #include "generators.h"
 #include "maps.h"
@@ -240,7 +241,7 @@ int pylat_code_dealloc(struct pt_regs *ctx)
     }
 #if PYLAT_MANY_PROCESSES
     u32 tgid = bpf_get_current_pid_tgid() >> 32;
-    struct pylat_process *process = processes.lookup(&tgid);
+    struct pylat_process *process = followed(tgid);
     if (!process)
         return 0;
     key.space = process->space;
@@ -274,7 +275,7 @@ int pylat_code_dealloc(struct pt_regs *ctx)
 static __always_inline int forks(struct bpf_raw_tracepoint_args *ctx, int again)
 {
     u32 tgid = bpf_get_current_pid_tgid() >> 32;
-    struct pylat_process *process = processes.lookup(&tgid);
+    struct pylat_process *process = followed(tgid);
     u32 child_tgid = 0;
     if (!process || pylat_read_kernel(&child_tgid, sizeof(child_tgid), (void *)(ctx->args[1] + PYLAT_TASK_TGID)) ||
         child_tgid == tgid)
@@ -286,7 +287,7 @@ static __always_inline int forks(struct bpf_raw_tracepoint_args *ctx, int again)
     }
     struct pylat_process child = {.space = new_space(child_tgid), .parent = process->space, .told = !again};
     if (!ancestors.update(&child.space, &child.parent) && !processes.update(&child_tgid, &child)) {
-        announce(PYLAT_EVENT_FORK, child_tgid, child.space, child.parent);
+        announce(PYLAT_EVENT_FORK, known_number(child_tgid, ctx->args[1]), child.space, child.parent);
         return 0;
     }
     ancestors.delete(&child.space);
@@ -309,7 +310,7 @@ int pylat_fork_again(struct bpf_raw_tracepoint_args *ctx)
 static __always_inline int execs(struct bpf_raw_tracepoint_args *ctx, int again)
 {
     u32 tgid = bpf_get_current_pid_tgid() >> 32;
-    struct pylat_process *process = processes.lookup(&tgid);
+    struct pylat_process *process = followed(tgid);
     if (!process)
         return 0;
     if (again && process->told) {
@@ -320,7 +321,7 @@ static __always_inline int execs(struct bpf_raw_tracepoint_args *ctx, int again)
     process->space = now; /* in its place, where there is always room; no other thread of it is left */
     process->parent = 0;
     process->told = !again;
-    announce(PYLAT_EVENT_EXEC, tgid, now, before);
+    announce(PYLAT_EVENT_EXEC, known_number(tgid, bpf_get_current_task()), now, before);
     forget_thread(tgid);
     forget_thread((u32)ctx->args[1]); /* its tid until now, if a thread that was not the first called exec */
     return 0;
@@ -373,8 +374,8 @@ static __always_inline int thread_ends(void)
 #endif
 #if PYLAT_MANY_PROCESSES
     u32 tgid = pid_tgid >> 32;
-    if (tid == tgid)
-        processes.delete(&tgid);
+    if (pylat_is_last_thread())
+        unfollow(tgid);
 #endif
     return 0;
 }

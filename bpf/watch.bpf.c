@@ -6,6 +6,9 @@
 
 #include "count.h"
 #include "cpython.h"
+#if PYLAT_MANY_PROCESSES
+#include "last_thread.h"
+#endif
 #include "stack.h"
 #include "watch_calls.h"
 #include "watch_frames.h"
@@ -233,7 +236,7 @@ static __always_inline int thread_ends(void)
         forget_thread(tid, count);
 #if PYLAT_MANY_PROCESSES
     u64 tgid = pid_tgid >> 32;
-    struct pylat_watch_process *process = tid == tgid ? processes.lookup(&tgid) : NULL;
+    struct pylat_watch_process *process = pylat_is_last_thread() ? processes.lookup(&tgid) : NULL;
     if (process && !process->ended)
         process->ended = 1;
 #endif

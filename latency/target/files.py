@@ -19,7 +19,7 @@ class TargetFiles:
     """
 
     def __init__(self, process: Process) -> None:
-        self._folder = process.proc / str(process.pid)
+        self._folder = process.proc / str(process.task)
         self._known: dict[str, _File | None] = {}
         self._typed: dict[str, frozenset[_File]] = {}
 

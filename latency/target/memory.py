@@ -27,6 +27,8 @@ class Memory(ABC):
 
     def __init__(self, pid: int, proc: Path) -> None:
         self.pid = pid
+        self.task = pid
+        """The thread by which the kernel is asked: the main one, or another that has not ended."""
         self.proc = proc
         self._memory_fd: int | None = None
         self._batched = vm.numbers_processes_as_we_do(proc)
@@ -82,10 +84,14 @@ class Memory(ABC):
         """
         if self._batched and 0 < size <= vm.BATCH_BYTES:
             try:
-                return vm.read_table(self.pid, addresses, size)
+                return vm.read_table(self.task, addresses, size)
             except OSError as error:
+                asked = self.task
                 if error.errno not in (errno.EPERM, errno.ENOSYS):  # seccomp and old sandboxes
-                    raise self._failed("mem", error) from None
+                    self.check()
+                    if self.task == asked:
+                        raise self._failed("mem", error) from None
+                    return self.read_table(addresses, size)
                 self._batched = False
         found = [self.read_some(address, size) for address in addresses.tolist()]
         table = np.frombuffer(b"".join(each.ljust(size, b"\0") for each in found), np.uint8)
@@ -107,6 +113,7 @@ class Memory(ABC):
 
     def _memory(self) -> int:
         if self._memory_fd is None:
-            self._memory_fd = os.open(self.proc / str(self.pid) / "mem", os.O_RDONLY | os.O_CLOEXEC)
+            self.check()
+            self._memory_fd = os.open(self.proc / str(self.task) / "mem", os.O_RDONLY | os.O_CLOEXEC)
             self.check()  # from here on the descriptor is bound to this very address space
         return self._memory_fd

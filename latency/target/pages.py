@@ -52,7 +52,7 @@ class Pages:
         self._scans = scans
         self._regions = np.zeros((_REGIONS, 3), np.uint64)  # struct page_region: start, end, categories
         try:
-            self._file: int | None = os.open(process.proc / str(process.pid) / "pagemap", os.O_RDONLY | os.O_CLOEXEC)
+            self._file: int | None = os.open(process.proc / str(process.task) / "pagemap", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             self._file = None
 

@@ -163,7 +163,7 @@ class Process(Memory):
     @property
     def namespace_pid(self) -> int:
         """The PID as the process itself sees it (its innermost PID namespace)."""
-        return [self.pid, *_numbers(self._path("status"), "NSpid")][-1]
+        return [self.pid, *_numbers(self._path("status"), "NStgid")][-1]
 
     @property
     def namespace(self) -> tuple[int, int]:
@@ -237,7 +237,7 @@ class Process(Memory):
     # -- inside ------------------------------------------------------------------------------
 
     def _path(self, name: str) -> Path:
-        return self.proc / str(self.pid) / name
+        return self.proc / str(self.task) / name
 
     def _file(self, name: str) -> bytes:
         try:
@@ -246,9 +246,23 @@ class Process(Memory):
             raise self._failed(name, error) from None
 
     def _stat(self) -> _Stat | None:
-        """None: there is no such process. Raises NoDescriptors."""
+        """None: there is no such process. Raises NoDescriptors.
+
+        Where the main thread has ended and others run, it is a zombie without a memory, and what they have is told.
+        """
+        own = self._stat_of(self.pid)
+        if own is None or own.state not in "ZX":
+            return own
+        for tid in _threads(self.proc / str(self.pid)):
+            other = self._stat_of(tid)
+            if other and other.state not in "ZX":
+                self.task = tid
+                return own._replace(state=other.state, image=other.image)
+        return own
+
+    def _stat_of(self, task: int) -> _Stat | None:
         try:
-            text = self._path("stat").read_text("utf-8", "backslashreplace")
+            text = (self.proc / str(task) / "stat").read_text("utf-8", "backslashreplace")
             # comm may hold spaces and parentheses: the fields that follow start after the last ")".
             comm, _, rest = text.partition("(")[2].rpartition(")")
             fields = rest.split()
@@ -269,6 +283,14 @@ class Process(Memory):
         if error.errno in (errno.EACCES, errno.EPERM):
             return NoPrivilege(f"no right to read /proc/{self.pid}/{name}", _PRIVILEGE_HINT)
         return TargetError(f"cannot read /proc/{self.pid}/{name}: {os.strerror(error.errno or 0)}")
+
+
+def _threads(process: Path) -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(process / "task")]
+    except OSError as error:
+        _require_descriptors(error)
+        return []
 
 
 def _numbers(status: Path, name: str) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
 from tests.pylat_command import EVERY_CALL, Tracing, pylat
 from tests.target_program import TargetProgram
-from tests.watch import Watch
+from tests.watch import Watch, wrong
 
 Start = Callable[..., TargetProgram]
 
@@ -167,3 +168,76 @@ def begun(pid: int, kind: str) -> Session | MarkerSession | WatchSession:
     if kind == "watchpoints":
         return WatchSession(Target(pid, engine="watch"), Options(func=("work",), engine="watch"))
     return Session(Target(pid), Options(func=("work",)))
+
+
+def end_main_thread(target: TargetProgram) -> None:
+    """Of ``main_ends.py``: another thread answers then."""
+    target.send("go")
+    target.readline()
+    until = time.monotonic() + 300
+    while Path(f"/proc/{target.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < until, "the main thread does not end"
+        time.sleep(0.001)
+
+
+@pytest.mark.xdist_group("breakpoints")
+@pytest.mark.parametrize("children", [False, True])
+@pytest.mark.parametrize("ended_before", [False, True])
+def test_a_process_whose_main_thread_has_ended_goes_on(
+    interpreter: Interpreter,
+    start_target: Start,
+    watch: Callable[..., Watch],
+    children: bool,
+    ended_before: bool,
+) -> None:
+    target = start_target(interpreter, "main_ends.py")
+    if ended_before:
+        end_main_thread(target)
+    watching = watch(target.pid, ["work"], children=children)
+    if not ended_before:
+        end_main_thread(target)
+    truth = target.run()
+    assert wrong(watching.stop(), truth) == {}
+
+
+def test_perf_events_go_by_another_thread_when_the_main_one_has_ended(
+    own_interpreter: Interpreter, start_target: Start
+) -> None:
+    target = start_target(own_interpreter, "main_ends.py")
+    with Session(Target(target.pid), Options(func=("work",)), attachment="perf") as session:
+        session.start()
+        end_main_thread(target)
+        assert session.poll() == ""
+        truth = target.run()
+        recording = session.stop()
+    assert wrong(recording, truth) == {}
+    assert any("main thread ended" in spot for spot in recording.blind_spots)
+
+
+EXECS_IN_A_THREAD = """
+import os, sys, threading
+from protocol import say
+
+def descend(depth):
+    pass
+
+def plunge(depth):
+    pass
+
+say({"ready": True})
+sys.stdin.readline()
+threading.Thread(target=os.execv, args=(sys.executable, [sys.executable, "-B", "recursion.py"])).start()
+"""
+
+
+@pytest.mark.xdist_group("breakpoints")
+def test_a_process_that_a_thread_makes_another_program_is_followed(
+    own_interpreter: Interpreter, start_target: Start, watch: Callable[..., Watch], tmp_path: Path
+) -> None:
+    (tmp_path / "execs.py").write_text(EXECS_IN_A_THREAD)
+    target = start_target(own_interpreter, tmp_path / "execs.py")
+    watching = watch(target.pid, ["descend", "plunge"], children=True)
+    target.send("go")
+    target.readline()
+    truth = target.run()
+    assert wrong(watching.stop(), truth) == {}

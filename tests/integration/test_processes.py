@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +16,8 @@ from latency.tracing.counted.parameters import GENERATIONS, Capacity
 from latency.tracing.probes import loading
 from latency.tracing.probes.following import Following
 from tests.lab import Interpreter
+from tests.pylat_command import EVERY_CALL, Tracing, pylat
+from tests.requirements import can_mount_privately, require
 from tests.target_program import TargetProgram
 from tests.watch import Watch, wrong
 
@@ -95,3 +101,61 @@ def test_what_finds_no_room_in_the_table_of_functions_is_counted(
     (job,) = (each for each in recording.functions if each.function.qualname == "job")
     assert job.calls < truth["job"]["returned"]
     assert recording.losses.table_full >= truth["job"]["returned"] - job.calls
+
+
+@pytest.fixture
+def contained(own_interpreter: Interpreter, tmp_path: Path) -> Interpreter:
+    """The machine's own in a PID namespace, in which its program is the first process; its PID is that of who waits."""
+    require(can_mount_privately(), "a mount namespace of its own")
+    path = tmp_path / "python"
+    path.write_text(f'#!/bin/sh\nexec unshare --pid --fork --mount-proc {own_interpreter.path} "$@"\n')
+    path.chmod(0o755)
+    return Interpreter(own_interpreter.version, str(path), None, "contained")
+
+
+def only_child(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_children_in_a_container_are_seen_from_the_host_and_from_inside(
+    contained: Interpreter, start_target: Callable[..., TargetProgram], inside: bool
+) -> None:
+    target = start_target(contained, "forking.py")
+    first = only_child(target.pid)
+    before = ("nsenter", "-t", str(first), "--pid", "--mount") if inside else ()
+    names = ["work", "works", "suspends", "forks_inside", "forks_twice", "in_worker"]
+    patterns = [word for name in names for word in ("--func", name)]
+    pid = 1 if inside else first
+    with Tracing("-p", pid, *patterns, "--children", *EVERY_CALL, "-j", before=before) as tracing:
+        truth = target.run()["together"]
+        os.kill(only_child(tracing.pid) if inside else tracing.pid, signal.SIGINT)
+        result = tracing.wait()
+    assert result.agrees(truth)
+    processes = result.run["processes"]
+    assert processes[0]["pid"] == pid
+    assert len(processes) > 10
+    assert not inside or max(it["pid"] for it in processes) < 100
+
+
+def test_a_trace_of_children_in_a_container_has_their_own_pids(
+    contained: Interpreter, start_target: Callable[..., TargetProgram]
+) -> None:
+    target = start_target(contained, "forking.py")
+    with Tracing("trace", "-p", only_child(target.pid), "--func", "in_worker", "--children", "-j") as tracing:
+        truth = target.run()["together"]["in_worker"]
+        events = [json.loads(line) for line in tracing.stop().out.splitlines()][:-1]
+    returned = [event for event in events if event["event"] == "return"]
+    assert len(returned) == truth["returned"]
+    assert all(event["pid"] < 100 < event["host_pid"] for event in events)
+
+
+def test_run_follows_children_inside_a_container(own_interpreter: Interpreter) -> None:
+    require(can_mount_privately(), "a mount namespace of its own")
+    forks = "for _ in range(3):\n    os.fork()\n    work()\n"
+    code = f"import os\ndef work(): pass\n{forks}while True:\n    os.wait()"  # ends by an error when none is left
+    inside = ("unshare", "--pid", "--fork", "--mount-proc")
+    result = pylat("run", "--children", "--func", "work", "-j", "--", own_interpreter.path, "-c", code, before=inside)
+    (run,) = json.loads(result.err)["runs"]
+    assert run["functions"][0]["returned"] == 2 + 4 + 8
+    assert not any(run["losses"].values())

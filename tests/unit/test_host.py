@@ -111,7 +111,9 @@ def test_bcc_missing_is_said_exactly(machine: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("namespace", "refused"), [("pid:[4026531836]", False), ("pid:[4026532201]", True)])
-def test_children_are_followed_by_the_kernels_own_pids_only(tmp_path: Path, namespace: str, refused: bool) -> None:
+def test_the_watch_engine_follows_children_by_the_kernels_own_pids_only(
+    tmp_path: Path, namespace: str, refused: bool
+) -> None:
     link = tmp_path / "self/ns/pid"
     link.parent.mkdir(parents=True)
     link.symlink_to(namespace)

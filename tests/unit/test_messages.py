@@ -23,6 +23,7 @@ REMARKS = {
     "tracing/counted/proof.py": {"_against", "_ADVICE"},
     "tracing/counted/table.py": {"unseen"},
     "tracing/markers/session.py": {"_BLIND_SPOTS", "_not_raised"},
+    "tracing/probes/session.py": {"_MAIN_THREAD_ENDED"},
     "tracing/probes/splitting.py": {"GREENLETS"},
     "tracing/strangers.py": {"_start"},
     "tracing/watch/session.py": {"_not_followed", "_unlimited", "_of_suspending", "_gone", "_resolution"},

@@ -17,6 +17,7 @@ from latency.tracing.counted.extremes import Extremes
 from latency.tracing.counted.parameters import Capacity
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.calls import Map
+from latency.tracing.kernel.host import own_pid_namespace
 from latency.tracing.kernel.ringbuf import RingBuffer
 
 _EVENT_TYPES = {
@@ -172,7 +173,17 @@ class CallMaps(CountingMaps):
         """Measure this process from now on; only where children are followed."""
         value = np.zeros(1, wire.PROCESS)
         value["space"] = space
-        self.processes.update(np.array([pid], _U32), value)
+        number = pid | wire.OF_PYLAT if own_pid_namespace() else pid
+        self.processes.update(np.array([number], _U32), value)
+
+    def followed(self) -> set[int]:
+        """The PIDs of those that are; none inside a PID namespace, where the programs go by others."""
+        return set() if own_pid_namespace() else {int(key[0]) for key, _ in self.processes.items()}
+
+    def unfollow(self, space: int) -> None:
+        """No longer, whoever runs in this space."""
+        keys, values = self.processes.everything()
+        self.processes.delete_many(keys[values["space"] == space])
 
     def records(self) -> Iterator[tuple[int, bytes]]:
         """What has come since: (kind, the bytes)."""

@@ -11,7 +11,8 @@ from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Place, Role, SitePlan
 from latency.target.process import Process
 from latency.tracing.kernel.allocation import NO_PREALLOC
-from latency.tracing.kernel.host import FIRST_PID_NAMESPACE
+from latency.tracing.kernel.btf import member_offset
+from latency.tracing.kernel.host import FIRST_PID_NAMESPACE, own_pid_namespace
 
 # Offsets of the registers in x86-64's struct pt_regs (Linux arch/x86/include/uapi/asm/ptrace.h), in bytes.
 PT_REGS = {
@@ -27,6 +28,7 @@ BPF_F_MMAPABLE = 1 << 10  # linux/bpf.h
 _CO_SUSPENDS = 0x20 | 0x80 | 0x100 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
 _NO_CREATOR = 0x100  # no oparg is that large
 _NO_OPCODE = -1
+_PIDTYPE_TGID = 1  # enum pid_type (linux/pid.h)
 _MOST_RESUMES = 4
 _FEW_THREADS, _FEW_SUSPENDED, _FEW_FUNCTIONS = 512, 65_536, 65_536
 GENERATIONS = 8
@@ -111,7 +113,6 @@ def cflags(
     children: bool = False,
     by_name: bool = False,
     by_module: bool = False,
-    task_tgid: int = 0,
     task_slept: int = -1,
     further: Mapping[str, int] | None = None,
 ) -> list[str]:
@@ -122,9 +123,8 @@ def cflags(
         children: follow forks, with probes in every process that maps the file and a filter in BPF.
         by_name: code objects that are met while running are first asked for their bare name, in the kernel.
         by_module: of each of these the module is asked too, in the kernel.
-        task_tgid: offset of ``tgid`` in the kernel's ``task_struct``; needed for ``children``.
         task_slept: offset of ``nvcsw`` in it; -1 where it is not known.
-        further: of what is only there when it is asked for (``probes.part.Part.flags``).
+        further: of what is only there when it is asked for (``probes.part.Part.flags``, ``process_flags``).
 
     Raises:
         UnsupportedBuild: the offsets lack a member that the plan needs.
@@ -141,7 +141,6 @@ def cflags(
         "MANY_PROCESSES": int(children),
         "PARALLEL": int(offsets.free_threaded),  # several threads run Python at once
         "GENERATIONS": GENERATIONS,
-        "TASK_TGID": task_tgid,
         "TASK_SLEPT": task_slept,
         "ENTRY_MAY_REPEAT": int(plan.may_repeat),
         "ALWAYS_ASK_KIND": int(plan.creator_oparg is not None),
@@ -221,6 +220,28 @@ def namespace_flags(process: Process) -> dict[str, int]:
             # dev_t as linux/kdev_t.h has it
             device, inode = os.major(about.st_dev) << 20 | os.minor(about.st_dev), about.st_ino
     return {"PIDNS_DEV": device, "PIDNS_INO": inode}
+
+
+def process_flags() -> dict[str, int]:
+    """Of ``bpf/followed.h``, ``processes.h`` and ``last_thread.h``: where the kernel has what is asked of processes.
+
+    Raises:
+        KernelTooOld: it does not say.
+    """
+    flags = {
+        "TASK_TGID": member_offset("task_struct", "tgid"),
+        "TASK_SIGNAL": member_offset("task_struct", "signal"),
+        "SIGNAL_LIVE": member_offset("signal_struct", "live"),
+        "INSIDE": (inside := own_pid_namespace()),
+    }
+    if inside:
+        flags |= {
+            "SIGNAL_TGID": member_offset("signal_struct", "pids") + _PIDTYPE_TGID * 8,
+            "PID_LEVEL": member_offset("pid", "level"),
+            "PID_NUMBERS": member_offset("pid", "numbers"),
+            "NAMESPACE_INODE": member_offset("pid_namespace", "ns") + member_offset("ns_common", "inum"),
+        }
+    return flags
 
 
 def place_flags(name: str, place: Place) -> dict[str, int]:

@@ -69,14 +69,23 @@ def require(**seams: Any) -> None:
             raise check.error
 
 
+def own_pid_namespace(*, proc: Path = Path("/proc")) -> int:
+    """The inode of the PID namespace that pylat runs in, where that is not the kernel's own; else 0."""
+    inode = int(os.readlink(proc / "self/ns/pid").removeprefix("pid:[").removesuffix("]"))
+    return 0 if inode == FIRST_PID_NAMESPACE else inode
+
+
 def require_first_pid_namespace(*, proc: Path = Path("/proc")) -> None:
-    """Following children needs the PIDs that the kernel itself uses.
+    """For what needs the PIDs that the kernel itself uses.
 
     Raises:
         HostError: pylat runs in a PID namespace of its own, where processes have other numbers.
     """
-    if os.readlink(proc / "self/ns/pid") != f"pid:[{FIRST_PID_NAMESPACE}]":
-        raise HostError("--children does not work inside a PID namespace (a container)", "run pylat on the host")
+    if own_pid_namespace(proc=proc):
+        raise HostError(
+            "the watch engine does not follow children inside a PID namespace (a container)",
+            "take another --engine, or run pylat on the host",
+        )
 
 
 def resident_bytes(*, proc: Path = Path("/proc")) -> int:

@@ -183,7 +183,7 @@ class Following:
     def _adopt_late_children(self, maps: CallMaps) -> None:
         """Children that were forked between the look at the process tree and the moment that forks are followed."""
         known = {space.pid for space in self.spaces.values()} | set(self.strangers)
-        followed = {int(key[0]) for key, _ in maps.processes.items()}
+        followed = maps.followed()
         for pid in self._descendants():
             if pid not in known and pid not in followed:
                 number = len(self.spaces) + 1

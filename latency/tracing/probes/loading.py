@@ -11,7 +11,7 @@ from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher
 from latency.errors import CompileError, KernelTooOld
 from latency.recording import Options
-from latency.tracing.counted.parameters import Capacity, cflags
+from latency.tracing.counted.parameters import Capacity, cflags, process_flags
 from latency.tracing.kernel.allocation import grows
 from latency.tracing.kernel.btf import member_offset
 from latency.tracing.kernel.compiler import kept_or_compiled
@@ -54,9 +54,11 @@ class Loader:
             children=options.children,
             by_name=self.names is not None,
             by_module=self._by_module,
-            task_tgid=member_offset("task_struct", "tgid") if options.children else 0,
             task_slept=_slept(),
-            further={name: value for part in self._parts for name, value in part.flags().items()},
+            further={
+                **{name: value for part in self._parts for name, value in part.flags().items()},
+                **(process_flags() if options.children else {}),
+            },
         )
 
     def load(self, slots: int, known: int = 0, processes: int = 0) -> Program:

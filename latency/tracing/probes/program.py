@@ -99,6 +99,7 @@ class Program:
         self._lasting: list[int] = []  # of sites that see no calls
         self._tracepoints = _tracepoints(children=children, parts=parts)
         self._tracepoint_links: list[int] = []
+        self._placed_by = 0
         self._background: list[threading.Thread] = []
         self._called = {name: table for part in parts for name, table in part.called.items()}
         apart.begin()
@@ -165,7 +166,7 @@ class Program:
             yield
         finally:
             if self._follows:
-                self.maps.processes.delete(np.array([os.getpid()], _U32))
+                self.maps.unfollow(0)
             # The kernel waits for all processors before it lets go of them, longer than the calibration takes.
             closing = threading.Thread(target=self._close, args=(links,))
             closing.start()
@@ -193,6 +194,20 @@ class Program:
             raise AttachError(
                 f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
             ) from error
+
+    def go_by(self, path: str, pid: int) -> bool:
+        """Place them anew where they are in place by another thread. Raises AttachError.
+
+        A perf event goes by a thread of the process, and sees nothing when that has ended.
+
+        Returns:
+            Whether they were.
+        """
+        if self._multi or not self._links or pid == self._placed_by:
+            return False
+        self.pause()
+        self.resume(path, pid)
+        return True
 
     @property
     def not_run(self) -> int:
@@ -263,6 +278,7 @@ class Program:
             raise refused_call(error) from error
 
     def _attach_sites(self, path: str, pid: int, roles: Iterable[Role] | None = None) -> None:
+        self._placed_by = pid
         wanted = list(programs(self._plan)) if roles is None else list(roles)
         links = apart.opened(self._probes(path, pid, wanted))
         for role in wanted:

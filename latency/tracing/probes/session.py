@@ -27,7 +27,7 @@ from latency.tracing.counted.session import CountingSession
 from latency.tracing.counted.spaces import Spaces
 from latency.tracing.counted.table import FunctionTable
 from latency.tracing.kernel import clock
-from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
+from latency.tracing.kernel.host import resident_bytes
 from latency.tracing.probes.account import Account
 from latency.tracing.probes.calibration import hit_cost
 from latency.tracing.probes.cost import HitCost
@@ -38,6 +38,7 @@ from latency.tracing.probes.part import Part
 from latency.tracing.probes.parts import parts_of
 from latency.tracing.probes.program import Program
 
+_MAIN_THREAD_ENDED = "calls right after the main thread ended, by which the kernel had placed the probes"
 _WAITING = 16
 """So many processes end before their tables are cleared, which takes a look at all that is known."""
 
@@ -77,12 +78,12 @@ class Session(CountingSession):
         self.hit_cost: HitCost | None = None
         self.account: Account | None = None
         jit.require_off(target.process, target.build)
-        if options.children:
-            require_first_pid_namespace()
         self.parts = [*parts, *parts_of(target, options)]
         target.plan = replace(
             target.plan, sites=(*target.plan.sites, *(site for part in self.parts for site in part.sites()))
         )
+        if target.process.task != target.process.pid and not options.children:
+            attachment = "perf"  # a uprobe-multi link goes by the main thread
         matcher = matcher_of(options, target.process) if options.func else None
         self._loader = Loader(target, options, matcher, self.parts, attachment)
         self._following = Following(target, children=options.children)
@@ -140,7 +141,7 @@ class Session(CountingSession):
 
     def _place(self) -> tuple[str, int]:
         """The file that is probed, and the process in which; 0 for all."""
-        pid = 0 if self.options.children else self.target.process.pid
+        pid = 0 if self.options.children else self.target.process.task
         return f"/proc/self/fd/{self.target.build.fd}", pid
 
     def calibrate(self) -> HitCost | None:
@@ -176,6 +177,8 @@ class Session(CountingSession):
         self.take_events()
         given = self.table.give_back(self.maps, lambda: {call.slot for call in opencalls.open_calls(self.maps)})
         why = self._following.ended()
+        if not why and self.program.go_by(*self._place()):
+            self.unseen.append(_MAIN_THREAD_ENDED)
         if over := self._following.over:
             self.take_events()  # whom they have forked before they ended is known then
             few = 2 * np.count_nonzero(self.maps.statistics["code"]) < self.maps.slots

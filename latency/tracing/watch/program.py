@@ -22,11 +22,10 @@ from latency.errors import AttachError, CompileError, TargetError
 from latency.target.process import Process
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CountingMaps
-from latency.tracing.counted.parameters import PT_REGS, cflags
+from latency.tracing.counted.parameters import PT_REGS, cflags, process_flags
 from latency.tracing.kernel import apart
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.apart import Probes
-from latency.tracing.kernel.btf import member_offset
 from latency.tracing.kernel.calls import Map
 from latency.tracing.kernel.compiler import Object, kept_or_compiled
 from latency.tracing.kernel.multi import by_multi
@@ -79,7 +78,7 @@ def watch_flags(offsets: Offsets, plan: WatchPlan, *, children: bool = False) ->
                 plan,
                 every_function=False,
                 children=children,
-                task_tgid=member_offset("task_struct", "tgid") if children else 0,
+                further=process_flags() if children else None,
             ),
             *(f"-DPYLAT_WATCH_{name}={value}" for name, value in values.items()),
             *(["-DPYLAT_WATCH_HOMES=1"] if plan.homes else []),
