@@ -152,10 +152,12 @@ def test_a_trace_of_children_in_a_container_has_their_own_pids(
 
 def test_run_follows_children_inside_a_container(own_interpreter: Interpreter) -> None:
     require(can_mount_privately(), "a mount namespace of its own")
-    forks = "for _ in range(3):\n    os.fork()\n    work()\n"
-    code = f"import os\ndef work(): pass\n{forks}while True:\n    os.wait()"  # ends by an error when none is left
+    code = "import os\ndef work(): pass\nfor _ in range(3):\n    os.fork()\n    work()\n"
+    waits = "try:\n    while True:\n        os.wait()\nexcept ChildProcessError:\n    pass"
     inside = ("unshare", "--pid", "--fork", "--mount-proc")
-    result = pylat("run", "--children", "--func", "work", "-j", "--", own_interpreter.path, "-c", code, before=inside)
+    result = pylat(
+        "run", "--children", "--func", "work", "-j", "--", own_interpreter.path, "-c", code + waits, before=inside
+    )
     (run,) = json.loads(result.err)["runs"]
     assert run["functions"][0]["returned"] == 2 + 4 + 8
     assert not any(run["losses"].values())

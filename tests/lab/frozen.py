@@ -88,7 +88,7 @@ def _make(freezer: Freezer, cache: Path) -> None:
         _run([*install, f"--target={packages}", *freezer.requirements], dict(os.environ), temporary)
         options = [it.format(fresh, SCRIPT) for it in freezer.options]
         # its own folder first: the machine's packages may be others
-        environ = {"PATH": "/usr/bin:/bin", "HOME": temporary, "PYTHONPATH": packages}
+        environ = {"PATH": f"{packages}/bin:/usr/bin:/bin", "HOME": temporary, "PYTHONPATH": packages}
         _run([_PYTHON, "-m", freezer.module, *options], environ, temporary)
         into_place(fresh, place)
 
