@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
-from itertools import compress
 from operator import eq
 from typing import Any, NamedTuple
 
@@ -76,13 +75,25 @@ class LiveFunction(NamedTuple):
     owners: Owners | None = None
 
 
+class _Codes(NamedTuple):
+    """The members of PyCodeObjects that matter here, a column each, by ascending address; texts are addresses.
+
+    The qualname is the name where the version has none.
+    """
+
+    at: Words
+    names: Words
+    qualnames: Words
+    filenames: Words
+    lines: Column
+    flags: Column
+    consts: Words
+
+
 class _Code(NamedTuple):
-    """The members of a PyCodeObject that matter here. The qualname is the name where the version has none."""
+    """What a code object says, where the qualname is not known of it."""
 
     name: str
-    qualname: str
-    filename: str
-    line: int
     flags: int
     consts: int
 
@@ -128,21 +139,27 @@ def _live_functions(process: Process, build: Build, offsets: Offsets) -> list[Li
         raise TargetError(f"process {process.pid} seems to hold more than {_MOST_OBJECTS:,} functions")
     texts: dict[int, str] = {}
     codes = _read_codes(process, found[code_type], code_type, offsets, texts)
+    at = codes.at.tolist()
     named, holders = _read_functions(process, found[function_type], codes, offsets, texts)
-    names = {address: code.qualname for address, code in codes.items()}
+    modules = _modules(codes, named, texts)
+    qualnames = [texts[it] for it in codes.qualnames.tolist()]
     if "code.qualname" not in offsets:
-        names = _derive_qualnames(codes, named, _read_parents(process, codes, offsets))
-    modules = _modules(codes, named)
-    functions = {at: Function(names[at], code.filename, code.line, kind(code.flags)) for at, code in codes.items()}
-    owners: dict[int, Owners] = {}
-    for at, holding in holders.items():
-        owned = {it for holder in holding if (it := of_owner(functions[at], *holder)) is not None}
+        plain = map(_Code, qualnames, codes.flags.tolist(), codes.consts.tolist())
+        by_address = dict(zip(at, plain, strict=True))
+        known = {at[place]: texts.get(pointer, "") for place, pointer, _ in named.tolist()}
+        derived = _derive_qualnames(by_address, known, _read_parents(process, by_address, offsets))
+        qualnames = [derived[address] for address in at]
+    filenames = map(texts.__getitem__, codes.filenames.tolist())
+    functions = list(map(Function, qualnames, filenames, codes.lines.tolist(), map(kind, codes.flags.tolist())))
+    owners: list[Owners | None] = [None] * len(at)
+    for place, holding in holders.items():
+        owned = {it for holder in holding if (it := of_owner(functions[place], *holder)) is not None}
         if len(owned) == 1:
-            (functions[at],) = owned
-            modules[at] = functions[at].module or modules[at]
+            (functions[place],) = owned
+            modules[place] = functions[place].module or modules[place]
         if len(holding) > 1:
-            owners[at] = Owners.of(holder.qualname for holder in holding)
-    return list(map(LiveFunction, codes, functions.values(), map(modules.__getitem__, codes), map(owners.get, codes)))
+            owners[place] = Owners.of(holder.qualname for holder in holding)
+    return list(map(LiveFunction, at, functions, modules, owners))
 
 
 def describe(process: Process, build: Build, offsets: Offsets, address: int) -> LiveFunction | None:
@@ -151,10 +168,13 @@ def describe(process: Process, build: Build, offsets: Offsets, address: int) -> 
     Raises:
         TargetGone, NoPrivilege, UnsupportedBuild
     """
-    code = _read_codes(process, np.array([address], np.uint64), build.address("PyCode_Type"), offsets, {}).get(address)
-    if code is None:
+    texts: dict[int, str] = {}
+    code_type = build.address("PyCode_Type")
+    codes = _read_codes(process, np.array([address], np.uint64), code_type, offsets, texts)
+    if not len(codes.at):
         return None
-    return LiveFunction(address, Function(code.qualname, code.filename, code.line, kind(code.flags)), "")
+    _, _, qualname, filename, line, flags, _ = (int(column[0]) for column in codes)
+    return LiveFunction(address, Function(texts[qualname], texts[filename], line, kind(flags)), "")
 
 
 def from_capture(
@@ -195,10 +215,8 @@ def kind(co_flags: int) -> str:
     return next((name for flags, name in _KINDS if co_flags & flags), "function")
 
 
-def _read_codes(
-    process: Process, addresses: Words, code_type: int, offsets: Offsets, texts: dict[int, str]
-) -> dict[int, _Code]:
-    """The addresses at which a code object lives, with what it says. Adds what was read to the texts."""
+def _read_codes(process: Process, addresses: Words, code_type: int, offsets: Offsets, texts: dict[int, str]) -> _Codes:
+    """The code objects that live at these addresses, which ascend. Adds what was read to the texts."""
     qualname = "code.qualname" if "code.qualname" in offsets else "code.name"
     members = ("code.name", qualname, "code.filename", "code.firstlineno", "code.flags", "code.consts", "code.names")
     counts = ("object.ref_local", "object.ref_shared") if offsets.free_threaded else ("object.refcnt",)
@@ -211,10 +229,7 @@ def _read_codes(
     texts |= read_strings(process, np.concatenate(rows[1:4]), offsets)
     told = distinct(np.fromiter(texts, np.uint64))
     rows = _those(rows, np.logical_and.reduce([among(row, told) for row in rows[1:4]]))
-    at, *pointers = (row.tolist() for row in rows[:4])
-    strings = [map(texts.__getitem__, each) for each in pointers]
-    rest = zip(*strings, *(row.tolist() for row in rows[4:7]), strict=True)
-    return dict(zip(at, map(_Code._make, rest), strict=True))
+    return _Codes(*rows[:7])
 
 
 def _are_counted(counts: Sequence[Column]) -> Column:
@@ -232,48 +247,75 @@ def _those(columns: Sequence[Column], which: Column) -> list[Column]:
 
 
 def _read_functions(
-    process: Process, addresses: Words, codes: Mapping[int, _Code], offsets: Offsets, texts: dict[int, str]
-) -> tuple[dict[int, _Named], dict[int, set[_Named]]]:
-    """By code object, what a function object says of it that has the name it was compiled with.
+    process: Process, addresses: Words, codes: _Codes, offsets: Offsets, texts: dict[int, str]
+) -> tuple[Words, dict[int, set[_Named]]]:
+    """Of each code object one function object that has the name it was compiled with.
 
     And what all say that hold it, of code that several hold, or that the program has written.
+
+    Returns:
+        (rows of its place among the codes and the addresses of the function's qualname and module; what they say, by
+        place).
     """
     members = ("function.code", "function.qualname", "function.module")
     columns = _read_members(process, addresses, members, offsets)
-    _, code_at, qualnames, modules = _those(columns, among(columns[1], distinct(np.fromiter(codes, np.uint64))))
-    named_at = np.concatenate((qualnames, modules))
-    unknown = named_at[~among(named_at, distinct(np.fromiter(texts, np.uint64)))]
-    texts |= read_strings(process, unknown, offsets)
-    at = code_at.tolist()
-    told = [texts.get(pointer, "") for pointer in qualnames.tolist()]
-    compiled = told if "code.qualname" in offsets else [qualname.rpartition(".")[2] for qualname in told]
-    agree = list(map(eq, compiled, (codes[address].qualname for address in at)))
-    said = list(map(_Named, told, (texts.get(pointer, "") for pointer in modules.tolist())))
-    held, times = np.unique(code_at, return_counts=True)
-    asked = {*held[times > 1].tolist(), *(address for address, code in codes.items() if is_written(code.filename))}
+    _, code_at, qualnames, modules = _those(columns, among(columns[1], codes.at))
+    places = np.searchsorted(codes.at, code_at)
+    # mostly it is the very string that the code object has
+    agree = qualnames == codes.qualnames[places]
+    other = np.flatnonzero(~agree)
+    unknown = distinct(np.concatenate((qualnames[other], distinct(modules)))).tolist()
+    texts |= read_strings(process, [it for it in unknown if it not in texts], offsets)
+    told = [texts.get(it, "") for it in qualnames[other].tolist()]
+    compiled = told if "code.qualname" in offsets else [it.rpartition(".")[2] for it in told]
+    agree[other] = list(map(eq, compiled, map(texts.__getitem__, codes.qualnames[places[other]].tolist())))
+    rows = np.stack((places.astype(np.uint64), qualnames, modules), axis=1)
+    _, firsts = np.unique(places[agree], return_index=True)
+
+    held, times = np.unique(places, return_counts=True)
+    asked = among(codes.filenames, np.array([it for it in distinct(codes.filenames).tolist() if is_written(texts[it])]))
+    asked[held[times > 1]] = True
     holders: dict[int, set[_Named]] = {}
-    for address, named in compress(zip(at, said, strict=True), map(asked.__contains__, at)):
-        if named.qualname:
-            holders.setdefault(address, set()).add(named)
-    # of several the first
-    return dict(reversed(list(compress(zip(at, said, strict=True), agree)))), holders
+    for place, qualname, module in rows[asked[places]].tolist():
+        if texts.get(qualname):
+            holders.setdefault(place, set()).add(_Named(texts[qualname], texts.get(module, "")))
+    return rows[agree][firsts], holders
 
 
-def _modules(codes: Mapping[int, _Code], named: Mapping[int, _Named]) -> dict[int, str]:
+def _modules(codes: _Codes, named: Words, texts: Mapping[int, str]) -> list[str]:
     """The module of each code object."""
+    places, _, pointers = named.T
+    filenames = codes.filenames[places]
     of_file: dict[str, str] = {}
-    for filename, module in {(codes[address].filename, function.module) for address, function in named.items()}:
+    for filename, module in {(texts[file], texts.get(module, "")) for file, module in _pairs(filenames, pointers)}:
         # "<string>" and the like may belong to many
         of_file[filename] = module if filename not in of_file else ""
-    modules = {address: of_file.get(codes[address].filename, "") for address in codes.keys() - named.keys()}
-    modules.update((address, function.module) for address, function in named.items())
-    return modules
+    by_file = {it: of_file.get(texts[it], "") for it in distinct(codes.filenames).tolist()}
+    found = list(map(by_file.__getitem__, codes.filenames.tolist()))
+    for place, module in zip(places.tolist(), pointers.tolist(), strict=True):
+        found[place] = texts.get(module, "")
+    return found
+
+
+def _pairs(one: Words, two: Words) -> list[list[int]]:
+    """The pairs of numbers in two columns, each once."""
+    ones, twos = distinct(one), distinct(two)
+    both = distinct(np.searchsorted(ones, one) * len(twos) + np.searchsorted(twos, two))
+    if not len(both):
+        return []
+    pairs: list[list[int]] = np.stack((ones[both // len(twos)], twos[both % len(twos)]), axis=1).tolist()
+    return pairs
 
 
 def _derive_qualnames(
-    codes: Mapping[int, _Code], named: Mapping[int, _Named], parents: Mapping[int, int]
+    codes: Mapping[int, _Code], named: Mapping[int, str], parents: Mapping[int, int]
 ) -> dict[int, str]:
-    """The qualnames as CPython's compiler gives them (compiler_set_qualname in Python/compile.c)."""
+    """The qualnames as CPython's compiler gives them (compiler_set_qualname in Python/compile.c).
+
+    Args:
+        named: those that a function object has.
+        parents: the code object that has each among its constants.
+    """
     names: dict[int, str] = {}
     for address in codes:
         chain = [address]
@@ -287,7 +329,7 @@ def _derive_qualnames(
                 name = _prefix(codes[outer], names[outer]) + codes[inner].name
                 names[inner] = name if len(name) <= LIMIT else name[:LIMIT] + CUT
             else:
-                names[inner] = named[inner].qualname if inner in named else codes[inner].name
+                names[inner] = named.get(inner, codes[inner].name)
     return names
 
 

@@ -56,7 +56,9 @@ class Memory(ABC):
         """Fill ``buffer`` from ``address`` on; how many bytes were readable (0: none)."""
         if not 0 <= address <= _HIGHEST_ADDRESS - len(buffer):
             return 0
-        view, done = memoryview(buffer), 0
+        view = memoryview(buffer)
+        large = self._batched and len(view) >= vm.LARGE_BYTES
+        done = vm.read_into(self.task, address, view) if large else 0
         while done < len(view):
             try:
                 count = os.preadv(self._memory(), [view[done:]], address + done)
