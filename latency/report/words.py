@@ -86,9 +86,9 @@ def engine(recording: Recording) -> str:
 
 def lost(recording: Recording) -> Said:
     """How much, in all."""
-    losses = recording.losses.as_dict()
-    unmatched = losses["unmatched_return"] + losses["unmatched_entry"]
-    others = recording.losses.total - unmatched
+    known = recording.losses
+    unmatched = known.unmatched_return + known.unmatched_entry
+    others = known.total - unmatched
     return Said(f"{count(others)} lost, {count(unmatched)} unmatched", "red" if others + unmatched else "green")
 
 
