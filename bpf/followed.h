@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* Whether a process is followed. The programs go by the kernel's own numbers. Where pylat runs in a PID namespace of its
- * own, a container, it knows none of them: a process is there by the number that it has for pylat until it is met, and
- * is told by that one, too. */
+/* Whether a process is followed. The programs go by the kernel's own numbers. Where pylat runs in a PID namespace of
+ * its own, a container, it knows none of them: a process is there by the number that it has for pylat until it is met,
+ * and is told by that one, too. */
 #ifndef PYLAT_FOLLOWED_H
 #define PYLAT_FOLLOWED_H
 
@@ -30,8 +30,7 @@ static __always_inline u32 number_for_pylat(u64 task)
     for (u32 each = 0; each < PYLAT_MOST_LEVELS; each++) {
         struct pylat_number it = {};
         u32 inode = 0;
-        if (each > level ||
-            pylat_read_kernel(&it, sizeof(it), (void *)(pid + PYLAT_PID_NUMBERS + each * sizeof(it))) ||
+        if (each > level || pylat_read_kernel(&it, sizeof(it), (void *)(pid + PYLAT_PID_NUMBERS + each * sizeof(it))) ||
             pylat_read_kernel(&inode, sizeof(inode), (void *)(it.namespace + PYLAT_NAMESPACE_INODE)))
             return 0;
         if (inode == PYLAT_INSIDE)
