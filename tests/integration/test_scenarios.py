@@ -15,6 +15,7 @@ from latency.tracing.counted.parameters import Capacity
 from latency.tracing.probes import loading
 from tests.brackets import outside
 from tests.lab import Interpreter
+from tests.pylat_command import EVERY_CALL, Tracing
 from tests.requirements import require
 from tests.target_program import TargetProgram
 from tests.targets.protocol import added
@@ -113,6 +114,29 @@ def test_recursion_deeper_than_the_table_of_a_thread_is_exact(
         second = target.run()
         assert wrong(some.stop(), second) == {}, minor
         assert wrong(every.stop(), added([first, second])) == {}, minor
+
+
+@pytest.mark.parametrize(
+    ("version", "engine"),
+    [
+        *((version, "auto") for version in ((3, 9), (3, 11), (3, 13), (3, 15))),
+        *((version, "watch") for version in ((3, 11), (3, 13), (3, 15))),  # to 3.10 it refuses what suspends
+    ],
+)
+def test_tens_of_thousands_that_wait_at_once_are_exact_or_lost_and_told_once(
+    interpreters: list[Interpreter], start_target: Start, version: tuple[int, int], engine: str
+) -> None:
+    interpreter = next(it for it in interpreters if it.minor == version)
+    target = start_target(interpreter, "crowding.py", 10, 70_000, 1)
+    with Tracing("-p", target.pid, "--func", "waits", "--engine", engine, *EVERY_CALL, "-j") as tracing:
+        truth = target.run()["waits"]
+        result = tracing.stop()
+    (waits,) = result.run["functions"]
+    losses = result.run["losses"]
+    assert waits["calls"] + losses["table_full"] == truth["calls"]
+    assert sum(losses.values()) == losses["table_full"]
+    assert result.run["began_before"] == 0
+    assert engine == "watch" or not losses["table_full"]
 
 
 def test_calls_that_find_no_place_are_lost_and_told_once(
