@@ -103,7 +103,7 @@ int pylat_watch(struct watch_context *ctx)
     for (u32 i = 0; i < PYLAT_WATCHED; i++) {
         u32 index = i;
         struct pylat_watched *of = watched.lookup(&index);
-        if (!of || !of->code || (hit.process->freed >> i & 1))
+        if (!of || !of->code || (hit.process->freed >> (of->slot & (PYLAT_WATCH_SLOTS - 1)) & 1))
             continue;
         if (address == of->count)
             counted = of;
@@ -146,8 +146,8 @@ static __always_inline int suspending_raised(struct hit *hit, u64 frame, u64 thr
     struct pylat_watch_call *call = open_call(hit, frame);
     u64 code = 0, at = 0;
     if (call) {
-        u32 slot = call->slot;
-        struct pylat_watched *of = watched.lookup(&slot);
+        u32 place = call->place;
+        struct pylat_watched *of = watched.lookup(&place);
         if (!of || !of->suspends)
             return 0;
         int raised = pylat_raised(thread_state, 1, hit->config->generator_exit_type);

@@ -6,8 +6,10 @@
 
 #include "pylat.h"
 
-/* Functions that are watched at most: x86-64 has four debug registers, and a function takes two. */
+/* Functions that are watched at one time at most: x86-64 has four debug registers, and a function takes two, or fewer
+ * where it shares one. More than that are watched in turns. */
 #define PYLAT_WATCHED 4
+#define PYLAT_WATCH_SLOTS 64 /* functions in all, a power of two */
 /* Units that return, of a function whose ends are not told by its reference count. */
 #define PYLAT_WATCH_RETURNS 3
 /* Stretches of the interpreter's code that fetch units, a power of two: two are usual, and of a build with tail calls
@@ -19,7 +21,7 @@
 #define PYLAT_WATCH_UNITS_BYTES (2 << 20) /* of one code object at most */
 #define PYLAT_WATCH_LEAVES 64             /* stretches of code in which frames are released, a power of two */
 
-/* One function, at the place of its statistics; `code` is 0 where there is none, or no longer one. */
+/* One function that is watched now; `code` is 0 where there is none, or no longer one. */
 struct pylat_watched {
     u64 code;                         /* address of the PyCodeObject */
     u64 count;                        /* watched: address of its reference count; 0 where units tell its ends */
@@ -29,18 +31,19 @@ struct pylat_watched {
     u64 raises;                       /* watched: of the unit that each exception runs which leaves it; 0 for none */
     u32 exception;                    /* where a frame has the exception then: bytes from its beginning */
     u32 suspends;                     /* 1: a generator, coroutine or asynchronous generator */
-    u32 slot;                         /* its place */
-    u32 padding;
+    u32 slot;                         /* of its statistics */
+    u32 place;                        /* its own, among those that are watched now */
 };
 
 /* A process that is followed; found by its tgid, or by 0 where only one is. */
 struct pylat_watch_process {
     u64 returned;
     u64 raised;
-    u32 last_count[PYLAT_WATCHED]; /* the reference counts after the last hit */
+    u32 last_count[PYLAT_WATCHED]; /* the reference counts after the last hit, by place */
     u32 made[PYLAT_WATCHED];       /* how often each rose since the last entry: a frame was made */
-    u32 freed;                     /* a bit for each function whose code object is gone: its memory may be another's */
+    u64 freed;                     /* a bit for each slot whose code object is gone: its memory may be another's */
     u32 ended;                     /* 1: it ended; 2: it runs another program */
+    u32 padding;
 };
 
 /* An open call is found by its frame: addresses differ between processes only by luck. */
@@ -58,7 +61,8 @@ struct pylat_watch_call {
     u64 raised_ns;    /* to 3.10: when an exception came up last that it may handle, 0 for none */
     u64 raised_traps; /* of the thread, then */
     u64 outer;        /* where it has a tid: the thread's `beyond` before it */
-    u32 slot;
+    u16 slot;
+    u16 place;
     u32 tid; /* of its thread, where that one's table had no place for it; else 0 */
 };
 

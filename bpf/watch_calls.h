@@ -8,7 +8,7 @@
 #include "statistics.h"
 #include "watch_frames.h"
 
-#define SLOTS (PYLAT_WATCHED - 1)
+#define PLACES (PYLAT_WATCHED - 1)
 
 /* The open call of this frame ends: taken out of its thread's table, unless it had no place there. Whether it is known.
  */
@@ -84,8 +84,8 @@ static __always_inline void finish_suspending(struct hit *hit, u64 frame, const 
  * somebody. */
 static __always_inline void replaced(struct hit *hit, u64 frame, const struct pylat_watch_call *before)
 {
-    u32 slot = before->slot;
-    struct pylat_watched *of = watched.lookup(&slot);
+    u32 place = before->place;
+    struct pylat_watched *of = watched.lookup(&place);
     struct pylat_open call = {};
     if (of && of->suspends) {
         finish_suspending(hit, frame, before, 0, PYLAT_GENERATOR_EXIT);
@@ -108,10 +108,11 @@ static __always_inline int is_fetched_again(const struct hit *hit)
 
 static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u32 slot, u64 frame)
 {
+    u32 place = of->place;
     struct pylat_thread *calls = &hit->thread->calls;
     struct pylat_open call = {};
     struct pylat_watch_call *before = open_call(hit, frame);
-    if (before && before->slot == slot && of->count && !hit->process->made[slot & SLOTS]) {
+    if (before && before->slot == slot && of->count && !hit->process->made[place & PLACES]) {
         PYLAT_COUNT(hit->count->duplicates);
         return;
     }
@@ -121,10 +122,10 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
     }
     if (before)
         replaced(hit, frame, before);
-    hit->process->made[slot & SLOTS] = 0;
+    hit->process->made[place & PLACES] = 0;
     if (hit->thread->ended == frame)
         hit->thread->ended = 0;
-    struct pylat_watch_call more = {.traps = hit->thread->traps, .slot = slot};
+    struct pylat_watch_call more = {.traps = hit->thread->traps, .slot = slot, .place = place};
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
     s32 last = 0;
     pylat_read_u64(frame + PYLAT_WATCH_FRAME_BACK, &more.caller);
@@ -182,8 +183,8 @@ static __always_inline void exception_reached(struct hit *hit, u64 caller)
         frame = calls->open[pylat_place(depth - 1)].frame;
         more = left_for(hit, frame, caller);
     }
-    u32 slot = more ? more->slot : 0;
-    struct pylat_watched *of = watched.lookup(&slot);
+    u32 place = more ? more->place : 0;
+    struct pylat_watched *of = watched.lookup(&place);
     if (!more || !of || !take_call(hit, frame, more, &call))
         return;
     u64 half_traps = 2 * (hit->thread->traps - more->traps) + 1;
@@ -219,13 +220,13 @@ static __always_inline void exception_came_up(struct hit *hit, u64 frame)
 static __always_inline void count_written(struct hit *hit, const struct pylat_watched *of, u32 slot)
 {
     struct pylat_watch_process *process = hit->process;
-    u32 before = process->last_count[slot & SLOTS], now = 0;
+    u32 place = of->place, before = process->last_count[place & PLACES], now = 0;
     pylat_read(&now, sizeof(now), (void *)of->count);
-    process->last_count[slot & SLOTS] = now;
+    process->last_count[place & PLACES] = now;
     if (now == 0)
-        process->freed |= 1 << slot;
+        process->freed |= 1ULL << (slot & (PYLAT_WATCH_SLOTS - 1));
     if ((s32)(now - before) > 0) {
-        process->made[slot & SLOTS]++;
+        process->made[place & PLACES]++;
         return;
     }
     if (!hit->config->enabled)

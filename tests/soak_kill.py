@@ -26,6 +26,7 @@ from latency.cpython.interpreter import Target
 from latency.errors import PylatError
 from latency.target.process import Process
 from latency.tracing.kernel import calls as kernel
+from latency.tracing.kernel.watchpoints import attach_watchpoint
 from tests import lab
 from tests.pylat_command import PYLAT, Tracing
 from tests.target_program import TargetProgram
@@ -112,7 +113,7 @@ def free_registers(program_fd: int, address: int, tid: int) -> int:
     taken: list[int] = []
     try:
         for _ in range(_REGISTERS):
-            taken.append(kernel.attach_watchpoint(program_fd, address, 1, 3, tid, inherited=False))
+            taken.append(attach_watchpoint(program_fd, address, 1, 3, tid, inherited=False))
     except OSError as error:
         if error.errno == errno.ESRCH:
             return _REGISTERS

@@ -27,11 +27,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from latency.cpython import jit
-from latency.cpython.functions import LiveFunction
+from latency.cpython.functions import LiveFunction, describe
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Place, SitePlan
 from latency.cpython.watch_units import UNIT_BYTES, read_units
-from latency.errors import ReadFault, UnsupportedBuild, UsageError
+from latency.errors import PylatError, ReadFault, UnsupportedBuild, UsageError
 from latency.target.build import Build
 from latency.target.process import Process
 
@@ -40,6 +40,8 @@ FREE_THREADED = (
     "free-threaded CPython does not count a reference to a code object for each call: nothing can be watched"
 )
 REGISTERS = 4  # x86-64: DR0 to DR3
+MOST_FUNCTIONS = 64
+"""Code objects that are watched in turns at most."""
 _OTHER, _OTHER_FUNCTIONS = "take another --engine", "take another --engine, or name other functions"
 COUNT_BYTES = 4  # the lower half of ob_refcnt, which is all of the count from 3.12 on
 _IMMORTAL = 1 << 31  # Include/refcount.h: negative as an int32, 3.12 and later
@@ -220,7 +222,13 @@ def _units_of_immortal(process: Process, offsets: Offsets, live: LiveFunction) -
 
 
 def refusal(
-    process: Process, build: Build, offsets: Offsets, lives: Sequence[LiveFunction], *, children: bool = False
+    process: Process,
+    build: Build,
+    offsets: Offsets,
+    lives: Sequence[LiveFunction],
+    *,
+    children: bool = False,
+    forks: bool = False,
 ) -> UsageError | None:
     """Why these functions cannot be watched, and what would help; None if they can. Reads memory only.
 
@@ -229,6 +237,7 @@ def refusal(
     Args:
         lives: all that match, as ``functions.live_functions`` found them.
         children: whether children are to be measured whatever they run, and not only while they run what they forked.
+        forks: whether these are followed.
 
     Raises:
         TargetGone, NoPrivilege
@@ -245,17 +254,22 @@ def refusal(
     if not lives:
         return UsageError("no function matches")
     found: list[WatchPoints] = []
-    for live in lives[: REGISTERS + 1]:  # more never fit
+    for live in lives[: MOST_FUNCTIONS + 1]:
         try:
             found.append(watch_points(process, offsets, live))
         except (UsageError, UnsupportedBuild, ReadFault) as error:
             return UsageError(str(error), error.hint or _OTHER_FUNCTIONS)
-    if registers_needed(found) > REGISTERS:
-        names = sorted({each.function.qualname for each in lives})
-        listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        needed = f"need {registers_needed(found)} watchpoints" if len(lives) <= REGISTERS else "match"
+    names = sorted({each.function.qualname for each in lives})
+    listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    if len(found) > MOST_FUNCTIONS:
         return UsageError(
-            f"{len(lives):,} functions {needed} ({listed}), and the processor has {REGISTERS} watchpoints",
+            f"{len(lives):,} functions match ({listed}), and {MOST_FUNCTIONS} are watched in turns at most",
+            "name fewer functions, or take another --engine",
+        )
+    if forks and registers_needed(found) > REGISTERS:
+        return UsageError(
+            f"{len(lives):,} functions need {registers_needed(found)} watchpoints ({listed}), and the processor has "
+            f"{REGISTERS}: with --children none are watched in turns",
             "name fewer functions (one takes two, or more if it suspends), or take another --engine",
         )
     return None
@@ -307,6 +321,50 @@ def is_alive(process: Process, offsets: Offsets, points: WatchPoints, frame: int
 def registers_needed(points: Iterable[WatchPoints]) -> int:
     """How many debug registers these functions take. Functions may share their units (to 3.10)."""
     return len({address for each in points for address in each.addresses})
+
+
+def is_there(process: Process, build: Build, offsets: Offsets, points: WatchPoints) -> bool:
+    """Whether the code object is still what it was, with its units where they were.
+
+    Raises:
+        TargetGone, NoPrivilege
+    """
+    now, was = describe(process, build, offsets, points.live.address), points.live.function
+    if now is None or (now.function.filename, now.function.line) != (was.filename, was.line):
+        return False
+    if "code.code_adaptive" in offsets:
+        return True
+    raw = process.read_some(points.live.address + offsets["code.code_object"], _POINTER_BYTES)
+    return int.from_bytes(raw, "little") + offsets["bytes.data"] == points.units
+
+
+def groups_of(points: Sequence[WatchPoints]) -> list[list[int]]:
+    """Numbers of functions that can be watched together, the group that takes the most registers first.
+
+    The code objects of one function are in one group where they fit: then all of it is watched at one time.
+    """
+
+    def key(number: int) -> tuple[int, str, str, int]:
+        function = points[number].live.function
+        return -registers_needed([points[number]]), function.qualname, function.filename, function.line
+
+    groups: list[list[int]] = []
+    for number in sorted(range(len(points)), key=key):
+        for group in groups:
+            if registers_needed(points[at] for at in (*group, number)) <= REGISTERS:
+                group.append(number)
+                break
+        else:
+            groups.append([number])
+    return sorted(groups, key=lambda group: -registers_needed(points[at] for at in group))
+
+
+def turns_needed(process: Process, offsets: Offsets, lives: Sequence[LiveFunction]) -> int:
+    """In how many turns functions are watched; 0 where they cannot be."""
+    try:
+        return len(groups_of([watch_points(process, offsets, live) for live in lives]))
+    except PylatError:
+        return 0
 
 
 def _immortal(process: Process, count: int, offsets: Offsets) -> bool:

@@ -39,13 +39,13 @@ def combined(recordings: Sequence[Recording]) -> Recording:
         for each in recording.functions:
             known = functions.get(each.function)
             functions[each.function] = _together(known, each) if known else each
-    codes = _codes(recordings)
+    codes, watched = _codes(recordings), _watched_each(recordings)
     return replace(
         first,
         target=replace(first.target, pids=tuple(pid for recording in recordings for pid in recording.target.pids)),
         duration_s=max(recording.duration_s for recording in recordings),
         functions=tuple(
-            replace(each, code=codes.get(each.function, ""))
+            replace(each, code=codes.get(each.function, ""), watched=watched.get(each.function))
             for each in sorted(functions.values(), key=lambda each: each.wall.sum_ns, reverse=True)
         ),
         losses=sum((recording.losses for recording in recordings), Losses()),
@@ -93,6 +93,22 @@ def _watched(recordings: Sequence[Recording]) -> Watched | None:
         return in_slices[0] if in_slices else None
     watched_s = sum(each.duration_s * (each.watched.share if each.watched else 1.0) for each in recordings)
     return Watched(share=min(watched_s / total_s, 1.0), slices=sum(each.slices for each in in_slices))
+
+
+def _watched_each(recordings: Sequence[Recording]) -> dict[Function, Watched]:
+    """The same of each function, where that is not the same for all."""
+    found: dict[Function, list[Recording]] = {}
+    for recording in recordings:
+        for each in recording.functions:
+            found.setdefault(each.function, []).append(recording)
+    told = {each.function for recording in recordings for each in recording.functions if each.watched}
+    of_one = {name: [_of_one(recording, name) for recording in found[name]] for name in told}
+    return {name: watched for name, these in of_one.items() if (watched := _watched(these))}
+
+
+def _of_one(recording: Recording, function: Function) -> Recording:
+    watched = next(each.watched for each in recording.functions if each.function == function)
+    return replace(recording, watched=watched or recording.watched)
 
 
 def _processes(recordings: Sequence[Recording]) -> tuple[ProcessCalls, ...]:

@@ -212,6 +212,7 @@ def _function(value: object) -> FunctionLatency:
         probes=member(entry, "probes", _probes, None),
         code=member(entry, "code", text, ""),
         owners=member(entry, "owners", _owners, None),
+        watched=member(entry, "watched", _watched, None),
     )
     aged = latency.ages.count if latency.ages else 0
     if not latency.cut <= aged <= latency.cut + latency.open:

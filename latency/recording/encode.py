@@ -104,6 +104,8 @@ def _function(latency: FunctionLatency) -> Json:
             "delayed_share": latency.probes.delayed_share,
             "unsure_ns": latency.probes.unsure_ns,
         }
+    if latency.watched is not None:
+        encoded["watched"] = asdict(latency.watched)
     if latency.ages is not None:
         bounds = zip(names, latency.at_least_ns().tolist(), strict=True)
         encoded["at_least_ns"] = {name: round(value, 1) for name, value in bounds if isfinite(value)}

@@ -183,6 +183,8 @@ class FunctionLatency:
         code: a digest of its code, without its names, file and lines, by which a comparison knows it again: the minor
             version of Python and hexadecimal digits. ``""`` where that is not known, or it has several.
         owners: the functions that share its code object, where these have different names; else None.
+        watched: how much of the time, where that is not the same for all functions of a run; else None, and what the
+            run says holds.
     """
 
     function: Function
@@ -202,6 +204,7 @@ class FunctionLatency:
     probes: Probes | None = None
     code: str = ""
     owners: Owners | None = None
+    watched: Watched | None = None
 
     @property
     def calls(self) -> int:
@@ -280,11 +283,11 @@ class Overhead:
 
 @dataclass(frozen=True)
 class Watched:
-    """A measurement that was made in slices, so as not to cost more than it may.
+    """A measurement in slices: so as not to cost more than it may, or since not all functions can be watched at once.
 
     Attributes:
-        share: of the time in which the probes were in place, 0 .. 1.
-        slices: how many; between them the target ran as without pylat.
+        share: of the time in which the probes were in place, 0 .. 1; of one function, those that see it.
+        slices: how many; between them nothing was seen.
     """
 
     share: float

@@ -48,11 +48,12 @@ def warnings(base: Side, head: Side, max_loss: float) -> Iterator[str]:
             "a machine that drifts looks like a change; use pylat bench"
         )
     for name, side in (("base", base), ("head", head)):
-        sliced = sum(run.run.watched is not None for run in side.runs)
-        if sliced:
+        engines = [run.run.target.engine for run in side.runs if run.run.watched is not None]
+        if engines:
+            fewer = ", and fewer functions by watch" if "watch" in engines else ""
             yield (
-                f"{name} was watched in slices in {sliced} of {len(side.runs)} runs, where long calls are seen less "
-                "often than short ones: measure with --max-overhead none"
+                f"{name} was watched in slices in {len(engines)} of {len(side.runs)} runs, where long calls are seen "
+                f"less often than short ones: measure with --max-overhead none{fewer}"
             )
         losses = [run.loss_share for run in side.runs]
         if max(losses) > max_loss:

@@ -77,7 +77,7 @@ def _run(recording: Recording, functions: Sequence[FunctionLatency], unit: str |
     return {
         "whom": words.whom(recording),
         "head": [
-            words.calls_in(recording.calls, recording.duration_s),
+            words.calls_seen(recording),
             f"ended {words.ended(recording)}",
             asked or "every function",
         ],
@@ -135,7 +135,7 @@ def _detail(latency: FunctionLatency, recording: Recording, cells: int, unit: st
     if markers.is_event(latency):
         return {"facts": [markers.event_line(latency, recording.duration_s)]}
     if not latency.calls:
-        return {"facts": [words.calls_in(0, words.watched_s(recording))]}
+        return {"facts": [words.calls_in(0, words.watched_s(recording, latency))]}
     intervals = latency.intervals_ns()
     facts = words.numbers(latency, recording, unit)
     if (freed := markers.collected(latency, recording.events)) is not None:

@@ -61,7 +61,7 @@ def _lines(recording: Recording, unit: str | None, width: int, top: int, timesta
         yield from markers.tables(recording, unit, width, top)
         yield from _in_full(markers.full_ones(recording), recording, unit, width, top, full)
     else:
-        yield Line(words.calls_in(recording.calls, recording.duration_s))
+        yield Line(words.calls_seen(recording))
         if functions:
             yield Line("")
             yield from summary(functions, unit, width, top)
@@ -91,7 +91,7 @@ def _function(latency: FunctionLatency, recording: Recording, unit: str | None, 
     if latency.calls:
         yield from flow(words.numbers(latency, recording, unit), width)
     else:
-        yield Line(words.calls_in(0, words.watched_s(recording)), style="yellow")
+        yield Line(words.calls_in(0, words.watched_s(recording, latency)), style="yellow")
     for said in words.remarks_of(latency, recording.options):
         yield from wrap(said.text, width, style=said.style)
     if not latency.calls:

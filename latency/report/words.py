@@ -17,6 +17,8 @@ MOST_PROBES = 0.2
 """Of the elapsed time; beyond it the report says how much of that the probes took."""
 WATCH_RESOLVES_NS = 20_000
 """Shorter calls are not resolved by watchpoints where these are dear: 1.4 hits (docs/watch.md)."""
+_LIMITED = 0.9
+"""Of the time; where less of it was watched, a limit has spoken, and not only turns begun."""
 MOST_DELAYED = 0.01
 """Of the calls; from here on it says how many waited for a processor that they lost while the probes held them."""
 TOTAL = "total: time inside, callees included, waits of generators and coroutines not"
@@ -61,6 +63,12 @@ def calls_in(calls: int, duration_s: float) -> str:
     return f"{plural(calls, 'call')} in {seconds(duration_s)}"
 
 
+def calls_seen(recording: Recording) -> str:
+    """The same of all functions; where not all of the time was watched, there may have been others."""
+    seen = " seen" if recording.watched else ""
+    return f"{plural(recording.calls, 'call')}{seen} in {seconds(recording.duration_s)}"
+
+
 def ended(recording: Recording) -> str:
     """When the measurement ended, UTC."""
     try:
@@ -70,9 +78,10 @@ def ended(recording: Recording) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}Z"
 
 
-def watched_s(recording: Recording) -> float:
-    """For how long probes were in place."""
-    return recording.duration_s * (recording.watched.share if recording.watched else 1.0)
+def watched_s(recording: Recording, latency: FunctionLatency) -> float:
+    """For how long its probes were in place."""
+    watched = latency.watched or recording.watched
+    return recording.duration_s * (watched.share if watched else 1.0)
 
 
 def engine(recording: Recording) -> str:
@@ -127,7 +136,7 @@ def remarks(recording: Recording) -> Iterator[Said]:
 
 def numbers(latency: FunctionLatency, recording: Recording, unit: str | None) -> list[str]:
     """Calls with their rate, how many raised, mean and total: short pieces; of a function with calls."""
-    duration_s = watched_s(recording)
+    duration_s = watched_s(recording, latency)
     began = latency.calls if latency.ages is None else latency.calls + latency.cut + latency.open
     rate = f"({number(began / duration_s)}/s)" if duration_s > 0 else ""
     pieces = [f"calls {count(latency.calls)}  {rate}".rstrip()]
@@ -202,5 +211,12 @@ def _share(recording: Recording, watched: Watched) -> str:
     """``watched 23 % of the time, in 12 slices, to stay under 5 % of one CPU: counts are as seen``."""
     limit = recording.options.max_overhead_pct
     why = f" to stay under {limit:g} % of one CPU" if limit is not None else ""
-    text = f"watched {percent(watched.share)} of the time, in {plural(watched.slices, 'slice')},{why}"
+    share, slices = percent(watched.share), plural(watched.slices, "slice")
+    shares = [each.watched.share for each in recording.functions if each.watched]
+    if shares:
+        low, high = percent(min(shares)), percent(max(shares))
+        away = f", and any of them {share} of the time,{why}" if why and watched.share < _LIMITED else ""
+        text = f"watched {low if low == high else f'{low} to {high}'} of the time each, in turns ({slices}){away}"
+    else:
+        text = f"watched {share} of the time, in {slices},{why}"
     return f"{text}: counts are as seen, rates those of the time watched"

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Stopwatch, Target
-from latency.cpython.watch_points import refusal
+from latency.cpython.watch_points import refusal, turns_needed
 from latency.errors import HostError, PylatError
 from latency.recording import Options, Recording
 from latency.recording.combine import in_turn
@@ -26,8 +26,8 @@ from latency.tracing.probes.look import Look
 from latency.tracing.probes.session import Session
 from latency.tracing.proving import proven
 from latency.tracing.watch.events import READ_WRITE, Watchpoint, Watchpoints, require_all
-from latency.tracing.watch.program import CALIBRATION_READS, reading_ns
 from latency.tracing.watch.session import WatchSession
+from latency.tracing.watch.trap import CALIBRATION_READS, reading_ns
 
 LOOK_S, LONGEST_LOOK_S = 0.1, 0.15
 _GLANCE_S = 0.01
@@ -109,7 +109,8 @@ def foreseen(target: Target, options: Options) -> tuple[Look, Choice]:
         look = looked(session, sleep=time.sleep)
     if why_not:
         return look, Choice(False, f"{engine}: {why_not}", look.probes_share(hit))
-    return look, choose(look, hit, trap, engine)
+    turns = turns_needed(target.process, target.offsets, session.functions)
+    return look, choose(look, hit, trap, engine, max(turns, 1))
 
 
 class Auto(Passing[Session | WatchSession]):
@@ -156,14 +157,13 @@ class Auto(Passing[Session | WatchSession]):
             ready = pool.submit(self._watching, list(session.spaces[0].lives.values()))
             pool.shutdown(wait=False)
             look = looked(session, passed_s=time.monotonic() - begin, sleep=time.sleep)
-        choice = choose(look, hit, self._trap_ns, target.plan.engine)
+        turns = turns_needed(target.process, target.offsets, session.functions)
+        choice = choose(look, hit, self._trap_ns, target.plan.engine, max(turns, 1))
         if choice.watch and look.functions > len({live.function for live in session.functions}):
             choice = Choice(False, f"{target.plan.engine}: functions that match are being defined just now", 0.0)
         limit_pct = self.options.max_overhead_pct
         suspends = any(live.function.kind != "function" for live in session.functions)
-        if choice.watch and suspends and limit_pct is not None and 100 * choice.share > limit_pct:
-            choice = Choice(False, f"{target.plan.engine}: watch takes no slices of generators and coroutines", 0.0)
-        elif choice.watch and suspends and (limit_pct is None or 100 * look.probes_share(hit) <= limit_pct):
+        if choice.watch and suspends and (limit_pct is None or 100 * look.probes_share(hit) <= limit_pct):
             why = (
                 f"{target.plan.engine}: watch costs less, but does not see the time that generators and coroutines run"
             )

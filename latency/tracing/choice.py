@@ -27,15 +27,22 @@ class Choice:
     share: float
 
 
-def choose(look: Look, hit: HitCost, trap_ns: float, probes: str) -> Choice:
-    """Between the watch engine and the one that ``probes`` names."""
-    cost, watch_cost = look.probes_share(hit), look.watch_share(trap_ns)
+def choose(look: Look, hit: HitCost, trap_ns: float, probes: str, turns: int = 1) -> Choice:
+    """Between the watch engine and the one that ``probes`` names.
+
+    Args:
+        turns: in how many the functions would be watched. In one of several only a part of the calls is seen: that is
+            not worth it but where the probes distort what they measure.
+    """
+    cost, watch_cost = look.probes_share(hit), look.watch_share(trap_ns) / turns
     rates = f"{_rate(look.wanted_per_s)} of {_rate(look.calls_per_s)} calls/s are wanted"
     costs = f"about {_percent(watch_cost)} of one CPU by watch, {_percent(cost)} by {probes}"
     if not look.hits:
         return Choice(False, f"{probes}: no call in {look.seconds:.2f} s, so it costs nothing now", cost)
     shortest_ns, resolved_ns = look.shortest_ns(hit), RESOLVED_TRAPS * trap_ns
     truer = look.probe_share > MOST_PROBES and shortest_ns >= resolved_ns
+    if turns > 1 and not truer:
+        return Choice(False, f"{probes}: watch would see the functions in turns only ({costs})", cost)
     if watch_cost >= cost and not truer:
         return Choice(False, f"{probes}: {rates}: {costs}", cost)
     if shortest_ns != shortest_ns:
@@ -45,7 +52,8 @@ def choose(look: Look, hit: HitCost, trap_ns: float, probes: str) -> Choice:
         return Choice(False, f"{probes}: {resolved} ({costs})", cost)
     if truer:
         why = f"{_percent(look.probe_share)} of a wanted call's time was {probes}' probes"
-        return Choice(True, f"watch: {why}; {rates}: {costs}", watch_cost)
+        how = f"watch, in {turns} turns" if turns > 1 else "watch"
+        return Choice(True, f"{how}: {why}; {rates}: {costs}", watch_cost)
     return Choice(True, f"watch: {rates}: {costs}", watch_cost)
 
 

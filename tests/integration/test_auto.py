@@ -16,6 +16,7 @@ from latency.errors import AttachError
 from latency.recording import Options
 from latency.tracing.auto import LOOK_S, Auto, trap_ns
 from latency.tracing.kernel import calls as kernel
+from latency.tracing.kernel.watchpoints import attach_watchpoint
 from latency.tracing.probes.session import Session
 from latency.tracing.watch.session import WatchSession
 from latency.tracing.watched import Watched
@@ -36,7 +37,7 @@ def registers_taken(pid: int) -> Iterator[None]:
     """As a debugger takes them."""
     program = kernel.load_program("taken", kernel.PROG_TYPE_PERF_EVENT, _EMPTY_PROGRAM)
     tids = [int(tid.name) for tid in Path(f"/proc/{pid}/task").iterdir()]
-    events = [kernel.attach_watchpoint(program, 4096 + 8 * at, 1, 3, tid) for tid in tids for at in range(4)]
+    events = [attach_watchpoint(program, 4096 + 8 * at, 1, 3, tid) for tid in tids for at in range(4)]
     yield
     for fd in (*events, program):
         os.close(fd)
@@ -183,9 +184,7 @@ def test_registers_that_a_debugger_holds_leave_the_other_engine(
     assert recording.target.engine == "handlers"
 
 
-@pytest.mark.parametrize(
-    ("func", "reason"), [((), "all functions are wanted"), (("serve", "now_ns", "main"), "functions match")]
-)
+@pytest.mark.parametrize(("func", "reason"), [((), "all functions are wanted"), (("*",), "functions match")])
 def test_what_cannot_be_watched_is_probed_without_a_look(
     own_interpreter: Interpreter, start_target: Start, func: tuple[str, ...], reason: str
 ) -> None:
@@ -198,6 +197,29 @@ def test_what_cannot_be_watched_is_probed_without_a_look(
         assert reason in auto.session.stop().target.choice
     finally:
         auto.close()
+
+
+@pytest.mark.parametrize(
+    ("func", "watches", "reason"),
+    [
+        (("handle", "answer_requests", "__main__:main"), True, "watch, in 2 turns: "),
+        (("handle", "now_ns", "__main__:main"), False, "handlers: watch would see the functions in turns only"),
+    ],
+    ids=["the probes distort", "they are short"],
+)
+def test_functions_are_watched_in_turns_only_where_the_probes_distort(
+    own_interpreter: Interpreter, start_target: Start, func: tuple[str, ...], watches: bool, reason: str
+) -> None:
+    program = start_target(own_interpreter, "serving.py")
+    auto = Auto(Target(program.pid), Options(func=func))
+    try:
+        auto.start()
+        assert isinstance(auto.session, WatchSession) == watches
+        recording = auto.stop()
+    finally:
+        auto.close()
+    assert recording.target.choice.startswith(reason)
+    assert (recording.watched is not None) == watches
 
 
 def test_a_trap_takes_some_time() -> None:

@@ -101,10 +101,10 @@ def test_the_watch_engine_keeps_a_limit_too(interpreter: Interpreter, start_targ
         session.start()
         for command in ("run 40", "hold 3"):
             tell(program, command)
-        session.limit.pause()
+        session.turns.pause()
         for command in ("run 50", "hold 2"):
             tell(program, command)
-        session.limit.resume()
+        session.turns.resume()
         for command in ("run 7", "release", "hold 1"):
             tell(program, command)
         recording = session.stop()

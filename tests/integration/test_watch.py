@@ -296,7 +296,6 @@ def test_two_sessions_share_the_registers(own_interpreter: Interpreter, start_ta
 @pytest.mark.parametrize(
     ("functions", "error", "text"),
     [
-        (("one", "two", "three"), UsageError, r"3 functions need 6 watchpoints \(one, three, two\)"),
         ((), UsageError, "measures single functions"),
         (("no_such",), NoFunctionMatches, "no function matches 'no_such'"),
     ],

@@ -23,8 +23,8 @@ def header(compile_bpf: Callable[..., ctypes.CDLL]) -> ctypes.CDLL:
     return compile_bpf(
         '#include <stddef.h>\n#include "watch.h"\n'
         f"int layout[][2] = {{ {', '.join(layout)} }};\nint sizes[] = {{ {', '.join(sizes)} }};\n"
-        "int most[] = { PYLAT_WATCHED, PYLAT_WATCH_RETURNS, PYLAT_WATCH_PARTS, "
-        "PYLAT_WATCH_AGAIN, PYLAT_WATCH_LEAVES };\n"
+        "int most[] = { PYLAT_WATCHED, PYLAT_WATCH_SLOTS, PYLAT_WATCH_RETURNS, "
+        "PYLAT_WATCH_PARTS, PYLAT_WATCH_AGAIN, PYLAT_WATCH_LEAVES };\n"
         "u64 no_part = PYLAT_WATCH_NO_PART;\n"
     )
 
@@ -47,7 +47,7 @@ def test_every_struct_has_the_size_that_the_header_gives_it(header: ctypes.CDLL)
 
 def test_the_header_knows_as_many_of_each(header: ctypes.CDLL) -> None:
     known = (
-        *(watch_wire.WATCHED_FUNCTIONS, watch_wire.MOST_RETURNS),
+        *(watch_wire.WATCHED_FUNCTIONS, watch_wire.SLOTS, watch_wire.MOST_RETURNS),
         *(watch_wire.MOST_PARTS, watch_wire.MOST_AGAIN, watch_wire.MOST_LEAVES),
     )
     assert tuple((ctypes.c_int * len(known)).in_dll(header, "most")) == known

@@ -65,6 +65,20 @@ def test_where_the_probes_are_much_of_a_wanted_call_watch_is_taken_though_it_cos
     assert choice.why.startswith("watch: 25 % of a wanted call's time was handlers' probes; ")
 
 
+def test_in_turns_functions_are_watched_only_where_the_probes_distort() -> None:
+    rare = look(calls=50_000, wanted=10)
+    assert choose(rare, HIT, TRAP_NS, "handlers").watch
+    choice = choose(rare, HIT, TRAP_NS, "handlers", 8)
+    assert not choice.watch
+    assert choice.why == (
+        "handlers: watch would see the functions in turns only (about 0.075 % of one CPU by watch, 100 % by handlers)"
+    )
+    much = look(calls=60_000, wanted=3000, latency_ns=MS // 10, taken_ns=100 * MS)
+    choice = choose(much, HIT, TRAP_NS, "handlers", 8)
+    assert choice.watch
+    assert choice.why.startswith("watch, in 8 turns: 25 % of a wanted call's time was handlers' probes; ")
+
+
 def test_the_probes_cost_what_their_account_says() -> None:
     seen = look(calls=50_000, wanted=10)
     assert replace(seen, spent_ns=30 * MS).probes_share(HIT) == pytest.approx(0.3)

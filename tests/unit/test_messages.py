@@ -26,7 +26,7 @@ REMARKS = {
     "tracing/probes/session.py": {"_MAIN_THREAD_ENDED"},
     "tracing/probes/splitting.py": {"GREENLETS"},
     "tracing/strangers.py": {"_start"},
-    "tracing/watch/session.py": {"_not_followed", "_unlimited", "_of_suspending", "_gone", "_resolution"},
+    "tracing/watch/session.py": {"_not_followed", "_unlimited", "_of_suspending", "_resolution"},
 }
 """Where the report's lines "not seen", and doubts about a build, have their words: functions and constants."""
 _FEWEST_WORDS = 3  # of a remark, and of what ``say`` is given

@@ -131,6 +131,21 @@ def test_a_process_in_slices_and_one_without_are_watched_for_the_mean_of_their_t
     assert both.watched == Watched(0.625, 7)
 
 
+def test_the_share_of_a_function_is_the_mean_of_the_times_of_those_that_have_it() -> None:
+    def watched(share: float, duration_s: float) -> Recording:
+        run = in_slices(duration_s=duration_s)
+        return replace(run, functions=(replace(run.functions[0], watched=Watched(share, 9)),))
+
+    other = recording(duration_s=90.0)
+    (name,) = (each.function for each in in_slices().functions)
+    found = combined([watched(0.25, 10.0), watched(0.5, 30.0), other]).functions
+    assert {each.function: each.watched for each in found if each.watched} == {name: Watched(0.4375, 18)}
+    unsliced = replace(watched(0.25, 10.0), watched=None)
+    unsliced = replace(unsliced, functions=(replace(unsliced.functions[0], watched=None, ages=None, cut=0),))
+    (one,) = in_turn([unsliced, watched(0.25, 20.0)]).functions
+    assert one.watched == Watched(0.5, 9)
+
+
 def test_measurements_in_turn_add_up_their_times_and_lose_the_calls_that_were_open_in_between() -> None:
     cost = Overhead(100, 1000.0, 0.04, memory_bytes=50, map_bytes=7)
     other = replace(TARGET, engine="watch")

@@ -66,6 +66,7 @@ def full() -> Recording:
         probes=Probes(10**6, 0.03),
         code="3.11:0123456789abcdef",
         owners=Owners(2, ("get", "put")),
+        watched=Watched(0.125, 3),
     )
     slow = SlowCall(
         replace(SERVE, module="app"),

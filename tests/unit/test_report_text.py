@@ -69,6 +69,20 @@ def test_a_measurement_in_slices_says_what_share_was_watched_and_which_percentil
     assert "(42.2/s)" in text  # of those that began, while watched
 
 
+def test_functions_that_are_watched_in_turns_have_a_share_of_the_time_each() -> None:
+    ages = Histogram.from_values([])
+    options = Options(func=("handle_request",), max_overhead_pct=5.0)
+    each = [latency(ns=[10**6] * 90, ages=ages, watched=Watched(share, 12)) for share in (0.12, 0.25)]
+    whole = recording(*each, watched=Watched(0.99, 80), options=options)
+    text = re.sub(r"\s+", " ", render(whole))
+    assert "watched 12 % to 25 % of the time each, in turns (80 slices): counts are as seen, rates those of the" in text
+    assert "180 calls seen in 10.0 s" in text
+    assert "(75.0/s)" in text  # of the first one: 90 in 0.12 × 10 s
+    assert "(36.0/s)" in text
+    limited = re.sub(r"\s+", " ", render(replace(whole, watched=Watched(0.5, 80))))
+    assert "in turns (80 slices), and any of them 50 % of the time, to stay under 5 % of one CPU: counts" in limited
+
+
 def test_the_memory_and_the_reason_for_the_engine_are_told() -> None:
     target = replace(TARGET, choice="watch: it is cheaper")
     cost = Overhead(200, 920, 0.002, memory_bytes=61_000_000, map_bytes=4_000_000)

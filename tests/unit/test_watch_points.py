@@ -15,7 +15,16 @@ from latency.cpython.functions import LiveFunction
 from latency.cpython.offsets import Offsets, load
 from latency.cpython.sites import Place
 from latency.cpython.sites.opcodes import caches, opcodes
-from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, has_ended, is_alive, registers_needed, watch_points
+from latency.cpython.watch_points import (
+    COUNT_BYTES,
+    WatchPlan,
+    WatchPoints,
+    groups_of,
+    has_ended,
+    is_alive,
+    registers_needed,
+    watch_points,
+)
 from latency.errors import UnsupportedBuild, UsageError
 from latency.recording import Function
 from latency.target.process import Process
@@ -200,6 +209,23 @@ def test_functions_that_share_their_units_share_a_register() -> None:
     made.put(other + offsets["code.code_object"], UNITS)
     points = [watch_points(made, offsets, live(address)) for address in (CODE, other)]
     assert registers_needed(points) == 3
+
+
+def points(address: int, name: str, registers: int) -> WatchPoints:
+    others = tuple(range(address + 100, address + 98 + registers))
+    return WatchPoints(live(address)._replace(function=Function(name, "a.py", 1)), 0, address, address + 1, others)
+
+
+def test_functions_that_fit_are_watched_together_and_the_widest_group_comes_first() -> None:
+    sizes = {"d": 2, "c": 3, "b": 2, "a": 2, "e": 4}
+    made = [points(1000 * number, name, size) for number, (name, size) in enumerate(sizes.items(), 1)]
+    assert groups_of(made) == [[4], [3, 2], [1], [0]]
+    assert [registers_needed(made[at] for at in group) for group in groups_of(made)] == [4, 4, 3, 2]
+
+
+def test_the_code_objects_of_one_function_are_watched_together() -> None:
+    made = [points(1000 * (number + 1), name, 2) for number, name in enumerate("abba")]
+    assert groups_of(made) == [[0, 3], [1, 2]]
 
 
 def plan(**more: Any) -> WatchPlan:

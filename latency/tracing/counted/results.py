@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from latency.histogram import Histogram
-from latency.recording import Function, FunctionLatency, Probes
+from latency.recording import Function, FunctionLatency, Probes, Watched
 from latency.tracing.counted.codes import About
 from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.reading import Counted, Reading, Slices
@@ -22,6 +22,7 @@ def latencies(
     cut: Mapping[Function, Histogram] | None = None,
     about: Callable[[Function], About] = lambda _: About(),
     taken_off: Callable[[int, int, int], Probes] | None = None,
+    watched: Callable[[Function], Watched | None] = lambda _: None,
 ) -> tuple[FunctionLatency, ...]:
     """What was seen of each wanted function, the busiest first.
 
@@ -33,6 +34,7 @@ def latencies(
         about: what is known of the code of a function.
         taken_off: what is said of what the probes took: from its sum, from the sum of what they took while calls were
             suspended and may have held them up (both ns), and from the number of calls. None: nothing was taken off.
+        watched: for which part of the time a function was, where that is not the same for all.
         cut: in a measurement in slices, the ages of the calls that the slices' ends cut.
     """
     found = []
@@ -65,6 +67,7 @@ def latencies(
             probes=taken_off(counted.taken_ns - before.taken_ns, counted.unsure_ns - before.unsure_ns, wall.count)
             if taken_off
             else None,
+            watched=watched(function),
         )
         if empty or latency.calls or latency.open or latency.abandoned or latency.cut:
             found.append(latency)

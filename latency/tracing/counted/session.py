@@ -200,6 +200,7 @@ class CountingSession(ABC):
             cut=span.watched.ages if self.watched.sliced else None,
             about=self._about,
             taken_off=self._taken_off(),
+            watched=lambda function: span.watched.share_of(function, span.duration_s),
         )
 
     def _taken_off(self) -> Callable[[int, int, int], Probes] | None:

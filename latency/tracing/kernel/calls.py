@@ -18,14 +18,11 @@ from typing import Any
 import numpy as np
 
 from latency.tracing.kernel.uprobes import (
-    PERF_ATTR_BYTES,
     TRACE_UPROBE_MULTI,
-    PerfEventAttr,
     attach_uprobe,
     attach_uprobes,
     bpf,
     end_event,
-    event_with_program,
     pointer,
 )
 
@@ -40,7 +37,6 @@ __all__ = [
     "attach_raw_tracepoint",
     "attach_uprobe",
     "attach_uprobes",
-    "attach_watchpoint",
     "create_map",
     "end_event",
     "load_program",
@@ -61,12 +57,6 @@ _LAST_LINES = 40
 _LOG_NUMBERS = ("verification time", "stack depth", "processed ")
 EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")
 """The shortest program: r0 = 0; exit."""
-
-_PERF_TYPE_BREAKPOINT = 5
-# struct perf_event_attr: disabled, exclude_kernel, exclude_hv and remove_on_exec (Linux 5.13); inherit and
-# inherit_thread (not into forks, Linux 5.13)
-_WATCHPOINT_FLAGS = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 36
-_INHERITED, _BY_FORKS_TOO = 1 << 1 | 1 << 35, 1 << 1
 
 
 class _MapCreate(ctypes.Structure):
@@ -205,36 +195,6 @@ def load_program(name: str, kind: int, instructions: bytes, attach_type: int = 0
 
 def _lines(log: ctypes.Array[ctypes.c_char]) -> list[str]:
     return log.value.decode(errors="replace").splitlines()
-
-
-def attach_watchpoint(
-    program_fd: int, address: int, length: int, access: int, tid: int, *, inherited: bool = True, forks: bool = False
-) -> int:
-    """Attach a program to a hardware watchpoint of one thread.
-
-    Args:
-        program_fd: of type ``PROG_TYPE_PERF_EVENT``; it runs after each access from user space.
-        length: in bytes: 1, or 2, 4 or 8 where ``address`` is aligned to it.
-        access: HW_BREAKPOINT_W (2) or HW_BREAKPOINT_RW (3) of linux/hw_breakpoint.h.
-        inherited: by the threads that it will start, too.
-        forks: if inherited, by the processes too.
-
-    Returns:
-        The event's descriptor; closing it detaches, from the later threads too.
-
-    Raises:
-        OSError: ENOSPC where all of the thread's debug registers are taken; ESRCH where it has ended.
-    """
-    attributes = PerfEventAttr(
-        type=_PERF_TYPE_BREAKPOINT,
-        size=PERF_ATTR_BYTES,
-        sample_period=1,
-        flags=_WATCHPOINT_FLAGS | (0 if not inherited else _BY_FORKS_TOO if forks else _INHERITED),
-        bp_type=access,
-        config1=address,
-        config2=length,
-    )
-    return event_with_program(attributes, tid, -1, program_fd, "watchpoint")
 
 
 def attach_raw_tracepoint(program_fd: int, name: str) -> int:

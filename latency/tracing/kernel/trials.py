@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latency.errors import KernelTooOld
-from latency.tracing.kernel import calls, multi
+from latency.tracing.kernel import calls, multi, watchpoints
 from latency.tracing.kernel.btf import VMLINUX, member_offset
 
 _HW_BREAKPOINT_RW = 3  # linux/hw_breakpoint.h
@@ -136,7 +136,7 @@ def _watchpoint() -> None:
     program = calls.load_program("pylat_try", calls.PROG_TYPE_PERF_EVENT, calls.EMPTY_PROGRAM)
     try:
         address, thread = ctypes.addressof(byte), threading.get_native_id()
-        os.close(calls.attach_watchpoint(program, address, 1, _HW_BREAKPOINT_RW, thread))
+        os.close(watchpoints.attach_watchpoint(program, address, 1, _HW_BREAKPOINT_RW, thread))
     except OSError as error:
         if error.errno in (errno.E2BIG, errno.EINVAL):
             raise KernelTooOld("this kernel cannot watch all threads of a process: that needs Linux 5.13") from None

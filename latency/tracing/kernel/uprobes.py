@@ -19,6 +19,7 @@ TRACE_UPROBE_MULTI = 48  # enum bpf_attach_type, Linux 6.6
 
 _PERF_FLAG_FD_CLOEXEC = 8
 _PERF_EVENT_IOC_SET_BPF, _PERF_EVENT_IOC_ENABLE, _PERF_EVENT_IOC_DISABLE = 0x40042408, 0x2400, 0x2401
+_PERF_EVENT_IOC_MODIFY_ATTRIBUTES = 0x4008240B
 PERF_ATTR_BYTES = 120
 
 
@@ -89,6 +90,11 @@ def event_with_program(attributes: PerfEventAttr, tid: int, cpu: int, program_fd
         os.close(fd)
         raise
     return fd
+
+
+def change_event(fd: int, attributes: PerfEventAttr) -> None:
+    """Give a perf event, and all that were inherited from it, other attributes. Raises OSError."""
+    check(libc.ioctl(fd, _PERF_EVENT_IOC_MODIFY_ATTRIBUTES, ctypes.byref(attributes)), "change event")
 
 
 def end_event(fd: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from latency.histogram import Histogram
@@ -18,12 +18,16 @@ class WatchedUntil:
         slices: how many have begun.
         ages: of the cut calls of each function.
         unnamed: cut calls of functions whose name is not known.
+        each: where not each slice is of all functions, of those that had one: for how long, and in how many.
+        running: those of the slice that lasts until then.
     """
 
     watched_ns: int
     slices: int
     ages: dict[Function, Histogram]
     unnamed: int
+    each: dict[Function, tuple[float, int]] | None = None
+    running: frozenset[Function] = frozenset()
 
     def since(self, earlier: WatchedUntil) -> WatchedUntil:
         """What came after an earlier moment."""
@@ -31,11 +35,24 @@ class WatchedUntil:
         ages = {name: each.subtract(earlier.ages.get(name, none)) for name, each in self.ages.items()}
         # The one that lasts until now had begun before.
         slices = self.slices - earlier.slices + 1
-        return WatchedUntil(self.watched_ns - earlier.watched_ns, slices, ages, self.unnamed - earlier.unnamed)
+        each = None if self.each is None else {name: self._since(earlier, name) for name in self.each}
+        unnamed = self.unnamed - earlier.unnamed
+        return WatchedUntil(self.watched_ns - earlier.watched_ns, slices, ages, unnamed, each, self.running)
+
+    def _since(self, earlier: WatchedUntil, function: Function) -> tuple[float, int]:
+        now, before = (it.get(function, (0.0, 0)) for it in (self.each or {}, earlier.each or {}))
+        return now[0] - before[0], now[1] - before[1] + (function in earlier.running)
 
     def share(self, duration_s: float) -> Watched:
         """Of so long a measurement."""
-        return Watched(min(self.watched_ns / 1e9 / duration_s, 1.0) if duration_s > 0 else 1.0, self.slices)
+        return Watched(_share(self.watched_ns, duration_s), self.slices)
+
+    def share_of(self, function: Function, duration_s: float) -> Watched | None:
+        """The same of one function; None where all are watched in each slice."""
+        if self.each is None:
+            return None
+        watched_ns, slices = self.each.get(function, (0.0, 0))
+        return Watched(_share(watched_ns, duration_s), slices)
 
 
 @dataclass
@@ -52,11 +69,25 @@ class SlicesWatched:
     _slices: int = 0
     _unnamed: int = 0
     _ages: dict[Function, Histogram] = field(default_factory=dict)
+    _of: Mapping[Function, float] | None = None
+    _each: dict[Function, tuple[float, int]] = field(default_factory=dict)
+
+    def of(self, functions: Mapping[Function, float]) -> None:
+        """Say of which functions the next slices are; else they are of all.
+
+        Args:
+            functions: of each, for which share of its code objects, 0 .. 1.
+        """
+        self.sliced = True
+        self._of = functions
 
     def begin(self, at_ns: int) -> None:
         """A slice begins."""
         self._began_ns = at_ns
         self._slices += 1
+        for function in self._of or ():
+            watched_ns, slices = self._each.get(function, (0.0, 0))
+            self._each[function] = watched_ns, slices + 1
 
     def end(self, at_ns: int, cut: Iterable[tuple[Function | None, list[int]]]) -> None:
         """It ends.
@@ -66,6 +97,7 @@ class SlicesWatched:
         """
         self.sliced = True
         self._watched_ns += max(at_ns - self._began_ns, 0)
+        self._each = self._each_until(at_ns)
         self._began_ns = 0
         for function, starts_ns in cut:
             if function is None:
@@ -77,7 +109,18 @@ class SlicesWatched:
     def until(self, at_ns: int) -> WatchedUntil:
         """What is known at this moment."""
         running_ns = max(at_ns - self._began_ns, 0) if self._began_ns else 0
-        return WatchedUntil(self._watched_ns + running_ns, self._slices, dict(self._ages), self._unnamed)
+        each = None if self._of is None else self._each_until(at_ns)
+        running = frozenset(self._of or ()) if self._began_ns else frozenset()
+        return WatchedUntil(self._watched_ns + running_ns, self._slices, dict(self._ages), self._unnamed, each, running)
+
+    def _each_until(self, at_ns: int) -> dict[Function, tuple[float, int]]:
+        running_ns = max(at_ns - self._began_ns, 0) if self._began_ns else 0
+        now = {name: (self._each[name], share) for name, share in (self._of or {}).items()}
+        return {**self._each, **{name: (it[0] + share * running_ns, it[1]) for name, (it, share) in now.items()}}
+
+
+def _share(watched_ns: float, duration_s: float) -> float:
+    return min(watched_ns / 1e9 / duration_s, 1.0) if duration_s > 0 else 1.0
 
 
 def ages(starts_ns: Iterable[int], at_ns: int) -> Histogram:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import errno
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from latency.cpython.watch_points import REGISTERS
+from latency.cpython.watch_points import COUNT_BYTES, REGISTERS, WatchPoints
 from latency.errors import AttachError, HostError, KernelTooOld, PylatError
 from latency.target.process import tracer
-from latency.tracing.kernel import calls as kernel
+from latency.tracing.kernel import watchpoints as kernel
 
 READ_WRITE, WRITE = 3, 2  # HW_BREAKPOINT_RW, HW_BREAKPOINT_W
 _SPARE_DESCRIPTORS = 64
@@ -34,6 +34,15 @@ class Watchpoint:
     access: int
 
 
+def watchpoints_of(functions: Iterable[WatchPoints]) -> list[Watchpoint]:
+    """What is to be watched for these, exits before entries."""
+    these = list(functions)
+    counts = [Watchpoint(each.count, COUNT_BYTES, WRITE) for each in these if each.count]
+    ends = [address for each in these for address in (*each.returns, each.raises) if address]
+    units = [*ends, *(each.entry for each in these)]
+    return [*counts, *(Watchpoint(address, 1, READ_WRITE) for address in dict.fromkeys(units))]
+
+
 class Watchpoints:
     """A program on watchpoints in all threads of a process, those to come included.
 
@@ -50,7 +59,7 @@ class Watchpoints:
         self._program_fd = program_fd
         self._forks = forks
         self.hits = 0
-        self._events: list[int] = []
+        self._events: list[tuple[int, int]] = []  # each with the number of its register
         self._free = REGISTERS
 
     def __len__(self) -> int:
@@ -85,10 +94,31 @@ class Watchpoints:
             self.close()
             raise
 
+    def move(self, points: Sequence[Watchpoint], threads: Callable[[], list[int]]) -> None:
+        """Watch these instead, as many as were placed at most. Not where forks are followed.
+
+        Raises:
+            AttachError: the kernel refuses.
+        """
+        try:
+            # As in place: a thread that begins meanwhile may have some of its creator's watchpoints as they were.
+            for _ in range(_ATTEMPTS):
+                known = set(threads())
+                for event, register in self._events:
+                    point = points[min(register, len(points) - 1)]
+                    off = register >= len(points)
+                    kernel.move_watchpoint(event, point.address, point.length, point.access, off=off)
+                if known.issuperset(threads()):
+                    return
+        except OSError as error:
+            raise AttachError(
+                f"the kernel refused to move a watchpoint: {error.strerror}", "watch fewer functions"
+            ) from error
+
     def close(self) -> None:
         """Take them all away, from the threads that came later too."""
         while self._events:
-            self.hits += kernel.end_event(self._events.pop())
+            self.hits += kernel.end_event(self._events.pop()[0])
 
     def _place_on_all(self, points: Sequence[Watchpoint], tids: Sequence[int], *, late: bool = False) -> set[int]:
         _allow_descriptors(len(self._events) + len(tids) * len(points))
@@ -97,11 +127,11 @@ class Watchpoints:
         for tid in tids:
             # One that began since has what its creator had at that moment: the first of the points.
             inherited = self._free - self._free_registers(points[0], tid) if late else 0
-            for point in points[max(0, inherited) :]:
-                event = self._open(point, tid)
+            for register in range(max(0, inherited), len(points)):
+                event = self._open(points[register], tid)
                 if event is None:
                     break
-                self._events.append(event)
+                self._events.append((event, register))
         return set(tids)
 
     def _explained(self, error: OSError, points: int, tids: Sequence[int]) -> HostError:

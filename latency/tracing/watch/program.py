@@ -6,7 +6,6 @@ import ctypes
 import os
 import resource
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -32,7 +31,8 @@ from latency.tracing.kernel.multi import by_multi
 from latency.tracing.kernel.refusals import refused_call, refused_program
 from latency.tracing.kernel.tracepoints import left_out, twice
 from latency.tracing.watch import wire as watching
-from latency.tracing.watch.events import READ_WRITE, WRITE, Watchpoint, Watchpoints, require_all
+from latency.tracing.watch.events import READ_WRITE, Watchpoint, Watchpoints, require_all, watchpoints_of
+from latency.tracing.watch.trap import CALIBRATION_READS, reading_ns
 
 SOURCE = "watch.bpf.c"
 _WATCH, _RAISE = "pylat_watch", "pylat_watch_raise"
@@ -45,8 +45,6 @@ _MOST_RETURNS = 4
 _OPEN_CALLS = 65_536
 _PROCESSES, _CHILDRENS_THREADS = 4096, 1024
 _SPARE_THREADS = 64
-_READS_OF_A_RUN, _RUNS = 100, 12
-CALIBRATION_READS = _READS_OF_A_RUN * _RUNS
 _U32, _U64 = np.dtype("<u4"), np.dtype("<u8")
 
 
@@ -138,6 +136,7 @@ class WatchProgram:
             "frames": _OPEN_CALLS,
             "processes": _PROCESSES if children else 1,
             "homes": len(plan.homes),
+            "statistics": watching.SLOTS,
         }
         try:
             self._load(made, entries)
@@ -152,24 +151,34 @@ class WatchProgram:
         self.threads = Map(self._maps["threads"], _U32, watching.WATCH_THREAD)
         self.frames = Map(self._maps["frames"], watching.WATCH_KEY, watching.WATCH_CALL)
         self.processes = Map(self._maps["processes"], _U64, watching.WATCH_PROCESS)
-        self.maps = CountingMaps(self._maps, watching.WATCH_CONFIG, watching.WATCHED_FUNCTIONS)
+        self.maps = CountingMaps(self._maps, watching.WATCH_CONFIG, watching.SLOTS)
         self._watched_memory = self.maps.mapped("watched", watching.WATCHED, watching.WATCHED_FUNCTIONS)
 
     @property
     def watched(self) -> np.ndarray[Any, Any]:
-        """The records of ``wire.WATCHED``, live: one for each slot of the statistics."""
+        """The records of ``wire.WATCHED``, live: of the functions that are watched now."""
         return np.frombuffer(self._watched_memory, watching.WATCHED, watching.WATCHED_FUNCTIONS)
 
     # -- attaching -------------------------------------------------------------------------------
 
-    def attach(self, processes: Sequence[Process], path: str, bias: int, functions: Sequence[WatchPoints]) -> None:
+    def attach(
+        self,
+        processes: Sequence[Process],
+        path: str,
+        bias: int,
+        functions: Sequence[WatchPoints],
+        group: Sequence[int],
+        widest: Sequence[int],
+    ) -> None:
         """Place everything, exits before entries; nothing is counted until ``config["enabled"]`` is set.
 
         Args:
             processes: the target, and with ``children`` those that were forked from it as it is.
             path: of the interpreter's file.
             bias: what the process added to the file's addresses.
-            functions: at most ``WATCHED_FUNCTIONS``; each gets the slot of its place.
+            functions: all that are to be watched, by slot.
+            group: the slots of those that are watched now; they fit into the registers.
+            widest: of those that take the most of these; ``move`` has no more for any others.
 
         Raises:
             AttachError: the kernel refused, or the debug registers are taken; nothing stays behind.
@@ -185,13 +194,6 @@ class WatchProgram:
         for address, home in self._plan.homes:
             value = np.array([(home.path[0], home.register == "rbp")], watching.WATCH_HOME)
             self.maps.map("homes", _U64, watching.WATCH_HOME).update(np.array([address + bias], _U64), value)
-        for slot, points in enumerate(functions):
-            self.maps.statistics["code"][slot] = points.live.address
-            self.watched[slot] = _record(points, slot)
-        counts = [Watchpoint(each.count, COUNT_BYTES, WRITE) for each in functions if each.count]
-        ends = [address for each in functions for address in (*each.returns, each.raises) if address]
-        units = [*ends, *(each.entry for each in functions)]
-        fetched = [Watchpoint(address, 1, READ_WRITE) for address in dict.fromkeys(units)]
         try:
             for each in processes:
                 self._follow(each.pid)
@@ -201,13 +203,38 @@ class WatchProgram:
             pid = 0 if self._children else processes[0].pid
             sites = list(self._plan.of(Role.RAISE)) if _probed(self._plan, functions) else []
             self._links += apart.opened(self._raises(path, pid, [site.offset for site in sites]))
-            self._watchpoints.place([*counts, *fetched], lambda: self._threads(processes[0]))
+            points = watchpoints_of(functions[slot] for slot in widest)
+            self._watchpoints.place(points, lambda: self._threads(processes[0]))
         except OSError as error:
             self.detach()
             raise AttachError(
                 f"the kernel refused the probes: {error.strerror}", "run pylat check to see what is missing"
             ) from error
-        self._read_counts(processes[0], functions)
+        if group != widest:
+            self.move(processes[0], functions, group)
+        self.watch(processes[0], functions, group)
+
+    def move(self, target: Process, functions: Sequence[WatchPoints], group: Sequence[int]) -> None:
+        """Let the watchpoints be those of another group. What they hit means nothing until ``watch``.
+
+        Raises:
+            AttachError: the kernel refuses.
+        """
+        self._watchpoints.move(watchpoints_of(functions[slot] for slot in group), target.threads)
+
+    def watch(self, target: Process, functions: Sequence[WatchPoints], group: Sequence[int]) -> None:
+        """The watchpoints are those of this group."""
+        self.watched[:] = np.zeros(1, watching.WATCHED)
+        for place, slot in enumerate(group):
+            self.maps.statistics["code"][slot] = functions[slot].live.address
+            self.watched[place] = _record(functions[slot], slot, place)
+        self._read_counts(target, [functions[slot] for slot in group])
+
+    def forget(self, freed: int) -> None:
+        """The code objects of these slots (a bit for each) are gone: what lies there is another's."""
+        for place, slot in enumerate(self.watched["slot"].tolist()):
+            if freed >> slot & 1:
+                self.watched["code"][place] = 0
 
     def _raises(self, path: str, pid: int, places: Sequence[int]) -> Iterator[Probes]:
         """The probe on exceptions: by a multi link where there are any, since it needs fewer rights."""
@@ -300,14 +327,14 @@ class WatchProgram:
         return tids
 
     def _read_counts(self, target: Process, functions: Sequence[WatchPoints]) -> None:
-        """The reference counts from which changes are told, of each process."""
+        """The reference counts from which changes are told, of each process; ``functions`` by place."""
         for process in self._followed(target):
             value = self.processes.lookup(self._key(process.pid))
             if value is None:
                 continue
-            for slot, points in enumerate(functions):
+            for place, points in enumerate(functions):
                 raw = process.read_some(points.count, COUNT_BYTES) if points.count else b""
-                value["last_count"][0, slot] = int.from_bytes(raw, "little")
+                value["last_count"][0, place] = int.from_bytes(raw, "little")
             self.processes.update(self._key(process.pid), value)
 
     def _load(self, made: Object, entries: dict[str, int]) -> None:
@@ -345,7 +372,7 @@ class WatchProgram:
             os.close(descriptors.pop())
 
 
-def _record(points: WatchPoints, slot: int) -> tuple[object, ...]:
+def _record(points: WatchPoints, slot: int, place: int) -> tuple[object, ...]:
     """As ``wire.WATCHED``."""
     returns = [*points.returns, *[0] * watching.MOST_RETURNS][: watching.MOST_RETURNS]
     return (
@@ -358,7 +385,7 @@ def _record(points: WatchPoints, slot: int) -> tuple[object, ...]:
         points.exception,
         int(points.suspends),
         slot,
-        0,
+        place,
     )
 
 
@@ -370,14 +397,3 @@ def _probed(plan: WatchPlan, functions: Sequence[WatchPoints]) -> bool:
 def _functions(plan: WatchPlan, *, children: bool) -> list[str]:
     raises = [_RAISE] if any(plan.of(Role.RAISE)) else []
     return [_WATCH, *_THREADS, *(_FORKS if children else ()), *raises]
-
-
-def reading_ns(byte: ctypes.c_ubyte) -> float:
-    """What one read of the byte takes from here, nanoseconds: the mean of the fastest run."""
-    best = float("inf")
-    for _ in range(_RUNS):
-        begin = time.perf_counter_ns()
-        for _ in range(_READS_OF_A_RUN):
-            byte.value  # noqa: B018  the read is what is timed
-        best = min(best, time.perf_counter_ns() - begin)
-    return best / _READS_OF_A_RUN

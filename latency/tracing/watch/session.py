@@ -17,9 +17,8 @@ from latency.cpython.interpreter import Target
 from latency.cpython.patterns import matcher_of, not_there_yet, nothing_matches
 from latency.cpython.sites import Role
 from latency.cpython.watch_points import WatchPlan, WatchPoints, refusal, watch_points
-from latency.errors import AttachError, TargetError, UnsupportedBuild, UsageError
+from latency.errors import AttachError, TargetGone, UsageError
 from latency.recording import Function, Losses, Options, Overhead, ProcessCalls, Recording
-from latency.target.process import Process
 from latency.tracing.counted.agreement import Seen
 from latency.tracing.counted.codes import About
 from latency.tracing.counted.reading import Counted, Reading, Span
@@ -29,15 +28,16 @@ from latency.tracing.kernel import clock
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.limit.watched import SlicesWatched
 from latency.tracing.watch.definitions import Definitions
+from latency.tracing.watch.forked import forked_as_it_is
 from latency.tracing.watch.gone import Gone
-from latency.tracing.watch.limit import WatchLimit
 from latency.tracing.watch.program import WatchProgram, compile_watch
+from latency.tracing.watch.turns import Turns
 from latency.tracing.watch.unended import Unended, unaccounted
 from latency.tracing.watch.wire import EXECUTED
 
 
 class WatchSession(CountingSession):
-    """Measures a few functions of a target and costs the others nothing.
+    """Measures a few functions of a target, in turns where they are more than a few, and costs the others nothing.
 
     Args:
         target: whose plan is a ``WatchPlan`` (``Target(pid, engine="watch")``).
@@ -46,7 +46,7 @@ class WatchSession(CountingSession):
 
     Raises:
         NoFunctionMatches: no live function matches; the hint offers the nearest names.
-        UsageError: more functions than the processor has registers for, or of a kind that cannot be watched.
+        UsageError: more functions than can be watched, or of a kind that cannot be.
         HostError: bcc, the kernel or the privileges do not allow it.
     """
 
@@ -85,8 +85,8 @@ class WatchSession(CountingSession):
             self.program = WatchProgram(made, self._plan, threads=threads, children=options.children)
         self.maps = self.program.maps
         self._past = Gone(self.program)
-        self.limit = WatchLimit(target, self.program, self._points, self.watched)
         self._unended = Unended(target, self.program, self._points, self._ended)
+        self.turns = Turns(target, self.program, self._points, self._unended, self.watched)
         self._definitions = Definitions(target, self._matcher, self._points)
 
     @property
@@ -114,8 +114,11 @@ class WatchSession(CountingSession):
         if self.options.children:
             self._past.look()
         if not why and self._first is not None:
-            self._definitions.are_freed(self.program.freed(self.target.process.pid))
-            self.limit.keep((self.maps.counters()["hits"] - self._first.counters["hits"]) * self._trap_ns / 1e9)
+            self._definitions.are_freed(self.turns.freed | self.program.freed(self.target.process.pid))
+            try:
+                self.turns.keep((self.maps.counters()["hits"] - self._first.counters["hits"]) * self._trap_ns / 1e9)
+            except TargetGone:
+                why = self._ended() or "exited"
         return "" if why and self.options.children and self._others_alive() else why
 
     def stop(self) -> Recording:
@@ -125,14 +128,12 @@ class WatchSession(CountingSession):
         self.maps.config["enabled"] = 0
         ended_ns = clock.now_ns()
         opens, unseen = self._unended.open_calls(over)
-        for slot, closed in self._unended.closed(over).items():
-            self.maps.statistics["abandoned"][slot] += closed
-            self._closed += closed
+        self._closed = self.turns.closed + self._unended.count_closed(over)
         self.program.detach()
         self._definitions.look()
         self._memory_bytes, self._map_bytes = resident_bytes(), self.maps.map_bytes
         self.not_run = self.program.not_run
-        self.vanished += unseen + self.limit.vanished
+        self.vanished += unseen + self.turns.vanished
         return self._whole(self._read(ended_ns), opens)
 
     def doubt(self) -> str:
@@ -155,21 +156,21 @@ class WatchSession(CountingSession):
         self.program.forget_calls()
         self.maps.statistics[:] = 0
         self.watched = SlicesWatched()
-        self.limit = WatchLimit(self.target, self.program, self._points, self.watched)
+        self.turns = Turns(self.target, self.program, self._points, self._unended, self.watched)
         self._place()
         self._count()
 
     def seen(self) -> Seen:
-        """What is to be compared with what the probes see."""
-        return self._unended.seen(self.maps.statistics)
+        """What is to be compared with what the probes see: of the functions that are watched now, and wholly."""
+        return self._unended.seen(self.turns.whole)
 
     # -- inside ----------------------------------------------------------------------------------
 
     def _place(self) -> None:
-        target, program = self.target, self.program
+        target = self.target
         target.process.check()
-        processes = [target.process, *(self._forked() if self.options.children else [])]
-        program.attach(processes, f"/proc/self/fd/{target.build.fd}", target.build.bias, self._points)
+        children, self._unlike = forked_as_it_is(target, self._points) if self.options.children else ([], [])
+        self.turns.place(children)
         for points in self._points:
             now = describe(target.process, target.build, target.offsets, points.live.address)
             if now is None or now.function.line != points.live.function.line:
@@ -177,8 +178,9 @@ class WatchSession(CountingSession):
         self._look_at_code()
 
     def _count(self) -> None:
+        self.turns.tell()
         self._begin()
-        self.limit.begin(self.options.max_overhead_pct if self._may_be_sliced else None)
+        self.turns.begin(self.options.max_overhead_pct if self._may_be_sliced else None)
 
     def _look_at_code(self) -> None:
         digests = CodeDigests(self.target.build, self.target.offsets).take(
@@ -200,35 +202,6 @@ class WatchSession(CountingSession):
         pids = [int(key[0]) for key, value in self.program.processes.items() if not value["ended"][0]]
         return any(pid != self.target.process.pid for pid in pids)
 
-    def _forked(self) -> list[Process]:
-        """The children that the target has already and that are as it is: forked from it, with the same functions."""
-        target, found = self.target.process, []
-        for pid in target.children(recursive=True):
-            try:
-                process = Process(pid)
-                if self._is_there(process) and self._functions_in(process) == self._functions_in(target):
-                    found.append(process)
-                else:
-                    self._unlike.append(pid)
-            except TargetError:
-                continue  # it ended meanwhile
-        return found
-
-    def _functions_in(self, process: Process) -> list[Function | None]:
-        """What is at the addresses of the functions."""
-        build, offsets = self.target.build, self.target.offsets
-        there = [describe(process, build, offsets, each.live.address) for each in self._points]
-        return [None if live is None else live.function for live in there]
-
-    def _is_there(self, process: Process) -> bool:
-        """Whether the interpreter's file is loaded where the target has it."""
-        build = self.target.build
-        mappings = [mapping for mapping in process.maps() if mapping.device_inode == build.device_inode]
-        try:
-            return build.image.load_bias(mappings, entry=process.entry) == build.bias
-        except UnsupportedBuild:  # it is not loaded: another program
-            return False
-
     def _find_functions(self, lives: Sequence[LiveFunction] | None) -> list[WatchPoints]:
         target = self.target
         matcher = self._matcher
@@ -241,7 +214,8 @@ class WatchSession(CountingSession):
         missing = matcher.unmatched(lives)
         self._missing = lambda: missing
         self.remarks += not_there_yet(missing, matcher, lives)
-        refused = refusal(target.process, target.build, target.offsets, wanted)
+        forks = self.options.children
+        refused = refusal(target.process, target.build, target.offsets, wanted, forks=forks)
         if refused:
             raise refused
         found = [watch_points(target.process, target.offsets, live) for live in wanted]
@@ -294,26 +268,22 @@ class WatchSession(CountingSession):
             *self._not_followed(),
             self._resolution(),
             *self._unlimited(),
-            *self._gone(),
             *self._definitions.lines(),
         )
 
     @property
     def _may_be_sliced(self) -> bool:
-        """Whether the watchpoints can be away for a time: a suspended call would go on unseen, and so would a fork."""
-        return not self.options.children and not any(each.suspends for each in self._points)
+        """Whether the watchpoints can be away for a time: a fork would go on unseen."""
+        return not self.options.children
 
     def _unlimited(self) -> list[str]:
         if self.options.max_overhead_pct is None or self._may_be_sliced:
             return []
-        return ["--max-overhead is not kept: this engine takes no slices of generators and coroutines, or of children"]
+        return ["--max-overhead is not kept: this engine takes no slices of children"]
 
     def _of_suspending(self) -> list[str]:
         names = ", ".join(sorted({each.live.function.qualname for each in self._points if each.suspends}))
         return [f"of {names}: how often they are suspended, and the time that they run"] if names else []
-
-    def _gone(self) -> list[str]:
-        return [f"{self.limit.gone} was freed between two slices: nothing after that"] if self.limit.gone else []
 
     def _resolution(self) -> str:
         return (
@@ -334,4 +304,6 @@ class WatchSession(CountingSession):
         )
 
     def _attached(self) -> Iterator[str]:
-        yield f"live functions that match: {len(self.functions):,}; attached by {self.program.attachment}"
+        turns = len(self.turns.groups)
+        how = f"{self.program.attachment}, in {turns} turns" if turns > 1 else self.program.attachment
+        yield f"live functions that match: {len(self.functions):,}; attached by {how}"

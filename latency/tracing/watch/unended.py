@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 
@@ -89,17 +88,27 @@ class Unended:
         """How many of what suspends were closed or freed unseen, by slot: they are abandoned."""
         return Counter(slot for frame, slot, start_ns in self._suspending() if (frame, start_ns) in over)
 
-    def seen(self, statistics: np.ndarray[Any, Any]) -> Seen:
-        """What is to be compared with what the probes see. ``statistics``: ``wire.STATISTICS``, by slot."""
-        over = self.over()
+    def count_closed(self, over: Calls) -> int:
+        """These are abandoned. Returns how many."""
+        closed = self.closed(over)
+        for slot, calls in closed.items():
+            self._program.maps.statistics["abandoned"][slot] += calls
+        return sum(closed.values())
+
+    def seen(self, of: Collection[Function]) -> Seen:
+        """What is to be compared with what the probes see of these functions."""
+        statistics, over = self._program.maps.statistics, self.over()
         closed = self.closed(over)
         opens = {
             OpenFrame(frame, start_ns)
             for frame, slot, start_ns in self._program.open_frames()
-            if not (self._points[slot].suspends and (frame, start_ns) in over)
+            if self._points[slot].live.function in of
+            and not (self._points[slot].suspends and (frame, start_ns) in over)
         }
         ends: dict[Function, Ends] = {}
         for slot, points in enumerate(self._points):
+            if points.live.function not in of:
+                continue
             row, before = statistics[slot], ends.get(points.live.function, (0, 0, 0))
             now = int(row["returned"]), int(row["raised"]), int(row["abandoned"]) + closed[slot]
             ends[points.live.function] = (before[0] + now[0], before[1] + now[1], before[2] + now[2])

@@ -9,6 +9,7 @@ import numpy as np
 from latency.tracing.counted.wire import THREAD
 
 WATCHED_FUNCTIONS = 4  # PYLAT_WATCHED
+SLOTS = 64  # PYLAT_WATCH_SLOTS
 MOST_RETURNS = 3  # PYLAT_WATCH_RETURNS
 MOST_PARTS = 1024  # PYLAT_WATCH_PARTS
 NO_PART = 1 << 62  # PYLAT_WATCH_NO_PART
@@ -23,7 +24,7 @@ WATCHED = np.dtype(
         ("exception", "<u4"),
         ("suspends", "<u4"),
         ("slot", "<u4"),
-        ("padding", "<u4"),
+        ("place", "<u4"),
     ]
 )
 WATCH_PROCESS = np.dtype(
@@ -32,8 +33,9 @@ WATCH_PROCESS = np.dtype(
         ("raised", "<u8"),
         ("last_count", "<u4", (WATCHED_FUNCTIONS,)),
         ("made", "<u4", (WATCHED_FUNCTIONS,)),
-        ("freed", "<u4"),
+        ("freed", "<u8"),
         ("ended", "<u4"),
+        ("padding", "<u4"),
     ]
 )
 ENDED, EXECUTED = 1, 2  # of "ended"
@@ -42,7 +44,8 @@ WATCH_CALL = np.dtype(
     [
         *((name, "<u8") for name in ("caller", "caller_lasti", "traps", "start_ns")),
         *((name, "<u8") for name in ("raised_ns", "raised_traps", "outer")),
-        ("slot", "<u4"),
+        ("slot", "<u2"),
+        ("place", "<u2"),
         ("tid", "<u4"),
     ]
 )

@@ -1,0 +1,68 @@
+"""Hardware watchpoints of a thread: perf events of type breakpoint, with a program.
+
+Source: linux/perf_event.h, linux/hw_breakpoint.h; Linux kernel/events/core.c, kernel/events/hw_breakpoint.c.
+"""
+
+from __future__ import annotations
+
+from latency.tracing.kernel.uprobes import (
+    PERF_ATTR_BYTES,
+    PerfEventAttr,
+    change_event,
+    end_event,
+    event_with_program,
+)
+
+__all__ = ["attach_watchpoint", "end_event", "move_watchpoint"]
+
+_PERF_TYPE_BREAKPOINT = 5
+# struct perf_event_attr: disabled, exclude_kernel, exclude_hv and remove_on_exec (Linux 5.13); inherit and
+# inherit_thread (not into forks, Linux 5.13)
+_DISABLED = 1 << 0
+_WATCHPOINT_FLAGS = _DISABLED | 1 << 5 | 1 << 6 | 1 << 36
+_INHERITED, _BY_FORKS_TOO = 1 << 1 | 1 << 35, 1 << 1
+
+
+def attach_watchpoint(
+    program_fd: int, address: int, length: int, access: int, tid: int, *, inherited: bool = True, forks: bool = False
+) -> int:
+    """Attach a program to a hardware watchpoint of one thread.
+
+    Args:
+        program_fd: of type ``PROG_TYPE_PERF_EVENT``; it runs after each access from user space.
+        length: in bytes: 1, or 2, 4 or 8 where ``address`` is aligned to it.
+        access: HW_BREAKPOINT_W (2) or HW_BREAKPOINT_RW (3) of linux/hw_breakpoint.h.
+        inherited: by the threads that it will start, too.
+        forks: if inherited, by the processes too.
+
+    Returns:
+        The event's descriptor; closing it detaches, from the later threads too.
+
+    Raises:
+        OSError: ENOSPC where all of the thread's debug registers are taken; ESRCH where it has ended.
+    """
+    flags = _WATCHPOINT_FLAGS | (0 if not inherited else _BY_FORKS_TOO if forks else _INHERITED)
+    return event_with_program(_watchpoint(address, length, access, flags), tid, -1, program_fd, "watchpoint")
+
+
+def move_watchpoint(event_fd: int, address: int, length: int, access: int, *, off: bool = False) -> None:
+    """Let an event of ``attach_watchpoint``, inherited and not by forks, watch something else, in the threads that
+    have inherited it too. When this returns, no program runs any more for what it watched before (Linux 4.17).
+
+    Args:
+        off: watch nothing; the registers stay taken.
+    """
+    flags = _WATCHPOINT_FLAGS & ~_DISABLED | _INHERITED | (_DISABLED if off else 0)
+    change_event(event_fd, _watchpoint(address, length, access, flags))
+
+
+def _watchpoint(address: int, length: int, access: int, flags: int) -> PerfEventAttr:
+    return PerfEventAttr(
+        type=_PERF_TYPE_BREAKPOINT,
+        size=PERF_ATTR_BYTES,
+        sample_period=1,
+        flags=flags,
+        bp_type=access,
+        config1=address,
+        config2=length,
+    )
