@@ -22,7 +22,7 @@ from latency.report import chrome, trace_json, trace_text, words
 from latency.report.names import escape
 from latency.tracing.kernel.host import require
 from latency.tracing.loop import Stop
-from latency.tracing.measurement import Calls, Measurement, begin_trace
+from latency.tracing.measurement import Calls, Measurement, begin_trace, require_traceable
 
 _POLL_S = 0.02
 _LOOK_S = 0.1  # between two looks at whether the process lives
@@ -31,8 +31,9 @@ _LONGEST_NAME, _LONGEST_LINE = 60, 1000
 
 def run(arguments: argparse.Namespace) -> int:
     """Trace until the time is up, the calls are enough, Ctrl-C or SIGTERM, or the process ends."""
-    require()
     options = options_of(arguments)
+    require_traceable(options)
+    require()
     stop = Stop()
     with ExitStack() as stack:
         stopwatch = Stopwatch()

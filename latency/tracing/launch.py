@@ -44,6 +44,7 @@ class Launched:
     late: bool = False
     _followed: list[int] = field(default_factory=list)
     _held: int = 0
+    _breaks: ptrace.Registers = field(default_factory=ptrace.Registers)
     _status: int | None = None
 
     def release(self) -> None:
@@ -51,6 +52,7 @@ class Launched:
         while self._followed:  # the youngest first: a parent may wait for a child of its vfork
             task = self._followed.pop()
             number = 0 if task == self._held else self._stop(task)
+            self._breaks.set(task)
             if number is not None:
                 ptrace.detach(task, number)
 
@@ -66,7 +68,7 @@ class Launched:
             event, number = status >> 16, os.WSTOPSIG(status)
             if event in ptrace.BIRTHS and _is_followed(born := ptrace.message(task)) and born not in self._followed:
                 self._followed.append(born)
-            return 0 if event or (number == signal.SIGTRAP and ptrace.reached(task) is not None) else number
+            return 0 if event or (number == signal.SIGTRAP and self._breaks.reached(task) is not None) else number
         if stopped == self.pid:
             self._status = status
         return None
@@ -75,6 +77,7 @@ class Launched:
         """End it, where it cannot be measured."""
         for task in {self.pid, *self._followed}:
             _kill(task)
+            self._breaks.set(task)
         self._followed.clear()
 
     def wait(self) -> int:
@@ -86,7 +89,12 @@ class Launched:
 
 
 def launch(
-    command: Sequence[str], *, user: str | None = None, quiet: bool = False, look: Callable[[int], Target] = Target
+    command: Sequence[str],
+    *,
+    user: str | None = None,
+    quiet: bool = False,
+    look: Callable[[int], Target] = Target,
+    spare_registers: bool = False,
 ) -> Launched:
     """Start a program.
 
@@ -95,6 +103,7 @@ def launch(
         user: run it as this user.
         quiet: drop what it writes to standard output.
         look: how a process is recognised as CPython; it is asked at every exec, and where a CPython is opened.
+        spare_registers: leave all debug registers free, for watchpoints (Linux 5.13).
 
     Raises:
         UsageError: there is no such program or no such user.
@@ -117,7 +126,7 @@ def launch(
     with mine:
         with theirs:
             pid = _child(theirs, blocked)
-        search = _Search(pid, look)
+        search = _Search(pid, look, ptrace.Events() if spare_registers else ptrace.Registers())
         try:
             with suppress(BrokenPipeError, ConnectionResetError):  # it has ended; the wait says so
                 mine.sendall(marshal.dumps(program))
@@ -148,9 +157,10 @@ def _child(talk: socket.socket, blocked: Iterable[int]) -> int:
 class _Search:
     """Follows a program, through every exec, fork and thread, to its first CPython."""
 
-    def __init__(self, pid: int, look: Callable[[int], Target]) -> None:
+    def __init__(self, pid: int, look: Callable[[int], Target], breaks: ptrace.Registers) -> None:
         self._pid = pid
         self._look = look
+        self._breaks = breaks
         self._followed: dict[int, None] = {pid: None}  # processes and threads, the oldest first
         self._arriving: set[int] = set()  # on their way to their entry point
         self._told: dict[int, int] = {}  # where the linker tells of what it has mapped
@@ -164,15 +174,15 @@ class _Search:
             if not os.WIFSTOPPED(status):
                 self._forget(task)
                 if task == self._pid:
-                    return Launched(self._pid, None, self._late, list(self._followed), _status=status)
+                    return Launched(self._pid, None, self._late, list(self._followed), 0, self._breaks, status)
                 continue
             self._followed.setdefault(task)
             event, number = status >> 16, os.WSTOPSIG(status)
             if event:
                 self._happened(task, event)
-            elif number == signal.SIGTRAP and (place := ptrace.reached(task)) is not None:
+            elif number == signal.SIGTRAP and (place := self._breaks.reached(task)) is not None:
                 if target := self._arrived(task, place):
-                    return Launched(self._pid, target, self._late, list(self._followed), task)
+                    return Launched(self._pid, target, self._late, list(self._followed), task, self._breaks)
                 number = 0
             ptrace.go_on(task, 0 if event else number)
 
@@ -180,13 +190,14 @@ class _Search:
         """End all of it."""
         for task in self._followed:
             _kill(task)
+            self._breaks.set(task)
 
     def _happened(self, task: int, event: int) -> None:
         if event == ptrace.EVENT_EXEC:
             if (former := ptrace.message(task)) != task:
                 self._forget(former)  # the thread has the number of its process now
             if process := _process_of(task):
-                ptrace.break_at(task, [process.entry])
+                self._breaks.set(task, [process.entry])
             self._arriving.add(task)
         elif event == ptrace.EVENT_EXIT:
             self._late = self._late or _has_python(task)
@@ -200,12 +211,13 @@ class _Search:
         self._followed.pop(task, None)
         self._told.pop(task, None)
         self._arriving.discard(task)
+        self._breaks.set(task)
 
     def _listen(self, task: int) -> None:
         """Stop it where its linker tells of what it has mapped."""
         process = _process_of(task)
         self._told[task] = told_at(process) if process else 0
-        ptrace.break_at(task, [self._told[task]])
+        self._breaks.set(task, [self._told[task]])
 
     def _arrived(self, task: int, place: int) -> Target | None:
         """At its entry point, in its linker, or where its CPython is about to begin: then it has one."""
@@ -214,7 +226,7 @@ class _Search:
             self._listen(task)
         elif place == _LINKER:
             if begins := self._opened(task):
-                ptrace.break_at(task, [self._told[task], begins])
+                self._breaks.set(task, [self._told[task], begins])
             return None
         process = _process_of(task)
         try:

@@ -126,9 +126,9 @@ def begin(target: Target, options: Options, *, attachment: str = "auto", late: b
         return MarkerSession(target, options, attachment=attachment)
     if options.engine == WATCH:
         if late:
-            raise UsageError(
-                "the watch engine does not measure a program from its first call on", "take another --engine"
-            )
+            from latency.tracing.handed import HandedOver
+
+            return HandedOver(target, options, attachment=attachment)
         from latency.tracing.watched import Watched
 
         return Watched(target, options, attachment=attachment)
@@ -139,6 +139,12 @@ def begin(target: Target, options: Options, *, attachment: str = "auto", late: b
     from latency.tracing.probes.session import Session
 
     return Session(target, options, attachment=attachment, late=late)
+
+
+def require_traceable(options: Options) -> None:
+    """Raises UsageError where the engine that was asked for does not tell calls one by one."""
+    if options.engine == WATCH:
+        raise UsageError("the watch engine does not tell calls one by one", "take another --engine")
 
 
 def begin_trace(
@@ -161,8 +167,7 @@ def begin_trace(
     Raises:
         UnsupportedBuild: returned values are asked for, and this build does not show where they are.
     """
-    if options.engine == WATCH:
-        raise UsageError("the watch engine does not tell calls one by one", "take another --engine")
+    require_traceable(options)
     from latency.tracing.probes.session import Session
     from latency.tracing.probes.trace import Trace
 

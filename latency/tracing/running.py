@@ -13,6 +13,7 @@ from latency.cpython.compiled import extension_modules
 from latency.cpython.functions import LiveFunction, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, nearest
+from latency.cpython.watch_points import ENGINE as WATCH
 from latency.errors import NothingMeasured, PylatError, TargetError
 from latency.recording import Options
 from latency.target.process import Process
@@ -45,7 +46,13 @@ def run_measured(
         NothingMeasured: its CPython was not seen to come.
         TargetError, HostError: its CPython cannot be measured here; the program has been killed.
     """
-    launched = launch(command, user=user, quiet=not foreground, look=partial(Target, engine=options.engine))
+    launched = launch(
+        command,
+        user=user,
+        quiet=not foreground,
+        look=partial(Target, engine=options.engine),
+        spare_registers=options.engine == WATCH,
+    )
     if launched.target is None:
         if launched.late:
             raise NothingMeasured(

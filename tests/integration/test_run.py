@@ -367,11 +367,12 @@ def test_a_program_that_replaces_itself_is_measured_with_children(own_interprete
     assert "replaced itself" not in result.err
 
 
-def test_watch_does_not_measure_from_the_first_call_on_and_nothing_runs(
+def test_watch_does_not_follow_the_children_of_what_is_run_and_nothing_runs(
     own_interpreter: Interpreter, tmp_path: Path
 ) -> None:
     trace = tmp_path / "trace"
-    result = run("--engine", "watch", "--func", "f", "--", own_interpreter.path, "-c", f"open({str(trace)!r}, 'w')")
+    options = ("--engine", "watch", "--children", "--func", "f")
+    result = run(*options, "--", own_interpreter.path, "-c", f"open({str(trace)!r}, 'w')")
     assert result.status == 2
-    assert "from its first call on" in result.err
+    assert "not watched with its children" in result.err
     assert not trace.exists()

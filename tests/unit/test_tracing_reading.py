@@ -134,6 +134,14 @@ def test_a_slot_that_came_later_grew_from_nothing() -> None:
     assert [part.count for part in slices.of(Counted(slots=[1]), WALL)] == [0, 4]
 
 
+def test_what_was_counted_before_is_in_no_part() -> None:
+    slices = Slices()
+    slices.skip(program({100: 7}))
+    for calls in (8, 10):
+        slices.add(program({100: calls}))
+    assert [part.count for part in slices.of(Counted(slots=[0]), WALL)] == [1, 2]
+
+
 def test_parts_are_joined_in_pairs_and_stay_equal_in_a_measurement_without_an_end() -> None:
     slices = Slices(limit=4)
     for calls in range(1, 17):

@@ -255,6 +255,11 @@ class Slices:
             self.parts = [_joined(*self.parts[at : at + 2]) for at in range(0, len(self.parts) - 1, 2)]
             self.joined *= 2
 
+    def skip(self, maps: CountingMaps) -> None:
+        """What was counted until now is in no part."""
+        self.add(maps)
+        self.parts.clear()
+
     def give_back(self, given: Sequence[Given]) -> None:
         """These slots start again from zero, for other functions; what they had moves to the places of the retired."""
         if not given:

@@ -129,9 +129,9 @@ class CountingSession(ABC):
         """One more of the equal parts of the measurement is over: the error bars are made of these."""
         self._slices.add(self.maps)
 
-    def interval(self) -> Recording:
-        """What came since the last interval. The open calls are not told."""
-        reading = self._next_reading()
+    def interval(self, until: Reading | None = None) -> Recording:
+        """What came since the last interval, until now or until that reading. The open calls are not told."""
+        reading = until or self._next_reading()
         earlier, self._last = self._last or self._first, reading
         watched = self.watched.until(reading.at_ns)
         before, self._last_watched = self._last_watched, watched

@@ -47,6 +47,7 @@ __all__ = [
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
 _RAW_TRACEPOINT_OPEN, _MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH = 17, 24, 26, 27
+_NO_EXIST = 1  # BPF_NOEXIST
 _BATCH = 8192
 PROG_TYPE_KPROBE, PROG_TYPE_PERF_EVENT, PROG_TYPE_RAW_TRACEPOINT = 2, 7, 17  # enum bpf_prog_type
 _NAME_BYTES = 16
@@ -252,6 +253,18 @@ class Map:
         key = None if key is None else np.ascontiguousarray(key)
         address = 0 if key is None else key.ctypes.data
         bpf(_MAP_UPDATE, _MapElement(map_fd=self.fd, key=address, value=value.ctypes.data), "update")
+
+    def add(self, key: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> bool:
+        """Set one value where there is none. Returns whether there was none, and a place for it."""
+        key, value = np.ascontiguousarray(key), np.ascontiguousarray(value)
+        attributes = _MapElement(map_fd=self.fd, key=key.ctypes.data, value=value.ctypes.data, flags=_NO_EXIST)
+        try:
+            bpf(_MAP_UPDATE, attributes, "add")
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.E2BIG):
+                return False
+            raise
+        return True
 
     def delete(self, key: np.ndarray[Any, Any]) -> None:
         """Take one key out, if it is there."""

@@ -77,12 +77,17 @@ def pointer(buffer: bytes) -> int:
     return ctypes.cast(ctypes.c_char_p(buffer), ctypes.c_void_p).value or 0
 
 
-def event_with_program(attributes: PerfEventAttr, tid: int, cpu: int, program_fd: int, what: str) -> int:
-    """Open a perf event that runs a BPF program. Returns its descriptor; ``what`` names it in an OSError."""
-    fd = check(
+def open_event(attributes: PerfEventAttr, tid: int, cpu: int, what: str) -> int:
+    """Open a perf event. Returns its descriptor; ``what`` names it in an OSError."""
+    return check(
         libc.syscall(_SYS_PERF_EVENT_OPEN, ctypes.byref(attributes), tid, cpu, -1, _PERF_FLAG_FD_CLOEXEC),
         f"open {what} event",
     )
+
+
+def event_with_program(attributes: PerfEventAttr, tid: int, cpu: int, program_fd: int, what: str) -> int:
+    """Open a perf event that runs a BPF program. Returns its descriptor; ``what`` names it in an OSError."""
+    fd = open_event(attributes, tid, cpu, what)
     try:
         check(libc.ioctl(fd, _PERF_EVENT_IOC_SET_BPF, program_fd), f"attach program to {what} event")
         check(libc.ioctl(fd, _PERF_EVENT_IOC_ENABLE, 0), f"enable {what} event")

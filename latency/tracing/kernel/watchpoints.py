@@ -11,15 +11,18 @@ from latency.tracing.kernel.uprobes import (
     change_event,
     end_event,
     event_with_program,
+    open_event,
 )
 
-__all__ = ["attach_watchpoint", "end_event", "move_watchpoint"]
+__all__ = ["attach_watchpoint", "end_event", "move_watchpoint", "signal_at"]
 
 _PERF_TYPE_BREAKPOINT = 5
 # struct perf_event_attr: disabled, exclude_kernel, exclude_hv and remove_on_exec (Linux 5.13); inherit and
 # inherit_thread (not into forks, Linux 5.13)
 _DISABLED = 1 << 0
 _WATCHPOINT_FLAGS = _DISABLED | 1 << 5 | 1 << 6 | 1 << 36
+_SIGTRAP = 1 << 37  # to the thread itself, Linux 5.13
+_EXECUTE, _LONG_BYTES = 4, 8  # HW_BREAKPOINT_X; such a breakpoint is sizeof(long)
 _INHERITED, _BY_FORKS_TOO = 1 << 1 | 1 << 35, 1 << 1
 
 
@@ -54,6 +57,19 @@ def move_watchpoint(event_fd: int, address: int, length: int, access: int, *, of
     """
     flags = _WATCHPOINT_FLAGS & ~_DISABLED | _INHERITED | (_DISABLED if off else 0)
     change_event(event_fd, _watchpoint(address, length, access, flags))
+
+
+def signal_at(address: int, tid: int) -> int:
+    """Let a thread get a SIGTRAP before it executes an instruction, until its program is replaced (Linux 5.13).
+
+    Returns:
+        The event's descriptor; closing it takes the breakpoint away.
+
+    Raises:
+        OSError
+    """
+    flags = _WATCHPOINT_FLAGS & ~_DISABLED | _SIGTRAP
+    return open_event(_watchpoint(address, _LONG_BYTES, _EXECUTE, flags), tid, -1, "breakpoint")
 
 
 def _watchpoint(address: int, length: int, access: int, flags: int) -> PerfEventAttr:

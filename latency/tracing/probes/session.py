@@ -192,8 +192,12 @@ class Session(CountingSession):
             part.poll()
         return why
 
-    def stop(self) -> Recording:
-        """End the measurement: disable, detach, read."""
+    def stop(self, until: Reading | None = None) -> Recording:
+        """End the measurement: disable, detach, read.
+
+        Args:
+            until: what counts, where it ended earlier: then another engine has taken over the calls that were open.
+        """
         opencalls.cut_with_threads(self.maps)
         stale = opencalls.stale_calls(self.maps, self.spaces, self.target.offsets)
         ended_ns = clock.now_ns()
@@ -205,13 +209,15 @@ class Session(CountingSession):
             self.account.refresh(self.maps, self._following.processes)
         for part in self.parts:
             part.end()
-        reading = self._read(ended_ns)
+        reading = until or self._read(ended_ns)
         self.table.codes.take(AT_THE_END)
         opens = opencalls.by_slot(opencalls.open_calls(self.maps) - stale, self.maps)
         self.program.stop_following()
         self._memory_bytes, self._map_bytes = resident_bytes(), self.maps.map_bytes
         self.not_run = self.program.not_run
         self.calibrate()
+        if until is not None:
+            return self._whole(reading, {})
         self.vanished += len(stale)
         return self._whole(reading, opens)
 

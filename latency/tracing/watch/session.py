@@ -36,6 +36,21 @@ from latency.tracing.watch.unended import Unended, unaccounted
 from latency.tracing.watch.wire import EXECUTED
 
 
+def require_watchable(target: Target, options: Options) -> None:
+    """Raises UsageError where these options cannot be met by watchpoints, whatever the functions are."""
+    if not options.func:
+        raise UsageError("the watch engine measures single functions", "name them with --func")
+    if options.slower:
+        raise UsageError("the watch engine does not tell slow calls one by one", "take another --engine")
+    if options.offcpu or options.self_time:
+        raise UsageError("the engine watch does not see where a call's time goes", "take --engine auto")
+    if target.around:
+        raise UsageError(
+            f"the watch engine follows the forks of a Python, and process {target.pid} is none",
+            f"give -p {target.process.pid}, or take another --engine",
+        )
+
+
 class WatchSession(CountingSession):
     """Measures a few functions of a target, in turns where they are more than a few, and costs the others nothing.
 
@@ -52,17 +67,7 @@ class WatchSession(CountingSession):
 
     def __init__(self, target: Target, options: Options, *, lives: Sequence[LiveFunction] | None = None) -> None:
         assert isinstance(target.plan, WatchPlan)
-        if not options.func:
-            raise UsageError("the watch engine measures single functions", "name them with --func")
-        if options.slower:
-            raise UsageError("the watch engine does not tell slow calls one by one", "take another --engine")
-        if options.offcpu or options.self_time:
-            raise UsageError("the engine watch does not see where a call's time goes", "take --engine auto")
-        if target.around:
-            raise UsageError(
-                f"the watch engine follows the forks of a Python, and process {target.pid} is none",
-                f"give -p {target.process.pid}, or take another --engine",
-            )
+        require_watchable(target, options)
         super().__init__(target, options)
         self._plan = target.plan
         self._matcher = matcher_of(options, target.process)
@@ -71,6 +76,7 @@ class WatchSession(CountingSession):
         self._trap_ns = 0.0
         self._unlike: list[int] = []  # children that are not followed
         self._closed = 0  # calls that were found to be abandoned when the measurement ended
+        self._handed = 0  # calls that another engine has seen begin
         if options.children:
             require_first_pid_namespace()
         # The compiler is another process: search the heap meanwhile.
@@ -159,6 +165,19 @@ class WatchSession(CountingSession):
         self.turns = Turns(self.target, self.program, self._points, self._unended, self.watched)
         self._place()
         self._count()
+
+    def go_on_from(self, first: Reading, handed: int) -> None:
+        """What came since that reading counts, and what came before was another engine's.
+
+        Args:
+            handed: how many calls were open then.
+        """
+        self._first, self._handed = first, handed
+        self._slices.skip(self.maps)
+
+    def reading(self, at_ns: int) -> Reading:
+        """What has been counted by now, which is ``at_ns``."""
+        return self._read(at_ns)
 
     def seen(self) -> Seen:
         """What is to be compared with what the probes see: of the functions that are watched now, and wholly."""
@@ -255,6 +274,7 @@ class WatchSession(CountingSession):
     def _recording(self, span: Span) -> Recording:
         recording = super()._recording(span)
         events = {**recording.events, "abandoned": recording.events["abandoned"] + self._closed}
+        events["entries"] += self._handed if span.whole else 0
         recording = replace(recording, events=events)
         if not span.whole:
             return recording

@@ -62,6 +62,10 @@ class Turns:
         """The functions of these, all of whose code objects are watched."""
         return {function for function, share in self._shares().items() if share == 1}
 
+    def points_of(self, slot: int) -> WatchPoints:
+        """Where a function is watched."""
+        return self._points[slot]
+
     def place(self, children: Sequence[Process] = ()) -> None:
         """Place the watchpoints of those whose turn it is; nothing is counted yet.
 

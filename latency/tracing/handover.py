@@ -1,0 +1,133 @@
+"""From probes to watchpoints while both measure, with no call lost or seen twice.
+
+Both look at the same calls for a moment, as always (``proving.py``). Then, at a moment at which nothing happens, what
+the probes have counted until then stays, and what the watchpoints have counted is of after that. Calls that are open
+then are put into the watchpoints' table (``watch/handing.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from latency.recording import Function, Recording
+from latency.tracing.counted.opencalls import OpenCall, by_slot, open_calls
+from latency.tracing.counted.reading import Reading
+from latency.tracing.kernel import clock
+from latency.tracing.probes.session import Session
+from latency.tracing.proving import proven
+from latency.tracing.watch.handing import Handing, OpenedCall
+from latency.tracing.watch.session import WatchSession
+
+_MOMENTS = 100  # at which it is tried, at most
+
+
+class Over(NamedTuple):
+    """The probes are closed, and the watchpoints go on.
+
+    Attributes:
+        earlier: what the probes have seen.
+        untold: what of that no interval has told yet.
+        calls: that both saw in the same way before.
+    """
+
+    earlier: Recording
+    untold: Recording
+    calls: int
+
+
+class Refused(NamedTuple):
+    """The probes stay. ``never``: it need not be tried again."""
+
+    why: str
+    never: bool = False
+
+
+def hand_over(probes: Session, watching: WatchSession) -> Over | Refused:
+    """Let ``watching``, which was not started, go on from ``probes``, which measure.
+
+    Raises:
+        AttachError, KernelTooOld, TargetGone: the watchpoints cannot be placed; the probes stay.
+    """
+    if len(watching.turns.groups) > 1:
+        return Refused("they are more than the processor watches at once", never=True)
+    if watching.missing:
+        return Refused(f"no function matches {', '.join(watching.missing)} yet")
+    known = {live.function for live in watching.functions}
+    if not _reading_of(probes).functions.keys() <= known:
+        return Refused("a function is gone, or was defined anew")
+    verdict = proven(probes, watching)
+    if verdict.why_not:
+        return Refused(verdict.why_not, never=bool(verdict.difference))
+    handing = Handing(watching)
+    for _ in range(_MOMENTS):
+        moment = _moment(probes, handing)
+        if moment and handing.is_same(moment.watch, moment.frames, _opened(probes, moment.opens)):
+            return _go_on(probes, watching, handing, moment.probes, verdict.calls)
+    return Refused("calls came too fast to be handed over")
+
+
+def _go_on(probes: Session, watching: WatchSession, handing: Handing, until: Reading, calls: int) -> Over:
+    watching.unseen.append(_not_taken_off(calls, handing.number))
+    handing.go_on()
+    untold, earlier = probes.interval(until), probes.stop(until)
+    probes.close()
+    # The other one sees these to their end.
+    events = {**earlier.events, "entries": earlier.events["entries"] - handing.number}
+    return Over(replace(earlier, events=events), untold, calls)
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """What both have counted, and the calls that are open: of the probes, and the frames of those of the other."""
+
+    probes: Reading
+    opens: set[OpenCall]
+    watch: Reading
+    frames: set[int]
+
+    def is_as(self, other: _Moment) -> bool:
+        """Whether nothing has happened in between."""
+        ends = [[_ends(reading) for reading in (each.probes, each.watch)] for each in (self, other)]
+        return ends[0] == ends[1] and (self.opens, self.frames) == (other.opens, other.frames)
+
+
+def _moment(probes: Session, handing: Handing) -> _Moment | None:
+    """While nothing happens; None where something did."""
+    before, after = _look(probes, handing), _look(probes, handing)
+    return after if before.is_as(after) else None
+
+
+def _look(probes: Session, handing: Handing) -> _Moment:
+    probes.take_events()
+    # First all of the one, and then of the other: what is the same twice was so at one time.
+    theirs = _reading_of(probes), _wanted(probes)
+    return _Moment(*theirs, handing.reading(), handing.frames())
+
+
+def _reading_of(probes: Session) -> Reading:
+    return Reading.take(probes.maps, probes.table, clock.now_ns())
+
+
+def _wanted(probes: Session) -> set[OpenCall]:
+    rows, table = probes.maps.statistics, probes.table
+    return {call for call in open_calls(probes.maps) if table.owner(call.slot, rows[call.slot].copy())[1]}
+
+
+def _opened(probes: Session, calls: Iterable[OpenCall]) -> dict[int, OpenedCall]:
+    """By frame."""
+    codes, maps = probes.maps.statistics["code"], probes.maps
+    starts_ns = {call: by_slot([call], maps)[call.slot].starts_ns[0] for call in calls}
+    return {call.frame: OpenedCall(int(codes[call.slot]), start_ns, call.tid) for call, start_ns in starts_ns.items()}
+
+
+def _ends(reading: Reading) -> dict[Function, tuple[int, int, int]]:
+    return {name: (each.returned, each.raised, each.abandoned) for name, each in reading.functions.items()}
+
+
+def _not_taken_off(calls: int, opens: int) -> str:
+    return (
+        f"what the watchpoints took of the last {calls:,} calls before they were trusted, and the probes of the "
+        f"{opens:,} that were open then"
+    )
