@@ -20,11 +20,14 @@ from latency.errors import HostError, PylatError
 from latency.recording import Options, Recording
 from latency.recording.combine import in_turn
 from latency.tracing.choice import Choice, choose
+from latency.tracing.handover import close_when_ready
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.passing import Passing
+from latency.tracing.probes.cost import HitCost
 from latency.tracing.probes.look import Look
 from latency.tracing.probes.session import Session
 from latency.tracing.proving import proven
+from latency.tracing.thoughts import SecondThoughts
 from latency.tracing.watch.events import READ_WRITE, Watchpoint, Watchpoints, require_all
 from latency.tracing.watch.session import WatchSession
 from latency.tracing.watch.trap import CALIBRATION_READS, reading_ns
@@ -129,7 +132,8 @@ class Auto(Passing[Session | WatchSession]):
         self._target, self._attachment = target, attachment
         self._trap_ns = 0.0
         self._told = ""
-        self._stuck = self._over = False
+        self._stuck = self._over = self._is_settled = False
+        self._thoughts: SecondThoughts | None = None
         self._earlier: list[Recording] = []  # of what measured before
         self._interval: list[Recording] = []  # of the same, what no interval has told yet
         why_not = cannot_watch(target, options, self.session.functions)
@@ -157,31 +161,34 @@ class Auto(Passing[Session | WatchSession]):
             ready = pool.submit(self._watching, list(session.spaces[0].lives.values()))
             pool.shutdown(wait=False)
             look = looked(session, passed_s=time.monotonic() - begin, sleep=time.sleep)
-        turns = turns_needed(target.process, target.offsets, session.functions)
-        choice = choose(look, hit, self._trap_ns, target.plan.engine, max(turns, 1))
+        choice = self._choose(session, look, hit)
         if choice.watch and look.functions > len({live.function for live in session.functions}):
             choice = Choice(False, f"{target.plan.engine}: functions that match are being defined just now", 0.0)
-        limit_pct = self.options.max_overhead_pct
-        suspends = any(live.function.kind != "function" for live in session.functions)
-        if choice.watch and suspends and (limit_pct is None or 100 * look.probes_share(hit) <= limit_pct):
-            why = (
-                f"{target.plan.engine}: watch costs less, but does not see the time that generators and coroutines run"
-            )
-            choice = Choice(False, why, 0.0)
         target.choice = choice.why
         if choice.watch:
             self._watch(choice, ready)
         else:
-            ready.add_done_callback(_close)
+            ready.add_done_callback(close_when_ready)
+        if isinstance(self.session, Session) and not self._is_settled:
+            self._thoughts = SecondThoughts(lambda probes, look: self._choose(probes, look, hit), self._watching)
         if self.session is session:
             self.looked_s = time.monotonic() - begin
 
     def poll(self) -> str:
-        """As ``Measurement`` says. Where a function that is watched was defined anew, the probes take over."""
-        why = "exited" if self._over else self.session.poll()
-        if not why and isinstance(self.session, WatchSession) and self.session.unwatched and not self._stuck:
-            self._go_back(self.session)
-        return why
+        """As ``Measurement`` says. Where a function that is watched was defined anew, the probes take over; and
+        watchpoints from these, where they have become the better way."""
+        session = self.session
+        why = "exited" if self._over else session.poll()
+        if why:
+            return why
+        if isinstance(session, WatchSession):
+            if session.unwatched and not self._stuck:
+                self._go_back(session)
+        elif self._thoughts and (taken := self._thoughts.step(session)):
+            self.session, over = taken
+            self._earlier.append(over.earlier)
+            self._interval.append(over.untold)
+        return ""
 
     def doubt(self) -> str:
         """As ``Measurement`` says."""
@@ -197,6 +204,24 @@ class Auto(Passing[Session | WatchSession]):
         """As ``Measurement`` says."""
         return in_turn([*self._earlier, *([] if self._over else [self.session.stop()])])
 
+    def close(self) -> None:
+        """As ``Measurement`` says."""
+        if self._thoughts:
+            self._thoughts.close()
+        super().close()
+
+    def _choose(self, session: Session, look: Look, hit: HitCost) -> Choice:
+        target = self._target
+        return choose(
+            look,
+            hit,
+            self._trap_ns,
+            target.plan.engine,
+            max(turns_needed(target.process, target.offsets, session.functions), 1),
+            suspends=any(live.function.kind != "function" for live in session.functions),
+            limit_pct=self.options.max_overhead_pct,
+        )
+
     def _go_back(self, watching: WatchSession) -> None:
         """The probes, which see functions that are defined while they are in place. They are made ready before."""
         target = self._target
@@ -209,6 +234,7 @@ class Auto(Passing[Session | WatchSession]):
         self._interval.append(watching.interval())
         self._earlier.append(watching.stop())
         watching.close()
+        self._thoughts = None  # it will be defined anew again
         self.session = probes
         chosen = watching.target.choice
         target.choice = f"{target.plan.engine}, since a function was defined anew; before that, {chosen}"
@@ -217,7 +243,7 @@ class Auto(Passing[Session | WatchSession]):
         except PylatError:
             self._over = True  # it has ended just now, and what was seen until then is kept
 
-    def _watching(self, lives: list[LiveFunction]) -> WatchSession:
+    def _watching(self, lives: list[LiveFunction] | None = None) -> WatchSession:
         """The session that would watch, with nothing attached yet. Raises what ``WatchSession`` does."""
         target = copy.copy(self._target)
         target.stopwatch = Stopwatch()
@@ -234,7 +260,7 @@ class Auto(Passing[Session | WatchSession]):
             watching.target.stopwatch = target.stopwatch
             with target.stopwatch.step("prove"):
                 verdict = proven(probes, watching)
-            why_not = verdict.why_not
+            why_not, self._is_settled = verdict.why_not, bool(verdict.difference)
             if not why_not:
                 watching.target.choice = f"{choice.why}; both saw the same {verdict.calls:,} calls"
                 probes.close()
@@ -253,8 +279,3 @@ class Auto(Passing[Session | WatchSession]):
             probes.close()
             self.session = Session(target, self.options, attachment=self._attachment)
             self.session.start()
-
-
-def _close(ready: Future[WatchSession]) -> None:
-    if not ready.exception():
-        ready.result().close()

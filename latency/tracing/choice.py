@@ -27,13 +27,33 @@ class Choice:
     share: float
 
 
-def choose(look: Look, hit: HitCost, trap_ns: float, probes: str, turns: int = 1) -> Choice:
+def choose(
+    look: Look,
+    hit: HitCost,
+    trap_ns: float,
+    probes: str,
+    turns: int = 1,
+    *,
+    suspends: bool = False,
+    limit_pct: float | None = None,
+) -> Choice:
     """Between the watch engine and the one that ``probes`` names.
 
     Args:
         turns: in how many the functions would be watched. In one of several only a part of the calls is seen: that is
             not worth it but where the probes distort what they measure.
+        suspends: some are generators or coroutines, of which watchpoints do not tell how long they run: that is worth
+            what the probes cost, up to the limit.
+        limit_pct: of one CPU; None for none.
     """
+    choice = _cheaper(look, hit, trap_ns, probes, turns)
+    if choice.watch and suspends and (limit_pct is None or 100 * look.probes_share(hit) <= limit_pct):
+        unseen = "watch costs less, but does not see the time that generators and coroutines run"
+        return Choice(False, f"{probes}: {unseen}", look.probes_share(hit))
+    return choice
+
+
+def _cheaper(look: Look, hit: HitCost, trap_ns: float, probes: str, turns: int) -> Choice:
     cost, watch_cost = look.probes_share(hit), look.watch_share(trap_ns) / turns
     rates = f"{_rate(look.wanted_per_s)} of {_rate(look.calls_per_s)} calls/s are wanted"
     costs = f"about {_percent(watch_cost)} of one CPU by watch, {_percent(cost)} by {probes}"

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import copy
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from latency.cpython.interpreter import Stopwatch, Target
-from latency.errors import NoFunctionMatches, PylatError, UsageError
+from latency.errors import UsageError
 from latency.recording import Options, Recording
 from latency.recording.combine import in_turn
-from latency.tracing.handover import Refused, hand_over
+from latency.tracing.handover import Successor
 from latency.tracing.passing import Passing
 from latency.tracing.probes.session import Session
 from latency.tracing.watch.session import WatchSession, require_watchable
-
-_FIRST_S, _LONGEST_S = 0.1, 10.0
-"""Between two attempts, each of which waits twice as long as the one before."""
 
 
 class HandedOver(Passing[Session | WatchSession]):
@@ -45,16 +41,14 @@ class HandedOver(Passing[Session | WatchSession]):
         super().__init__(Session(probing, replace(options, engine="auto"), attachment=attachment, late=True))
         self.options = options
         self._probing = probing
-        self._why = "none of the functions was called"
+        self._successor = Successor(self._watching)
         self._earlier: list[Recording] = []
         self._untold: list[Recording] = []  # of the same, what no interval has told yet
-        self._ready: Future[WatchSession] | None = None
-        self._pause_s, self._next_s, self._given_up = _FIRST_S, 0.0, False
-        self._began_s = time.monotonic()
-        self._tell()
+        self._began_s = 0.0
 
     def start(self) -> None:
         """Start measuring, with the probes. Raises what ``Session.start`` does."""
+        self._say("none of the functions was called")
         self.session.start()
         self._began_s = time.monotonic()
 
@@ -62,13 +56,9 @@ class HandedOver(Passing[Session | WatchSession]):
         """As ``Measurement`` says; and hand over where that can be."""
         why = self.session.poll()
         probes = self.session
-        if why or self._given_up or not isinstance(probes, Session):
-            return why
-        try:
-            self._advance(probes)
-        except PylatError as error:  # of the watchpoints; or it has just ended, as the next poll says
-            self._later(str(error))
-        return ""
+        if not why and isinstance(probes, Session) and probes.maps.counters()["entries"]:
+            self._look(probes)
+        return why
 
     def interval(self) -> Recording:
         """As ``Measurement`` says."""
@@ -81,59 +71,29 @@ class HandedOver(Passing[Session | WatchSession]):
 
     def close(self) -> None:
         """As ``Measurement`` says."""
-        if self._ready:
-            self._ready.add_done_callback(_close)
+        self._successor.close()
         super().close()
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _look(self, probes: Session) -> None:
+        taken = self._successor.step(probes)
+        if taken is None:
+            self._say(self._successor.why or "the program ended before that")
+            return
+        self.session, over = taken
+        self._earlier.append(over.earlier)
+        self._untold.append(over.untold)
+        after_s = time.monotonic() - self._began_s
+        self.session.target.choice = (
+            f"watch from {after_s:.2f} s on, and {probes.engine} before; both saw the same {over.calls:,} calls"
+        )
+
+    def _say(self, why: str) -> None:
+        self._probing.choice = f"{self._probing.plan.engine}: not handed over to watch: {why}"
+
     def _as_asked(self, recordings: list[Recording]) -> Recording:
         return replace(in_turn(recordings), options=self.options)
-
-    def _tell(self) -> None:
-        self._probing.choice = f"{self._probing.plan.engine}: not handed over to watch: {self._why}"
-
-    def _later(self, why: str, *, never: bool = False) -> None:
-        """Not now, and the reason."""
-        self._why, self._given_up = why, never
-        self._next_s = time.monotonic() + self._pause_s
-        self._pause_s = min(2 * self._pause_s, _LONGEST_S)
-        self._tell()
-
-    def _advance(self, probes: Session) -> None:
-        """The next step: make the watchpoints ready, in another thread; then hand over."""
-        if self._ready is None:
-            if time.monotonic() >= self._next_s and probes.maps.counters()["entries"]:
-                pool = ThreadPoolExecutor(1)
-                self._ready = pool.submit(self._watching)
-                pool.shutdown(wait=False)
-            return
-        if not self._ready.done():
-            return
-        ready, self._ready = self._ready, None
-        try:
-            watching = ready.result()
-        except NoFunctionMatches as error:
-            self._later(str(error))
-            return
-        except UsageError as error:  # they are of a kind that cannot be watched
-            self._later(str(error), never=True)
-            return
-        try:
-            outcome = hand_over(probes, watching)
-            if isinstance(outcome, Refused):
-                self._later(outcome.why, never=outcome.never)
-                return
-            self.session = watching
-        finally:
-            if self.session is not watching:
-                watching.close()
-        self._earlier.append(outcome.earlier)
-        self._untold.append(outcome.untold)
-        after_s = time.monotonic() - self._began_s
-        watching.target.choice = (
-            f"watch from {after_s:.2f} s on, and {probes.engine} before; both saw the same {outcome.calls:,} calls"
-        )
 
     def _watching(self) -> WatchSession:
         """What would go on, with nothing attached yet. Raises what ``WatchSession`` does."""
@@ -141,8 +101,3 @@ class HandedOver(Passing[Session | WatchSession]):
         target.stopwatch = Stopwatch()
         target.plan = target.watch_plan()
         return WatchSession(target, self.options)
-
-
-def _close(ready: Future[WatchSession]) -> None:
-    if not ready.exception():
-        ready.result().close()

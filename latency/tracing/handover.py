@@ -7,10 +7,13 @@ then are put into the watchpoints' table (``watch/handing.py``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from latency.errors import PylatError, UsageError
 from latency.recording import Function, Recording
 from latency.tracing.counted.opencalls import OpenCall, by_slot, open_calls
 from latency.tracing.counted.reading import Reading
@@ -20,7 +23,9 @@ from latency.tracing.proving import proven
 from latency.tracing.watch.handing import Handing, OpenedCall
 from latency.tracing.watch.session import WatchSession
 
-_MOMENTS = 100  # at which it is tried, at most
+FIRST_S, _LONGEST_S = 0.1, 10.0
+"""Between two attempts, each of which waits twice as long as the one before."""
+_LONGEST_TRIED_S = 1.0  # to find a moment at which nothing happens
 
 
 class Over(NamedTuple):
@@ -44,6 +49,80 @@ class Refused(NamedTuple):
     never: bool = False
 
 
+class Successor:
+    """What takes over from probes as soon as it can: made ready beside them, tried, and made anew.
+
+    Args:
+        make: the session that would watch, with nothing attached yet; in another thread.
+
+    Attributes:
+        why: why it has not yet; ``""`` before the first attempt has ended.
+        given_up: it never will.
+    """
+
+    def __init__(self, make: Callable[[], WatchSession]) -> None:
+        self.why = ""
+        self.given_up = False
+        self._make = make
+        self._ready: Future[WatchSession] | None = None
+        self._pause_s, self._next_s = FIRST_S, 0.0
+
+    @property
+    def is_waiting(self) -> bool:
+        """No attempt is under way."""
+        return self._ready is None
+
+    def step(self, probes: Session) -> tuple[WatchSession, Over] | None:
+        """Call it often: what has taken over, once."""
+        if self.given_up:
+            return None
+        if self._ready is None:
+            if time.monotonic() >= self._next_s:
+                pool = ThreadPoolExecutor(1)
+                self._ready = pool.submit(self._make)
+                pool.shutdown(wait=False)
+            return None
+        if not self._ready.done():
+            return None
+        ready, self._ready = self._ready, None
+        try:
+            return self._tried(probes, ready.result())
+        except UsageError as error:  # they are of a kind that cannot be watched
+            self._refused(str(error), never=True)
+        except PylatError as error:  # of the watchpoints; or the target has just ended, as the next poll says
+            self._refused(str(error))
+        return None
+
+    def close(self) -> None:
+        """Nothing takes over any more."""
+        self.given_up = True
+        if self._ready:
+            self._ready.add_done_callback(close_when_ready)
+
+    def _tried(self, probes: Session, watching: WatchSession) -> tuple[WatchSession, Over] | None:
+        outcome: Over | Refused | None = None
+        try:
+            outcome = hand_over(probes, watching)
+        finally:
+            if not isinstance(outcome, Over):
+                watching.close()
+        if isinstance(outcome, Refused):
+            self._refused(outcome.why, never=outcome.never)
+            return None
+        return watching, outcome
+
+    def _refused(self, why: str, *, never: bool = False) -> None:
+        self.why, self.given_up = why, never
+        self._next_s = time.monotonic() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, _LONGEST_S)
+
+
+def close_when_ready(ready: Future[WatchSession]) -> None:
+    """Of a session that is not needed any more."""
+    if not ready.exception():
+        ready.result().close()
+
+
 def hand_over(probes: Session, watching: WatchSession) -> Over | Refused:
     """Let ``watching``, which was not started, go on from ``probes``, which measure.
 
@@ -61,7 +140,8 @@ def hand_over(probes: Session, watching: WatchSession) -> Over | Refused:
     if verdict.why_not:
         return Refused(verdict.why_not, never=bool(verdict.difference))
     handing = Handing(watching)
-    for _ in range(_MOMENTS):
+    end_s = time.monotonic() + _LONGEST_TRIED_S
+    while time.monotonic() < end_s:
         moment = _moment(probes, handing)
         if moment and handing.is_same(moment.watch, moment.frames, _opened(probes, moment.opens)):
             return _go_on(probes, watching, handing, moment.probes, verdict.calls)

@@ -14,17 +14,20 @@ import pytest
 from latency.cpython.interpreter import Target
 from latency.errors import AttachError
 from latency.recording import Options
+from latency.tracing import thoughts
 from latency.tracing.auto import LOOK_S, Auto, trap_ns
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.watchpoints import attach_watchpoint
 from latency.tracing.probes.session import Session
 from latency.tracing.watch.session import WatchSession
 from latency.tracing.watched import Watched
+from tests.again import again_and_again
 from tests.lab import Interpreter
 from tests.pylat_command import EVERY_CALL, Tracing, pylat
 from tests.target_program import TargetProgram
 
 Start = Callable[..., TargetProgram]
+_POLLS = 6000
 _EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
 
 
@@ -220,6 +223,60 @@ def test_functions_are_watched_in_turns_only_where_the_probes_distort(
         auto.close()
     assert recording.target.choice.startswith(reason)
     assert (recording.watched is not None) == watches
+
+
+def until_watched(auto: Auto) -> None:
+    for _ in range(_POLLS):
+        assert auto.poll() == ""
+        if isinstance(auto.session, WatchSession):
+            return
+        time.sleep(0.01)
+    raise AssertionError(auto.target.choice)
+
+
+@pytest.mark.gil
+def test_an_idle_process_that_becomes_busy_is_watched_and_no_call_is_lost(
+    interpreter: Interpreter, start_target: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thoughts, "AGAIN_S", 0.1)
+    program = start_target(interpreter, "watched.py")
+    auto = Auto(Target(program.pid), Options(func=("forks",)))
+    try:
+        auto.start()
+        assert isinstance(auto.session, Session)
+        with again_and_again(program.run) as times:
+            until_watched(auto)
+        told = auto.interval()
+        truth = program.run()["forks"]
+        rest = auto.interval()
+        recording = auto.stop()
+    finally:
+        auto.close()
+    assert recording.calls == (len(times) + 1) * truth["calls"] == told.calls + rest.calls
+    assert recording.losses.total == 0
+    assert recording.target.engine == "watch"
+    assert "; before, " in recording.target.choice
+    assert "no call in" in recording.target.choice
+
+
+@pytest.mark.gil
+def test_registers_that_become_free_are_taken(
+    own_interpreter: Interpreter, start_target: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thoughts, "AGAIN_S", 0.1)
+    program = start_target(own_interpreter, "serving.py")
+    auto = Auto(Target(program.pid), Options(func=("handle",)))
+    try:
+        with registers_taken(program.pid):
+            auto.start()
+            assert isinstance(auto.session, Session)
+        until_watched(auto)
+        recording = auto.stop()
+    finally:
+        auto.close()
+    assert recording.losses.total == 0
+    taken = "; before, handlers: watch was cheaper, but the processor's watchpoints are taken"
+    assert taken in recording.target.choice
 
 
 def test_a_trap_takes_some_time() -> None:

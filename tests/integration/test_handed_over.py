@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.watchpoints import attach_watchpoint
 from latency.tracing.launch import launch
 from latency.tracing.watch.session import WatchSession
+from tests.again import again_and_again
 from tests.lab import Interpreter
 from tests.pylat_command import pylat
 from tests.target_program import TargetProgram
@@ -67,25 +66,6 @@ def handed_over(program: TargetProgram, *functions: str) -> HandedOver:
 def tell(program: TargetProgram, command: str) -> None:
     program.send(command)
     assert json.loads(program.readline())["done"]
-
-
-@contextmanager
-def again_and_again(work: Callable[[], object]) -> Iterator[list[None]]:
-    """It is done all the time; the list is as long as it was done often."""
-    over, times = threading.Event(), list[None]()
-
-    def run() -> None:
-        while not over.is_set():
-            work()
-            times.append(None)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield times
-    finally:
-        over.set()
-        thread.join()
 
 
 def until_watched(measuring: HandedOver) -> None:
@@ -172,7 +152,7 @@ def test_where_the_watchpoints_cannot_take_over_the_probes_stay_and_say_why(
     for functions, why in (
         (("one", "two", "three"), "they are more than the processor watches at once"),
         (("one", "no_such"), "no function matches no_such yet"),
-        (("no_such",), "none of the functions was called"),
+        (("no_such",), "no function matches 'no_such'"),
     ):
         measuring = handed_over(program, *functions)
         try:

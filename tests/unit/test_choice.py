@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from latency.histogram import Histogram
+from latency.recording import Function
 from latency.tracing.choice import choose
+from latency.tracing.counted.reading import Counted, Reading
 from latency.tracing.probes.cost import HitCost
 from latency.tracing.probes.look import Look
 
@@ -77,6 +79,25 @@ def test_in_turns_functions_are_watched_only_where_the_probes_distort() -> None:
     choice = choose(much, HIT, TRAP_NS, "handlers", 8)
     assert choice.watch
     assert choice.why.startswith("watch, in 8 turns: 25 % of a wanted call's time was handlers' probes; ")
+
+
+def test_what_suspends_is_watched_only_where_the_probes_cost_more_than_they_may() -> None:
+    rare = look(calls=50_000, wanted=10)
+    for limit_pct, watch in ((None, False), (150.0, False), (5.0, True)):
+        choice = choose(rare, HIT, TRAP_NS, "handlers", suspends=True, limit_pct=limit_pct)
+        assert choice.watch == watch
+        assert ("does not see the time that generators and coroutines run" in choice.why) != watch
+
+
+def test_a_look_is_of_the_time_since_the_last_one() -> None:
+    def reading(calls: int, taken_ns: int) -> Reading:
+        counted = Counted(returned=calls, taken_ns=taken_ns, wall=Histogram.from_values([MS] * calls))
+        counters = {"hits": 10 * calls, "entries": calls, "matched": calls, "taken_ns": taken_ns}
+        return Reading(0, {Function("f", "a.py", 1): counted}, 0, {}, counters)
+
+    seen = Look.between(reading(100, 7000), reading(140, 9000), [], seconds=2.0, accounted=True)
+    assert (seen.entries, seen.hits, seen.wall.count, seen.taken_ns) == (40, 400, 40, 2000)
+    assert seen.wanted_per_s == 20
 
 
 def test_the_probes_cost_what_their_account_says() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from latency.recording import Function, Watched
 from latency.tracing.limit.watched import SlicesWatched
 
@@ -61,3 +63,12 @@ def test_an_interval_has_the_shares_of_its_own_time() -> None:
     assert since.share_of(F, 4.0) == Watched(0.25, 1)  # its slice had begun before
     assert since.share_of(H, 4.0) == Watched(0.375, 1)
     assert {name: each.count for name, each in since.ages.items()} == {F: 0, G: 1}
+
+
+@pytest.mark.parametrize("at", [5, 7])
+def test_what_begins_anew_forgets_the_time_before(at: int) -> None:
+    slices = SlicesWatched()
+    slices.begin(S)
+    slices.restart(at * S)
+    assert slices.running
+    assert slices.until(10 * S).share(float(10 - at)) == Watched(1.0, 1)

@@ -72,6 +72,11 @@ class SlicesWatched:
     _of: Mapping[Function, float] | None = None
     _each: dict[Function, tuple[float, int]] = field(default_factory=dict)
 
+    @property
+    def running(self) -> bool:
+        """Whether a slice lasts."""
+        return bool(self._began_ns)
+
     def of(self, functions: Mapping[Function, float]) -> None:
         """Say of which functions the next slices are; else they are of all.
 
@@ -88,6 +93,10 @@ class SlicesWatched:
         for function in self._of or ():
             watched_ns, slices = self._each.get(function, (0.0, 0))
             self._each[function] = watched_ns, slices + 1
+
+    def restart(self, at_ns: int) -> None:
+        """The slice that lasts began only then, and is the first."""
+        self._began_ns, self._watched_ns, self._slices = at_ns, 0, 1
 
     def end(self, at_ns: int, cut: Iterable[tuple[Function | None, list[int]]]) -> None:
         """It ends.

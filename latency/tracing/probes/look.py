@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latency.histogram import Histogram
-from latency.tracing.counted.reading import Reading
+from latency.tracing.counted.reading import Counted, Reading
 from latency.tracing.probes.cost import HitCost
 
 TRAPS_PER_CALL = 4
@@ -42,24 +42,28 @@ class Look:
     spent_ns: int | None = None
 
     @classmethod
-    def between(cls, first: Reading, last: Reading, starts_ns: Sequence[int], *, accounted: bool) -> Look:
+    def between(
+        cls, first: Reading, last: Reading, starts_ns: Sequence[int], *, seconds: float, accounted: bool
+    ) -> Look:
         """What was counted between two readings.
 
         Args:
             starts_ns: of the calls that are open at the second one, CLOCK_MONOTONIC.
+            seconds: for how long the probes were in place in between.
             accounted: whether it is known what the probes took.
         """
         counters = {name: count - first.counters[name] for name, count in last.counters.items()}
-        functions = last.functions.values()
+        none = Counted()
+        pairs = [(counted, first.functions.get(name, none)) for name, counted in last.functions.items()]
         return cls(
-            seconds=(last.at_ns - first.at_ns) / 1e9,
+            seconds=seconds,
             hits=counters["hits"],
             entries=counters["entries"],
             wanted_hits=counters["entries"] + counters["matched"],
-            wall=Histogram.empty().merge(*(counted.wall for counted in functions)),
+            wall=Histogram.empty().merge(*(counted.wall.subtract(before.wall) for counted, before in pairs)),
             open_ns=tuple(max(0, last.at_ns - start_ns) for start_ns in starts_ns),
-            functions=len(functions),
-            taken_ns=sum(counted.taken_ns for counted in functions) if accounted else None,
+            functions=len(pairs),
+            taken_ns=sum(counted.taken_ns - before.taken_ns for counted, before in pairs) if accounted else None,
             spent_ns=counters["taken_ns"] if accounted else None,
         )
 

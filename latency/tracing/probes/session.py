@@ -77,6 +77,7 @@ class Session(CountingSession):
         super().__init__(target, options)
         self.hit_cost: HitCost | None = None
         self.account: Account | None = None
+        self._looked: tuple[Reading, float] | None = None
         jit.require_off(target.process, target.build)
         self.parts = [*parts, *parts_of(target, options)]
         target.plan = replace(
@@ -163,14 +164,17 @@ class Session(CountingSession):
         first = self._first.counters if self._first else {}
         return self._cost_ns({name: count - first.get(name, 0) for name, count in self.maps.counters().items()}) / 1e9
 
-    def look(self) -> Look:
-        """What has been counted since the start, for the choice of an engine."""
+    def look(self, *, again: bool = False) -> Look:
+        """What has been counted since the start, for the choice of an engine; or ``again``, since the last look."""
         assert self._first is not None
         if self.account:
             self.account.refresh(self.maps, self._following.processes)
         opens = opencalls.by_slot(opencalls.open_calls(self.maps), self.maps)
         starts_ns = [start_ns for each in opens.values() for start_ns in each.starts_ns]
-        return Look.between(self._first, self._read(clock.now_ns()), starts_ns, accounted=self.account is not None)
+        now = self._read(clock.now_ns())
+        seconds = self.watched.until(now.at_ns).watched_ns / 1e9
+        (since, before_s), self._looked = (again and self._looked) or (self._first, 0.0), (now, seconds)
+        return Look.between(since, now, starts_ns, seconds=seconds - before_s, accounted=self.account is not None)
 
     def poll(self) -> str:
         """Take in what has happened since."""
@@ -193,11 +197,7 @@ class Session(CountingSession):
         return why
 
     def stop(self, until: Reading | None = None) -> Recording:
-        """End the measurement: disable, detach, read.
-
-        Args:
-            until: what counts, where it ended earlier: then another engine has taken over the calls that were open.
-        """
+        """End the measurement: disable, detach, read. ``until``: its end, if another engine goes on from there."""
         opencalls.cut_with_threads(self.maps)
         stale = opencalls.stale_calls(self.maps, self.spaces, self.target.offsets)
         ended_ns = clock.now_ns()

@@ -173,6 +173,7 @@ class WatchSession(CountingSession):
             handed: how many calls were open then.
         """
         self._first, self._handed = first, handed
+        self.watched.restart(first.at_ns)
         self._slices.skip(self.maps)
 
     def reading(self, at_ns: int) -> Reading:
