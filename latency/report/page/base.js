@@ -82,7 +82,9 @@ const unpacking = { value: null, done: null };
 
 async function unpack() {
   const packed = atob(document.getElementById("details").textContent);
-  const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
+  const bytes = new Uint8Array(packed.length);
+  // a loop: Uint8Array.from with a function for each is many times slower
+  for (let at = 0; at < packed.length; at += 1) bytes[at] = packed.charCodeAt(at);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   unpacking.value = await new Response(stream).json();
 }
