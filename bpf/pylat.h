@@ -50,9 +50,10 @@
  * their tgid, so that no two are alike. */
 typedef u64 pylat_space;
 
+/* Beside a number that pylat's own PID namespace gave (followed.h); PIDs have 22 bits. */
+#define PYLAT_OF_PYLAT 0x80000000
+
 /* A process that is followed. */
-#define PYLAT_OF_PYLAT \
-    0x80000000 /* beside a number that pylat's own PID namespace gave: followed.h; PIDs have 22 bits */
 struct pylat_process {
     pylat_space space;
     pylat_space parent; /* whose code objects it had at its fork; 0 for none */
