@@ -296,6 +296,34 @@ def quantiles_of(
     return found
 
 
+def quantiles_of_cells(
+    cells: NDArray[np.int64], counts: Counts, mins_ns: Counts, maxs_ns: Counts, qs: Sequence[float]
+) -> Floats:
+    """:func:`quantiles_of` where only the counters that are not zero are given.
+
+    Args:
+        cells: ascending: histogram * BUCKETS + counter, as ``bpf/histogram.h`` indexes it.
+        counts: the calls in each of these, none zero.
+        mins_ns, maxs_ns: shape (histograms,).
+    """
+    ends = cells.searchsorted(np.arange(1, len(mins_ns) + 1) * BUCKETS)
+    reached = np.concatenate([[0], counts.cumsum()])
+    before = reached[np.concatenate([[0], ends[:-1]])] if len(ends) else np.zeros(0, np.int64)
+    totals = reached[ends] - before
+    any_ = np.flatnonzero(totals)
+    before, total = before[any_], totals[any_]
+    mins, maxs = (np.maximum(extreme[any_], 1).astype(np.float64) for extreme in (mins_ns, maxs_ns))
+    found = np.full((len(mins_ns), len(qs)), np.nan)
+    for column, q in enumerate(qs):
+        at = reached[1:].searchsorted(before + _ranks(q, total))
+        inside, upto = counts[at], reached[at + 1] - before
+        share = np.clip((q * total - (upto - inside)) / np.maximum(inside, 1), 0.0, 1.0)
+        low, high = _bounds_ns(cells[at] % BUCKETS + BUCKET_MIN, SCALE)
+        low, high = np.where(upto == inside, mins, low), np.where(upto == total, maxs, high)
+        found[any_, column] = low * (high / low) ** share
+    return found
+
+
 def _rank(q: float, total: int) -> int:
     """Which call, counted from 1 and the shortest, is the quantile."""
     if not 0 <= q <= 1:

@@ -89,6 +89,15 @@ class Process(Memory):
             return True
         return now is not None and now.start_ticks == self.start_ticks and now.state not in "ZX"
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal has stopped it (SIGSTOP, SIGTSTP), until another one lets it go on."""
+        try:
+            now = self._stat()
+        except HostError:
+            return False
+        return now is not None and now.start_ticks == self.start_ticks and now.state == "T"
+
     def check(self) -> None:
         """Raise TargetGone if the process ended or its PID is another's by now."""
         if not self.alive():

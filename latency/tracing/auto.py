@@ -19,6 +19,7 @@ from latency.cpython.watch_points import refusal, turns_needed
 from latency.errors import HostError, PylatError
 from latency.recording import Options, Recording
 from latency.recording.combine import in_turn
+from latency.recording.totals import Totals
 from latency.tracing.choice import Choice, choose
 from latency.tracing.handover import close_when_ready
 from latency.tracing.kernel import calls as kernel
@@ -199,6 +200,14 @@ class Auto(Passing[Session | WatchSession]):
         """As ``Measurement`` says."""
         before, self._interval = self._interval, []
         return in_turn([*before, self.session.interval()])
+
+    def so_far(self) -> Recording:
+        """As ``Measurement`` says."""
+        return in_turn([*self._earlier, *([] if self._over else [self.session.so_far()])])
+
+    def totals(self) -> list[Totals]:
+        """As ``Measurement`` says."""
+        return [*map(Totals.of, self._earlier), *([] if self._over else self.session.totals())]
 
     def stop(self) -> Recording:
         """As ``Measurement`` says."""

@@ -6,11 +6,12 @@ import os
 import select
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from latency.cpython.patterns import unseen
 from latency.recording import Recording, combined
+from latency.recording.totals import Totals
 from latency.tracing.bystanders import Bystanders
 from latency.tracing.measurement import Measurement
 from latency.tracing.strangers import Strangers
@@ -48,6 +49,23 @@ class Stop:
         return self._set
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a measurement that goes on stands.
+
+    Attributes:
+        running: what measures now.
+        finished: what was seen of processes that did not last.
+        counted: the same, as columns.
+        ended: for each of these, ``"exited"`` or ``"exec"``, by PID.
+    """
+
+    running: Sequence[Measurement]
+    finished: Sequence[Recording]
+    counted: Sequence[Totals]
+    ended: Mapping[int, str]
+
+
 @dataclass
 class Outcome:
     """How a measurement ended.
@@ -80,6 +98,7 @@ def measure(
     duration_s: float | None = None,
     interval_s: float | None = None,
     on_interval: Callable[[Recording], None] | None = None,
+    listener: Callable[[Standing], None] | None = None,
     on_doubt: Callable[[int, str], None] | None = None,
     bystanders: Bystanders | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -90,6 +109,7 @@ def measure(
     Children that turn into a CPython of another build get sessions of their own.
 
     Args:
+        listener: is called at each interval, in the loop's own thread; once more when all processes have ended.
         on_doubt: is given a PID, and why its build may not be as pylat takes it to be.
         bystanders: who looks at children that are not measured; else those of the targets are looked at.
     """
@@ -100,6 +120,7 @@ def measure(
     everything = list(sessions)
     strangers = Strangers(clock=clock)
     finished: dict[int, Recording] = {}
+    counted: list[Totals] = []
     ended: dict[int, str] = {}
     if bystanders is None:
         alone = [session.target for session in sessions if not session.options.children]
@@ -117,6 +138,7 @@ def measure(
                 on_doubt(session.target.pid, doubt)
             if why:
                 ended[session.target.pid] = why
+                counted += session.totals() if listener else []
                 finished[id(session)] = session.stop()
                 running.remove(session)
         bystanders.look()
@@ -128,9 +150,12 @@ def measure(
             for session in running:
                 session.end_slice()
             next_slice += slice_s
-        if interval_s and on_interval and running and now >= next_interval:
-            on_interval(combined([session.interval() for session in running]))
-            next_interval += interval_s
+        if interval_s and (now >= next_interval or not running):
+            if on_interval and running:
+                on_interval(combined([session.interval() for session in running]))
+            if listener:
+                listener(Standing(running, list(finished.values()), counted, ended))
+            next_interval = max(next_interval + interval_s, now)  # who was stopped for a while catches up with nothing
         if stopped or (duration_s is not None and now >= begin + duration_s):
             break
     begun = strangers.close()

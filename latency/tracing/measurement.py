@@ -18,6 +18,7 @@ from latency.cpython.interpreter import Target
 from latency.cpython.watch_points import ENGINE as WATCH
 from latency.errors import UsageError
 from latency.recording import Options, Recording
+from latency.recording.totals import Totals
 from latency.recording.trace import TraceEvent
 
 if TYPE_CHECKING:
@@ -81,6 +82,12 @@ class Measurement(Protocol):
 
     def interval(self) -> Recording:
         """What came since the last interval. The open calls are not told."""
+
+    def so_far(self) -> Recording:
+        """What was seen since the start, as ``stop`` gives it; it goes on. What only the end shows is not told."""
+
+    def totals(self) -> list[Totals]:
+        """The numbers of the same, for who asks every second; several where it was measured in several ways in turn."""
 
     def stop(self) -> Recording:
         """End the measurement."""

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from latency.cpython.interpreter import Target
 from latency.recording import Recording
+from latency.recording.totals import Totals
 from latency.tracing.counted.session import CountingSession
 
 _Session = TypeVar("_Session", bound=CountingSession)
@@ -65,6 +66,14 @@ class Passing(Generic[_Session]):
     def interval(self) -> Recording:
         """As ``Measurement`` says."""
         return self.session.interval()
+
+    def so_far(self) -> Recording:
+        """As ``Measurement`` says."""
+        return self.session.so_far()
+
+    def totals(self) -> list[Totals]:
+        """As ``Measurement`` says."""
+        return self.session.totals()
 
     def stop(self) -> Recording:
         """As ``Measurement`` says."""

@@ -116,6 +116,7 @@ def program(*slots: dict[int, int]) -> Any:
         slot["code"] = 1
         for bucket, count in counts.items():
             slot["counts"][bucket] = count
+            slot["sum_ns"] += count
     return SimpleNamespace(statistics=statistics)
 
 
@@ -193,6 +194,7 @@ def test_error_bars_of_a_live_measurement_are_those_of_its_parts() -> None:
     parts = [Histogram.from_values(rng.lognormal(13, 0.5, 500).astype(np.int64)) for _ in range(30)]
     for part in parts:
         statistics["counts"][0] += part.dense().astype(np.uint64)
+        statistics["sum_ns"] += np.uint64(part.sum_ns)
         slices.add(SimpleNamespace(statistics=statistics))
     wall = parts[0].merge(*parts[1:])
     known, live = (intervals_ns(each, wall, PERCENTILES) for each in (parts, slices.of(Counted(slots=[0]), wall)))

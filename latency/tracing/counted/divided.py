@@ -73,6 +73,16 @@ class Splits:
             None if self._self_times is None else self._self_time(self._self_times, slot),
         )
 
+    def sums(self, slots: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any] | None, np.ndarray[Any, Any] | None]:
+        """(the time of all calls by part, shape (slots, PARTS); their self time), ns; None is not asked for."""
+        parts_ns = self_ns = None
+        if self._splits is not None:
+            parts = _rows(self._splits, wire.SPLIT)["parts_ns"][slots]
+            parts_ns = parts.reshape(len(slots), wire.PARTS, wire.SPLIT_BUCKETS).sum(axis=2).astype(np.int64)
+        if self._self_times is not None:
+            self_ns = _rows(self._self_times, wire.STATISTICS)["sum_ns"][slots].astype(np.int64)
+        return parts_ns, self_ns
+
     def clear(self, slots: Iterable[int]) -> None:
         """These slots start again from zero."""
         for memory, dtype in ((self._splits, wire.SPLIT), (self._self_times, wire.STATISTICS)):
@@ -88,6 +98,11 @@ class Splits:
     def _split(self, row: np.void) -> Split:
         parts_ns = row["parts_ns"].astype(np.int64).reshape(wire.PARTS, wire.SPLIT_BUCKETS)
         return Split(int(row["calls"]), SCALE, BUCKET_MIN, parts_ns, self._gc_known)
+
+
+def _rows(memory: mmap.mmap, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """The live records of all slots."""
+    return np.frombuffer(memory, dtype, len(memory) // dtype.itemsize)
 
 
 def _row(memory: mmap.mmap | None, dtype: np.dtype[Any], slot: int) -> np.ndarray[Any, Any]:

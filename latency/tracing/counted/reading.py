@@ -12,7 +12,9 @@ import numpy as np
 from latency.histogram import BUCKET_MIN, BUCKETS, Histogram
 from latency.recording import Function
 from latency.recording.parts import Parts
+from latency.recording.totals import grown
 from latency.tracing.counted import wire
+from latency.tracing.counted.cells import Cells
 from latency.tracing.counted.divided import Divided
 from latency.tracing.counted.maps import CallMaps, CountingMaps
 from latency.tracing.counted.opencalls import OpenCalls
@@ -169,6 +171,7 @@ class Span:
         watched: when the probes were in place meanwhile.
         opens: the open calls by slot; told at the end of a measurement alone.
         whole: it is the whole measurement, and no interval.
+        over: the measurement has ended with it.
     """
 
     reading: Reading
@@ -176,6 +179,7 @@ class Span:
     watched: WatchedUntil
     opens: Mapping[int, OpenCalls] = field(default_factory=dict)
     whole: bool = False
+    over: bool = False
 
     @property
     def duration_s(self) -> float:
@@ -227,8 +231,7 @@ class Slices:
     parts: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = field(default_factory=list)
     joined: int = 1
     _pending: int = 0
-    # Half of each counter is enough to tell by how much it grew.
-    _last: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros((0, BUCKETS), np.uint32))
+    _now: Cells = field(default_factory=Cells)
     _retired: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = field(default_factory=list)
     _by_cell: _ByCell | None = None
 
@@ -239,17 +242,11 @@ class Slices:
         if self._pending < self.joined:
             return
         self._pending = 0
-        used = int(np.flatnonzero(maps.statistics["code"]).max(initial=-1)) + 1
-        if used > len(self._last):
-            self._last = np.concatenate([self._last, np.zeros((used - len(self._last), BUCKETS), np.uint32)])
-        found = [(np.empty(0, np.uint32), np.empty(0, np.uint32)), *self._retired]
+        cells, counts = self._now.cells, self._now.counts
+        self._now.look(maps.statistics)
+        cells, more = grown(self._now.cells, self._now.counts, cells, counts)
+        found = [(cells.astype(np.uint32), more.astype(np.uint32)), *self._retired]
         self._retired = []
-        for first in range(0, used, _ROWS):  # a few at a time: thousands of functions are tens of megabytes
-            now = maps.statistics["counts"][first : min(first + _ROWS, used)].astype(np.uint32)
-            grown = (now - self._last[first : first + len(now)]).ravel()
-            self._last[first : first + len(now)] = now
-            cells = np.flatnonzero(grown)
-            found.append(((cells + first * BUCKETS).astype(np.uint32), grown[cells]))
         self.parts.append((np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])))
         if len(self.parts) >= self.limit:
             self.parts = [_joined(*self.parts[at : at + 2]) for at in range(0, len(self.parts) - 1, 2)]
@@ -265,16 +262,14 @@ class Slices:
         if not given:
             return
         self._by_cell = None
-        most = max(len(self._last), *(each.slot + 1 for each in given))
-        places = np.arange(most, dtype=np.int64)
+        places = np.arange(max(each.slot for each in given) + 1, dtype=np.int64)
         for slot, place, counts in given:
             places[slot] = _NOWHERE if place is None else place
-            before = self._last[slot] if slot < len(self._last) else np.zeros(BUCKETS, np.uint32)
-            grown = counts.astype(np.uint32) - before
-            cells = np.flatnonzero(grown)
+            more = counts.astype(np.int64) - self._now.row(slot)
+            cells = np.flatnonzero(more)
             if place is not None and len(cells):
-                self._retired.append(((cells + place * BUCKETS).astype(np.uint32), grown[cells]))
-        self._last[[each.slot for each in given if each.slot < len(self._last)]] = 0
+                self._retired.append(((cells + place * BUCKETS).astype(np.uint32), more[cells].astype(np.uint32)))
+        self._now.forget([each.slot for each in given])
         self.parts = [_moved(part, places) for part in self.parts]
 
     def of(self, counted: Counted, wall: Histogram) -> Sequence[Histogram]:

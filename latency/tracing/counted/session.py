@@ -9,11 +9,23 @@ from datetime import datetime, timezone
 from itertools import groupby
 from types import TracebackType
 from typing import TypeVar
+from uuid import uuid4
 
 from latency.cpython.compiled import compiled_to_c, remark
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Target
-from latency.recording import Function, FunctionLatency, Losses, Options, Overhead, Probes, ProcessCalls, Recording
+from latency.recording import (
+    Function,
+    FunctionLatency,
+    Losses,
+    Options,
+    Overhead,
+    Probes,
+    ProcessCalls,
+    Recording,
+    SlowCall,
+)
+from latency.recording.totals import Totals
 from latency.tracing.counted import wire
 from latency.tracing.counted.codes import About
 from latency.tracing.counted.maps import CountingMaps
@@ -22,6 +34,7 @@ from latency.tracing.counted.proof import Proof
 from latency.tracing.counted.reading import Reading, Slices, Span
 from latency.tracing.counted.results import latencies
 from latency.tracing.counted.spaces import Space
+from latency.tracing.counted.tally import Counted
 from latency.tracing.kernel import clock
 from latency.tracing.limit.watched import SlicesWatched, WatchedUntil
 
@@ -61,6 +74,7 @@ class CountingSession(ABC):
         self._started_at = datetime.now(timezone.utc)
         self._memory_bytes = self._map_bytes = 0
         self._about: Callable[[Function], About] = lambda _: About()
+        self._source = uuid4().hex  # of ``Totals``
 
     # -- what is different in each engine ----------------------------------------------------------
 
@@ -93,6 +107,10 @@ class CountingSession(ABC):
     @abstractmethod
     def _overhead(self, span: Span) -> Overhead | None:
         """What measuring took from the target; None where that is not known."""
+
+    def _opens(self) -> Mapping[int, OpenCalls]:
+        """The calls that are open now, by slot, while the measurement goes on."""
+        return {}
 
     def _blind_spots(self) -> Sequence[str]:
         """What this session cannot see, one line each."""
@@ -136,6 +154,15 @@ class CountingSession(ABC):
         watched = self.watched.until(reading.at_ns)
         before, self._last_watched = self._last_watched, watched
         return self._recording(Span(reading, earlier, watched.since(before) if before else watched))
+
+    def so_far(self) -> Recording:
+        """What was seen since the start; it goes on."""
+        reading = self._next_reading()
+        return self._recording(Span(reading, self._first, self.watched.until(reading.at_ns), self._opens(), whole=True))
+
+    def totals(self) -> list[Totals]:
+        """As ``Measurement`` says."""
+        return [Totals.of(self.so_far(), self._source)]
 
     def explain(self) -> Iterator[str]:
         """What is attached where and why, a line each."""
@@ -184,7 +211,7 @@ class CountingSession(ABC):
     def _whole(self, reading: Reading, opens: Mapping[int, OpenCalls]) -> Recording:
         """The whole measurement, which ended with this reading; ``opens``: the open calls by slot."""
         watched = self.watched.until(reading.at_ns)
-        return self._recording(Span(reading, self._first, watched, opens, whole=True))
+        return self._recording(Span(reading, self._first, watched, opens, whole=True, over=True))
 
     def _next_reading(self) -> Reading:
         """An interval ends now."""
@@ -211,21 +238,51 @@ class CountingSession(ABC):
         """The parts of the time, of a whole measurement alone."""
         return self._slices if span.whole else None
 
-    def _recording(self, span: Span) -> Recording:
-        counters = span.counters
-        del counters["slow_lost"], counters["taken_ns"]  # told with the slow calls; with the cost
-        losses = {name: counters.pop(name) for name in wire.LOSSES}
-        losses["thread_ended"] += span.cut
-        losses["unmatched_entry"] += self.vanished if span.whole else 0
-        losses["not_run"] = self.not_run if span.whole else 0
+    def _losses(self, counters: Mapping[str, int], *, cut: int, unnamed: int, whole: bool) -> Losses:
+        losses = {name: counters[name] for name in wire.LOSSES}
+        losses["thread_ended"] += cut
+        losses["unmatched_entry"] += self.vanished if whole else 0
+        losses["not_run"] = self.not_run if whole else 0
         if self._proof.again:
             losses["unmatched_entry"] += counters["duplicates"]
+        return Losses.from_dict({**losses, "unnamed": unnamed})
+
+    def _totals(self, counted: Counted, spent_s: float | None, slow: Sequence[SlowCall]) -> Totals:
+        """See ``Totals``; ``counted`` has just been read."""
+        assert self._first is not None
+        at_ns = clock.now_ns()
+        watched = self.watched.until(at_ns)
+        counters = {name: count - self._first.counters[name] for name, count in self.maps.counters().items()}
+        return Totals(
+            source=self._source,
+            functions=counted.functions,
+            pids=counted.pids,
+            numbers=counted.numbers,
+            cells=counted.cells,
+            counts=counted.counts,
+            duration_s=(at_ns - self._first.at_ns) / 1e9,
+            watched_s=watched.watched_ns / 1e9,
+            spent_s=spent_s,
+            losses=self._losses(counters, cut=counted.cut, unnamed=counted.unnamed + watched.unnamed, whole=True),
+            ages=watched.ages,
+            slow=slow,
+            engine=self.engine,
+            choice=self.target.choice,
+            split=self.options.offcpu,
+            own=self.options.self_time,
+        )
+
+    def _recording(self, span: Span) -> Recording:
+        counters = span.counters
+        losses = self._losses(counters, cut=span.cut, unnamed=span.unnamed, whole=span.whole)
+        for name in ("slow_lost", "taken_ns", *wire.LOSSES):  # told with the slow calls; with the cost; as losses
+            del counters[name]
         return Recording(
             target=replace(self._info, choice=self.target.choice),
             duration_s=span.duration_s,
             functions=self._functions(span),
             options=self.options,
-            losses=Losses.from_dict({**losses, "unnamed": span.unnamed}),
+            losses=losses,
             blind_spots=tuple(self._blind_spots()),
             overhead=self._overhead(span),
             began_before=counters.pop("began_before"),

@@ -103,7 +103,7 @@ class MarkerSession(CountingSession):
         ended_ns = clock.now_ns()
         self.program.detach()
         self.not_run = self.program.not_run
-        recording = self._whole(self._read(ended_ns), self._open_calls())
+        recording = self._whole(self._read(ended_ns), self._opens())
         # From here on the program's tables are the calibration's.
         hits = recording.events["hits"]
         names = any(each.by_name for each in self._wanted)
@@ -174,7 +174,7 @@ class MarkerSession(CountingSession):
                 row["max_ns"] = max(int(row["max_ns"]), most)
         return rows
 
-    def _open_calls(self) -> dict[int, OpenCalls]:
+    def _opens(self) -> dict[int, OpenCalls]:
         opens: dict[int, OpenCalls] = {}
         for _, value in self.program.stacks.items():
             for call in value[0]["open"][: min(int(value[0]["depth"]), marking.DEPTH)]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from latency.cpython.sites import SitePlan
+from latency.histogram import Floats
 from latency.recording import Probes
 from latency.target.process import Process
 from latency.tracing.counted import wire
@@ -73,10 +74,20 @@ class Account:
         It is how far most hits were from the price that was theirs: many together, and, in calls that passed a few,
         each by itself.
         """
+        return float(self.error_shares(np.array([taken_ns]))[0])
+
+    def error_shares(self, taken_ns: Floats) -> Floats:
+        """The same of several kinds of calls."""
         price_ns = float(self.prices.hit_ns[: wire.HIT_RAISE].mean())
         one = self._spread / self._looks if self._looks else 0.0
-        of_few = one / max(1.0, taken_ns / price_ns) ** 0.5 if price_ns else 0.0
-        return float(max(self._of_many(), of_few))
+        of_few = one / np.sqrt(np.maximum(1.0, taken_ns / price_ns)) if price_ns else np.zeros(len(taken_ns))
+        shares: Floats = np.maximum(self._of_many(), of_few)
+        return shares
+
+    def into(self, numbers: np.ndarray[Any, Any]) -> None:
+        """Add to rows of ``totals.NUMBERS`` by how much a call of each may be wrong for what was taken off."""
+        taken_ns = numbers["taken_ns"] / np.maximum(numbers["returned"] + numbers["raised"], 1)
+        numbers["error_ns"] = np.rint(self.error_shares(taken_ns) * taken_ns)
 
     def _of_many(self) -> float:
         """Of many hits together."""

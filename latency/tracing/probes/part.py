@@ -14,7 +14,7 @@ import numpy as np
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Target
 from latency.cpython.sites import Site
-from latency.recording import Recording
+from latency.recording import Recording, SlowCall
 from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.parameters import Capacity
 from latency.tracing.counted.reading import Span
@@ -118,6 +118,10 @@ class Part:
     def told(self, recording: Recording, span: Span) -> Recording:
         """The recording, with what it has found."""
         return recording
+
+    def noticed(self) -> Sequence[SlowCall]:
+        """The single calls that it has kept by now."""
+        return ()
 
     def close(self) -> None:
         """The maps are about to go."""

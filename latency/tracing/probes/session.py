@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +18,7 @@ from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, matcher_of, not_there_yet, nothing_matches
 from latency.errors import TargetError
 from latency.recording import Options, Overhead, Probes, ProcessCalls, Recording
+from latency.recording.totals import Totals
 from latency.tracing.counted import opencalls, wire
 from latency.tracing.counted.codes import AT_THE_END
 from latency.tracing.counted.maps import CallMaps, decoded
@@ -26,6 +26,7 @@ from latency.tracing.counted.reading import Reading, Span
 from latency.tracing.counted.session import CountingSession
 from latency.tracing.counted.spaces import Spaces
 from latency.tracing.counted.table import FunctionTable
+from latency.tracing.counted.tally import Tally
 from latency.tracing.kernel import clock
 from latency.tracing.kernel.host import resident_bytes
 from latency.tracing.probes.account import Account
@@ -99,6 +100,7 @@ class Session(CountingSession):
         try:
             for part in self.parts:
                 part.loaded(self)
+            self._tally = Tally(self.maps, self.table, self.spaces)
             with target.stopwatch.step("fill tables"):
                 self.table.fill(self.maps)
                 self.maps.want_names(self._loader.names or ())
@@ -169,8 +171,7 @@ class Session(CountingSession):
         assert self._first is not None
         if self.account:
             self.account.refresh(self.maps, self._following.processes)
-        opens = opencalls.by_slot(opencalls.open_calls(self.maps), self.maps)
-        starts_ns = [start_ns for each in opens.values() for start_ns in each.starts_ns]
+        starts_ns = [start_ns for each in self._opens().values() for start_ns in each.starts_ns]
         now = self._read(clock.now_ns())
         seconds = self.watched.until(now.at_ns).watched_ns / 1e9
         (since, before_s), self._looked = (again and self._looked) or (self._first, 0.0), (now, seconds)
@@ -190,11 +191,21 @@ class Session(CountingSession):
             given += self.table.give_back_spaces(self.maps, finished)
             self._following.forget(finished)
         self._slices.give_back(given)
+        self._tally.forget([each.slot for each in given])
         if self.account:
             self.account.refresh(self.maps, self._following.processes)
         for part in self.parts if not why else ():
             part.poll()
         return why
+
+    def totals(self) -> list[Totals]:
+        """As ``Measurement`` says."""
+        self.take_events()
+        counted = self._tally.take()
+        if self.account:
+            self.account.into(counted.numbers)
+        slow = [call for part in self.parts for call in part.noticed()]
+        return [self._totals(counted, self.spent_s() if self.hit_cost else None, slow)]
 
     def stop(self, until: Reading | None = None) -> Recording:
         """End the measurement: disable, detach, read. ``until``: its end, if another engine goes on from there."""
@@ -202,7 +213,7 @@ class Session(CountingSession):
         stale = opencalls.stale_calls(self.maps, self.spaces, self.target.offsets)
         ended_ns = clock.now_ns()
         self.maps.config["enabled"] = 0
-        self._look_for_jit()
+        self.unseen += _compiled_since(self.target, self.unseen)
         self.program.detach()
         self.take_events()
         if self.account:
@@ -259,12 +270,6 @@ class Session(CountingSession):
         self.take_events()
         return reading
 
-    def _look_for_jit(self) -> None:
-        """Where it is on by default, it may have begun to compile meanwhile."""
-        with suppress(TargetError):  # the target ended
-            spots = jit.blind_spots(self.target.process, self.target.build)
-            self.unseen += [spot for spot in spots if spot not in (*self.target.plan.blind_spots, *self.unseen)]
-
     # -- preparing -------------------------------------------------------------------------------
 
     def _found_and_loaded(self, slots: int, matcher: Matcher | None, *, late: bool) -> Program:
@@ -291,7 +296,8 @@ class Session(CountingSession):
                 if not loading.exception():
                     loading.result().close()
                 raise
-        needed_slots = min(wire.NO_SLOT, 2 * self.table.slots_for(wanted))
+        found_slots = self.table.slots_for(wanted)
+        needed_slots = min(wire.NO_SLOT, found_slots + min(found_slots, MANY_SLOTS // 2))  # and those that come later
         known = sum(len(space.lives) for space in self.spaces.values())
         capacity, processes = program.capacity, len(self.spaces)
         if needed_slots <= slots and 2 * known <= capacity.functions and 2 * processes <= capacity.processes:
@@ -309,6 +315,9 @@ class Session(CountingSession):
         for part in self.parts:
             recording = part.told(recording, span)
         return recording
+
+    def _opens(self) -> Mapping[int, opencalls.OpenCalls]:
+        return opencalls.by_slot(opencalls.open_calls(self.maps), self.maps)
 
     def _blind_spots(self) -> Sequence[str]:
         return (*super()._blind_spots(), *self.table.unseen)
@@ -343,3 +352,12 @@ class Session(CountingSession):
 
     def _attached(self) -> Iterator[str]:
         yield f"live functions that match: {len(self.functions):,}; attached by {self.program.attachment}"
+
+
+def _compiled_since(target: Target, unseen: Sequence[str]) -> list[str]:
+    """What a JIT that is on by default has begun to compile meanwhile, and what is therefore not seen, a line each."""
+    try:
+        spots = jit.blind_spots(target.process, target.build)
+    except TargetError:  # the target ended
+        return []
+    return [spot for spot in spots if spot not in (*target.plan.blind_spots, *unseen)]

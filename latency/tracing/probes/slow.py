@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from bisect import insort
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -159,6 +159,10 @@ class SlowLog(Part):
             unjudged=sum(each.unjudged for each in counted) - sum(each.unjudged for each in before),
         )
         return replace(recording, slow_calls=found)
+
+    def noticed(self) -> Sequence[SlowCall]:
+        """The slowest so far."""
+        return tuple(self._whole.calls)
 
     def close(self) -> None:
         """Unmap the ring buffer."""

@@ -6,7 +6,7 @@ end:     disable; detach; read
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -21,6 +21,7 @@ from latency.errors import AttachError, TargetGone, UsageError
 from latency.recording import Function, Losses, Options, Overhead, ProcessCalls, Recording
 from latency.tracing.counted.agreement import Seen
 from latency.tracing.counted.codes import About
+from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.reading import Counted, Reading, Span
 from latency.tracing.counted.session import CountingSession
 from latency.tracing.counted.spaces import Space
@@ -265,6 +266,9 @@ class WatchSession(CountingSession):
             )
         return tuple(sorted(found, key=lambda each: each.pid))
 
+    def _opens(self) -> Mapping[int, OpenCalls]:
+        return self._unended.open_calls(self._unended.over())[0]
+
     def _not_followed(self) -> list[str]:
         lines = [f"process {pid}, which is a child, but not forked from the target as it is" for pid in self._unlike]
         values = [value[0] for _, value in self.program.processes.items()]
@@ -277,7 +281,7 @@ class WatchSession(CountingSession):
         events = {**recording.events, "abandoned": recording.events["abandoned"] + self._closed}
         events["entries"] += self._handed if span.whole else 0
         recording = replace(recording, events=events)
-        if not span.whole:
+        if not span.over:
             return recording
         lost = Losses(unwatched=self.unwatched, unmatched_entry=unaccounted(recording))
         return replace(recording, losses=recording.losses + lost)
