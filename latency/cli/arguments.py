@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 from latency import __version__
+from latency.cli import values
 from latency.cli.terminal import say, typed
 from latency.cpython.sites import ENGINES
 from latency.cpython.watch_points import ENGINE as WATCH
@@ -25,6 +25,7 @@ examples:
   pylat -p 4242 -d 10 --top 10                 every function, the busiest first
   pylat -p 4242 --func views.py:88 -i 5 -T     a report every 5 s, with the time
   pylat -p 4242 --func render --slower 50ms    and each slow call: its arguments, its stack
+  pylat top -p 4242                            every function, live: a view to sort and open
   pylat functions -p 4242 'Api.*'              what is there to be measured
   pylat run --func render -o a.json -- python3 job.py
   pylat trace -p 4242 --func get --args --ret  calls one by one, as they happen
@@ -41,7 +42,6 @@ exit status: 0 done; 1 a regression; 2 wrong use, or it could not attach; 3 noth
 
 DEFAULT_LIMIT_PCT = 5.0
 """Of one CPU, with ``--engine auto``."""
-_MOST_KEPT = 10_000  # recording.slow.MOST_SLOWEST
 _COMPARISONS = ("text", "json", "markdown", "github", "benchmark")
 
 
@@ -99,6 +99,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
         return added
 
     _measuring(command("record", "measure a running process and report (the default command)"))
+    _viewing(command("top", "the same, live: a view to sort, filter and open"))
     _listing(command("functions", "list the functions that live in a process"))
     _reporting(command("report", "render a saved recording again"))
     _running(command("run", "start a program under measurement"))
@@ -106,7 +107,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     _benching(command("bench", "measure two commands in turns, and compare them"))
     _comparing(command("compare", "compare two recordings: the verdict for CI"))
     checking = command("check", "can pylat work here, on this process?")
-    checking.add_argument("-p", "--pid", type=_pid, metavar="PID", help="the process that you want to measure")
+    checking.add_argument("-p", "--pid", type=values.pid, metavar="PID", help="the process that you want to measure")
     checking.add_argument(
         "--cost", action="store_true", help="what it would cost: places the probes for 0.15 s at most"
     )
@@ -120,7 +121,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     checking.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help=argparse.SUPPRESS)
     _probing(command("probes", "the places in an interpreter that can be probed, and what is there now"))
     showing = command("demo", "start a small server workload and measure its handle_request")
-    showing.add_argument("-d", "--duration", type=_seconds, default=8.0, metavar="SECONDS", help="how long (8)")
+    showing.add_argument("-d", "--duration", type=values.seconds, default=8.0, metavar="SECONDS", help="how long (8)")
     _apart(showing)
     _slow(showing)
     _look(showing)
@@ -128,46 +129,76 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
 
 
 def _measuring(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-p", "--pid", type=_pid, action="append", required=True, help="whom to measure; repeatable")
-    _what(parser)
-    parser.add_argument("-d", "--duration", type=_seconds, metavar="SECONDS", help="how long; else until Ctrl-C")
-    parser.add_argument("-i", "--interval", type=_seconds, metavar="SECONDS", help="a report each so many seconds")
     parser.add_argument(
-        "--max-loss", type=_percentage, default=0.1, metavar="PCT", help="exit with 4 if more was lost (0.1)"
+        "-p", "--pid", type=values.pid, action="append", required=True, help="whom to measure; repeatable"
+    )
+    _what(parser)
+    parser.add_argument("-d", "--duration", type=values.seconds, metavar="SECONDS", help="how long; else until Ctrl-C")
+    parser.add_argument(
+        "-i", "--interval", type=values.seconds, metavar="SECONDS", help="a report each so many seconds"
+    )
+    _limits(parser)
+    parser.add_argument("--ebpf", action="store_true", help=argparse.SUPPRESS)
+    _look(parser)
+
+
+def _limits(parser: argparse.ArgumentParser) -> None:
+    """What may be lost, and what it may cost."""
+    parser.add_argument(
+        "--max-loss", type=values.percentage, default=0.1, metavar="PCT", help="exit with 4 if more was lost (0.1)"
     )
     parser.add_argument(
         "--max-overhead",
-        type=_limit,
+        type=values.limit,
         metavar="PCT",
         help="of one CPU and for each PID: beyond it the probes are away for part of the time, and the report says for "
         "how much; none for no limit (5 with --engine auto)",
     )
     parser.add_argument("--attach", choices=("auto", "multi", "perf"), default="auto", help=argparse.SUPPRESS)
-    parser.add_argument("--ebpf", action="store_true", help=argparse.SUPPRESS)
-    _look(parser)
 
 
 def _tracing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-p", "--pid", type=_pid, required=True, help="whom to trace")
+    parser.add_argument("-p", "--pid", type=values.pid, required=True, help="whom to trace")
     _patterns(parser)
     parser.add_argument("--args", action="store_true", help="the arguments of each call")
     parser.add_argument("--ret", action="store_true", help="what each call returns, and the text of exceptions")
     _secrets(parser)
-    parser.add_argument("-d", "--duration", type=_seconds, metavar="SECONDS", help="how long; else until Ctrl-C")
-    parser.add_argument("-n", "--number", type=_count, metavar="COUNT", help="until so many calls have ended")
+    parser.add_argument("-d", "--duration", type=values.seconds, metavar="SECONDS", help="how long; else until Ctrl-C")
+    parser.add_argument("-n", "--number", type=values.count, metavar="COUNT", help="until so many calls have ended")
     parser.add_argument("-j", "--json", action="store_true", help="one JSON object for each event")
     parser.add_argument("--chrome", metavar="FILE", help="write a trace that ui.perfetto.dev opens, instead of lines")
     units = parser.add_mutually_exclusive_group()
     units.add_argument("-u", "--microseconds", dest="unit", action="store_const", const="us", help="in microseconds")
     units.add_argument("-m", "--milliseconds", dest="unit", action="store_const", const="ms", help="in milliseconds")
     parser.add_argument(
-        "--max-loss", type=_percentage, default=0.1, metavar="PCT", help="exit with 4 if more events were lost (0.1)"
+        "--max-loss",
+        type=values.percentage,
+        default=0.1,
+        metavar="PCT",
+        help="exit with 4 if more events were lost (0.1)",
     )
-    parser.add_argument("--buffer", type=_buffer, default=16384, metavar="KB", help=argparse.SUPPRESS)
+    parser.add_argument("--buffer", type=values.buffer, default=16384, metavar="KB", help=argparse.SUPPRESS)
     parser.epilog = (
         "A tilde behind a value says that part of it was read after the event, and may have changed since; an ellipsis "
         "stands where a text was cut."
     )
+
+
+def _viewing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-p", "--pid", type=values.pid, action="append", required=True, help="whom to measure; repeatable"
+    )
+    _patterns(parser)
+    _apart(parser)
+    _slow(parser, kept=200)
+    parser.add_argument("-o", "--output", metavar="FILE", help="save the recording at the end")
+    parser.add_argument("--append", action="store_true", help="add the run to those in FILE")
+    parser.add_argument("-d", "--duration", type=values.seconds, metavar="SECONDS", help="how long; else until q")
+    parser.add_argument(
+        "-i", "--interval", type=values.seconds, default=1.0, metavar="SECONDS", help="between two pictures (1)"
+    )
+    _limits(parser)
+    _look(parser)
 
 
 def _running(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +211,7 @@ def _running(parser: argparse.ArgumentParser) -> None:
 def _benching(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", metavar="'COMMAND A'", help="the base")
     parser.add_argument("b", metavar="'COMMAND B'", help="what is compared with it")
-    parser.add_argument("--rounds", type=_count, default=10, metavar="N", help="runs of each (10)")
+    parser.add_argument("--rounds", type=values.count, default=10, metavar="N", help="runs of each (10)")
     parser.add_argument("--confirm", action="store_true", help="measure again before saying that it is slower")
     _patterns(parser)
     parser.add_argument("-o", "--output", metavar="DIR", help="keep the recordings there")
@@ -202,10 +233,12 @@ def _verdict(parser: argparse.ArgumentParser) -> None:
         help="p50:3%%, p90:5%% or mean:1ms; PATTERN=p50:3%% for some functions only; repeatable (p50:3%%)",
     )
     parser.add_argument("--strict", action="store_true", help="exit with 3 where a gate cannot be decided")
-    parser.add_argument("--max-loss", type=_percentage, default=0.1, metavar="PCT", help="warn if more was lost (0.1)")
+    parser.add_argument(
+        "--max-loss", type=values.percentage, default=0.1, metavar="PCT", help="warn if more was lost (0.1)"
+    )
     parser.add_argument("--format", choices=_COMPARISONS, default="text", help="of the comparison (text)")
     parser.add_argument("--html", metavar="FILE", help="write it as a page, with the distributions drawn")
-    parser.add_argument("--top", type=_count, default=20, metavar="N", help="functions in the table (20)")
+    parser.add_argument("--top", type=values.count, default=20, metavar="N", help="functions in the table (20)")
 
 
 def _what(parser: argparse.ArgumentParser) -> None:
@@ -228,16 +261,18 @@ def _apart(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _slow(parser: argparse.ArgumentParser) -> None:
+def _slow(parser: argparse.ArgumentParser, kept: int = 10) -> None:
     """Which calls are told one by one."""
     parser.add_argument(
         "--slower",
-        type=_threshold,
+        type=values.threshold,
         metavar="TIME",
         help="tell the slowest calls beyond this (50ms), or beyond each function's own percentile (p99), one by one: "
         "arguments, outcome, thread, stack",
     )
-    parser.add_argument("--slowest", type=_kept, default=10, metavar="N", help="how many of these are kept (10)")
+    parser.add_argument(
+        "--slowest", type=values.kept, default=kept, metavar="N", help=f"how many of these are kept ({kept})"
+    )
     parser.add_argument("--no-values", dest="values", action="store_false", help="read no arguments of slow calls")
     _secrets(parser)
 
@@ -304,7 +339,7 @@ def _look(parser: argparse.ArgumentParser) -> None:
     units.add_argument("-u", "--microseconds", dest="unit", action="store_const", const="us", help="in microseconds")
     units.add_argument("-m", "--milliseconds", dest="unit", action="store_const", const="ms", help="in milliseconds")
     parser.add_argument("-F", "--full", action="store_true", help="a histogram for each function of the table")
-    parser.add_argument("--top", type=_count, default=20, metavar="N", help="functions in the table (20)")
+    parser.add_argument("--top", type=values.count, default=20, metavar="N", help="functions in the table (20)")
     parser.add_argument("-j", "--json", dest="format", action="store_const", const="json", help="--format json")
     parser.add_argument("--format", choices=("text", "json", "html"), default="text", help="of the report (text)")
 
@@ -313,12 +348,12 @@ def _probing(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s [-h] [-v] [-j] (-p PID | PATH)"  # argparse before Python 3.14 does not say that
     whose = parser.add_mutually_exclusive_group(required=True)
     whose.add_argument("path", nargs="?", metavar="PATH", help="an interpreter's executable, or its libpython")
-    whose.add_argument("-p", "--pid", type=_pid, metavar="PID", help="a process: its memory is shown too")
+    whose.add_argument("-p", "--pid", type=values.pid, metavar="PID", help="a process: its memory is shown too")
     parser.add_argument("-j", "--json", action="store_true", help="as JSON")
 
 
 def _listing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-p", "--pid", type=_pid, required=True, help="whose functions")
+    parser.add_argument("-p", "--pid", type=values.pid, required=True, help="whose functions")
     parser.add_argument(
         "pattern", nargs="?", type=typed, metavar="PATTERN", help="as --func takes it; else all of them"
     )
@@ -330,70 +365,3 @@ def _listing(parser: argparse.ArgumentParser) -> None:
 def _reporting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="what -o saved")
     _look(parser)
-
-
-def _pid(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 1 << 31:
-        raise argparse.ArgumentTypeError(f"{text!r} is no process id")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration: give seconds, more than 0")
-    return value
-
-
-def _percentage(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage")
-    return value
-
-
-def _limit(text: str) -> float:
-    if text == "none":
-        return math.inf
-    value = _number(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} leaves nothing to measure with: give a percentage, or none")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of functions")
-    return int(text)
-
-
-def _threshold(text: str) -> str:
-    from latency.recording import Slower
-
-    try:
-        Slower.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def _kept(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= _MOST_KEPT:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of calls from 1 to {_MOST_KEPT:,}")
-    return int(text)
-
-
-def _buffer(text: str) -> int:
-    if not text.isdecimal() or not 4 <= int(text) <= 1 << 20 or int(text) & (int(text) - 1):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: give a power of two, in kB")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number")
-    return value

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latency.cli.terminal import color, width
-from latency.errors import RecordingError
+from latency.errors import RecordingError, UsageError
 from latency.recording import Recording, append, dump, dumps, load, to_json
 
 DONE, NOTHING_MEASURED, LOSSY = 0, 3, 4
@@ -66,6 +66,19 @@ def text(recording: Recording, arguments: argparse.Namespace) -> str:
         timestamp=arguments.timestamp,
         full=arguments.full,
     )
+
+
+def require_place(arguments: argparse.Namespace) -> None:
+    """Find out before the measurement that ``-o`` and ``--append`` do not go together, or lead nowhere.
+
+    Raises:
+        UsageError: to append, and no file.
+        RecordingError: see ``require_writable``.
+    """
+    if arguments.append and not arguments.output:
+        raise UsageError("--append adds to a file, and there is none", "give -o FILE")
+    if arguments.output:
+        require_writable(arguments.output, to_append=arguments.append)
 
 
 def require_writable(path: str, *, to_append: bool = False) -> None:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 from latency.cli import output
 from latency.cli.arguments import DEFAULT_LIMIT_PCT
+from latency.cli.filling import FILLED_EACH_S, filling
 from latency.cli.missed import bystanders
 from latency.cli.options import options_of
 from latency.cli.terminal import progress, say
@@ -30,17 +31,18 @@ _LONGEST_NAME, _LONGEST_LINE = 60, 1000
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure until the time is up, Ctrl-C or SIGTERM."""
-    options = options_of(arguments, max_overhead_pct=_limit(arguments))
+    options = options_of(arguments, max_overhead_pct=limit_pct(arguments))
     if arguments.format == "html" and arguments.interval:
         raise UsageError("a report for each interval is text or JSON", "leave -i out, or take --format json")
-    if arguments.append and not arguments.output:
-        raise UsageError("--append adds to a file, and there is none", "give -o FILE")
-    if arguments.output:
-        output.require_writable(arguments.output, to_append=arguments.append)
+    output.require_place(arguments)
     if arguments.ebpf:
         sys.stdout.write(program_text(target_of(arguments.pid[0], engine=options.engine), options))
         return output.DONE
-    outcome = record(arguments.pid, options, arguments)
+    return report(record(arguments.pid, options, arguments), arguments)
+
+
+def report(outcome: Outcome, arguments: argparse.Namespace) -> int:
+    """Save and show what was seen, and say what was not. Returns the exit status."""
     for pid in outcome.other_programs:
         say(f"process {pid} is a child that runs another program than CPython: not measured")
     for pid, why in outcome.ended.items():
@@ -57,44 +59,59 @@ def run(arguments: argparse.Namespace) -> int:
 
 def record(pids: Sequence[int], options: Options, arguments: argparse.Namespace) -> Outcome:
     """One measurement of these processes, from attaching to detaching."""
-    started_s = time.perf_counter()
-    require()
     stop = Stop()
-    stopwatches = {pid: Stopwatch() for pid in pids}
     with ExitStack() as stack:
-        with progress(list(stopwatches.values())):
-            targets = [
-                target_of(pid, engine=options.engine, children=options.children, stopwatch=watch)
-                for pid, watch in stopwatches.items()
-            ]
-            measurements = []
-            for target in targets:
-                measurements.append(begin(target, options, attachment=arguments.attach))
-                stack.callback(measurements[-1].close)
-            # From here on Ctrl-C ends the measurement, and nothing ends the clean-up.
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: stop.set())
-            for each in measurements:
-                each.start()
+        measurements = attached(pids, options, arguments, stop, stack)
         looked_s = max(each.looked_s for each in measurements)
-        if arguments.verbose:
-            _explain(measurements, time.perf_counter() - started_s)
-        for line in (line for each in measurements for line in each.remarks):
-            say(escape(line, _LONGEST_LINE))
         say(_banner(measurements, options))
-        outcome = measure(
-            measurements,
-            stop,
-            duration_s=None if options.duration_s is None else max(options.duration_s - looked_s, 0.0),
-            interval_s=options.interval_s,
-            on_interval=lambda recording: output.show_interval(recording, arguments),
-            on_doubt=lambda pid, line: say(f"pid {pid}: {line}"),
-        )
+        with filling(measurements, arguments) as listener:
+            outcome = measure(
+                measurements,
+                stop,
+                duration_s=None if options.duration_s is None else max(options.duration_s - looked_s, 0.0),
+                interval_s=options.interval_s or (FILLED_EACH_S if listener else None),
+                on_interval=(lambda recording: output.show_interval(recording, arguments)) if not listener else None,
+                listener=listener,
+                on_doubt=lambda pid, line: say(f"pid {pid}: {line}"),
+            )
         say("Detaching...")
     return outcome
 
 
-def _limit(arguments: argparse.Namespace) -> float | None:
+def attached(
+    pids: Sequence[int], options: Options, arguments: argparse.Namespace, stop: Stop, stack: ExitStack
+) -> list[Measurement]:
+    """Measurements of these processes that have begun.
+
+    Args:
+        stop: which Ctrl-C and SIGTERM set from now on.
+        stack: closes them.
+    """
+    started_s = time.perf_counter()
+    require()
+    stopwatches = {pid: Stopwatch() for pid in pids}
+    with progress(list(stopwatches.values())):
+        targets = [
+            target_of(pid, engine=options.engine, children=options.children, stopwatch=watch)
+            for pid, watch in stopwatches.items()
+        ]
+        measurements = []
+        for target in targets:
+            measurements.append(begin(target, options, attachment=arguments.attach))
+            stack.callback(measurements[-1].close)
+        # From here on Ctrl-C ends the measurement, and nothing ends the clean-up.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        for each in measurements:
+            each.start()
+    if arguments.verbose:
+        _explain(measurements, time.perf_counter() - started_s)
+    for line in (line for each in measurements for line in each.remarks):
+        say(escape(line, _LONGEST_LINE))
+    return measurements
+
+
+def limit_pct(arguments: argparse.Namespace) -> float | None:
     """``--max-overhead``; without it ``auto`` is careful, and who names an engine knows why."""
     if arguments.max_overhead is None:
         return DEFAULT_LIMIT_PCT if arguments.engine == AUTO else None

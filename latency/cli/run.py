@@ -26,10 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
         raise UsageError("there is no program to run", "pylat run --func NAME -- PROGRAM ARGUMENTS")
-    if arguments.append and not arguments.output:
-        raise UsageError("--append adds to a file, and there is none", "give -o FILE")
-    if arguments.output:
-        output.require_writable(arguments.output, to_append=arguments.append)
+    output.require_place(arguments)
     require()
     options = options_of(arguments)
     outcome, status = run_measured(command, options, user=arguments.user)

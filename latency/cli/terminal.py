@@ -99,6 +99,11 @@ def _show_progress(stopwatches: Sequence[Stopwatch], ended: Event, after_s: floa
         sys.stderr.flush()
 
 
+def is_dumb() -> bool:
+    """Whether the terminal, where there is one, can only go on to the next line."""
+    return os.environ.get("TERM", "dumb") in ("", "dumb", "unknown")
+
+
 def color() -> bool:
     """Whether standard output is a terminal that wants colour (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -27,6 +27,11 @@ def slow_calls(slow: SlowCalls, unit: str | None, width: int, *, values: bool = 
     yield Line(heading(slow), style="bold")
     for said in doubts(slow):
         yield from wrap(said.text, width, style=said.style)
+    yield from each_call(slow, unit, width, values=values)
+
+
+def each_call(slow: SlowCalls, unit: str | None, width: int, *, values: bool = True) -> Iterator[Line]:
+    """Those that are kept, in their order, and what their marks mean."""
     last: tuple[StackFrame, ...] = ()
     for call in slow.kept:
         yield Line("")
