@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.keeping import RESULTS, Goal, Part, Settings, about, in_words, table, write, write_json
 from benchmarks.worker import apart
 
-PARTS = ("cost", "breakdown", "growth", "starting", "web", "reporting", "page", "accuracy", "truth", "turns")
+PARTS = ("cost", "breakdown", "growth", "starting", "web", "reporting", "page", "top", "accuracy", "truth", "turns")
 
 
 def main() -> int:
