@@ -50,7 +50,7 @@ function _shtab_pylat_using
   test "$_shtab_pylat_cmdpath" = "$argv"
 end
 
-set -g _shtab_pylat_commands record functions report run trace bench compare check probes demo
+set -g _shtab_pylat_commands record top functions report run trace bench compare check probes demo
 set -g _shtab_pylat_opts_with_value --chrome --duration --engine --fail --format --func --html --interval --key --max-loss --max-overhead --number --output --pid --report --rounds --slower --slowest --top --usdt --user -d -i -n -o -p
 
 complete -c pylat -e
@@ -122,6 +122,33 @@ complete -c pylat -n '_shtab_pylat_using record' -s F -l full -d 'a histogram fo
 complete -c pylat -n '_shtab_pylat_using record' -l top -x -d 'functions in the table (20)'
 complete -c pylat -n '_shtab_pylat_using record' -s j -l json -d '--format json'
 complete -c pylat -n '_shtab_pylat_using record' -l format -xka "text json html" -d 'of the report (text)'
+complete -c pylat -n '_shtab_pylat_using; and test $_shtab_pylat_npos -eq 0' -a top -d 'The same, live: a view to sort, filter and open.'
+complete -c pylat -n '_shtab_pylat_using top' -s h -l help -d 'show this help message and exit'
+complete -c pylat -n '_shtab_pylat_using top' -s v -l verbose -d 'say what is done where and why'
+complete -c pylat -n '_shtab_pylat_using top' -s p -l pid -x -d 'whom to measure; repeatable'
+complete -c pylat -n '_shtab_pylat_using top' -l func -x -d 'a name, a qualname (Api.get), a glob (Api.*), module:qualname or file.py:LINE; repeatable; without it, every function'
+complete -c pylat -n '_shtab_pylat_using top' -s r -l regex -d '--func is a regular expression on the qualname'
+complete -c pylat -n '_shtab_pylat_using top' -l children -d 'and its child processes, those to come included'
+complete -c pylat -n '_shtab_pylat_using top' -l engine -xka "auto usdt eval handlers watch" -d 'how to see the calls'
+complete -c pylat -n '_shtab_pylat_using top' -l offcpu -d 'tell running from waiting and from garbage collection, for each function'
+complete -c pylat -n '_shtab_pylat_using top' -l self -d 'and the time outside of other measured calls'
+complete -c pylat -n '_shtab_pylat_using top' -l slower -x -d 'tell the slowest calls beyond this (50ms), or beyond each function'"'"'s own percentile (p99), one by one: arguments, outcome, thread, stack'
+complete -c pylat -n '_shtab_pylat_using top' -l slowest -x -d 'how many of these are kept (200)'
+complete -c pylat -n '_shtab_pylat_using top' -l no-values -d 'read no arguments of slow calls'
+complete -c pylat -n '_shtab_pylat_using top' -l show-secrets -d 'show what is called password, token and so on'
+complete -c pylat -n '_shtab_pylat_using top' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'save the recording at the end'
+complete -c pylat -n '_shtab_pylat_using top' -l append -d 'add the run to those in FILE'
+complete -c pylat -n '_shtab_pylat_using top' -s d -l duration -x -d 'how long; else until q'
+complete -c pylat -n '_shtab_pylat_using top' -s i -l interval -x -d 'between two pictures (1)'
+complete -c pylat -n '_shtab_pylat_using top' -l max-loss -x -d 'exit with 4 if more was lost (0.1)'
+complete -c pylat -n '_shtab_pylat_using top' -l max-overhead -x -d 'of one CPU and for each PID: beyond it the probes are away for part of the time, and the report says for how much; none for no limit (5 with --engine auto)'
+complete -c pylat -n '_shtab_pylat_using top' -s T -l timestamp -d 'say when'
+complete -c pylat -n '_shtab_pylat_using top' -s u -l microseconds -d 'in microseconds'
+complete -c pylat -n '_shtab_pylat_using top' -s m -l milliseconds -d 'in milliseconds'
+complete -c pylat -n '_shtab_pylat_using top' -s F -l full -d 'a histogram for each function of the table'
+complete -c pylat -n '_shtab_pylat_using top' -l top -x -d 'functions in the table (20)'
+complete -c pylat -n '_shtab_pylat_using top' -s j -l json -d '--format json'
+complete -c pylat -n '_shtab_pylat_using top' -l format -xka "text json html" -d 'of the report (text)'
 complete -c pylat -n '_shtab_pylat_using; and test $_shtab_pylat_npos -eq 0' -a functions -d 'List the functions that live in a process.'
 complete -c pylat -n '_shtab_pylat_using functions' -s h -l help -d 'show this help message and exit'
 complete -c pylat -n '_shtab_pylat_using functions' -s v -l verbose -d 'say what is done where and why'
