@@ -23,7 +23,7 @@ from latency.tracing.proving import proven
 from latency.tracing.watch.handing import Handing, OpenedCall
 from latency.tracing.watch.session import WatchSession
 
-FIRST_S, _LONGEST_S = 0.1, 10.0
+FIRST_S, _LONGEST_S = 0.1, 60.0
 """Between two attempts, each of which waits twice as long as the one before."""
 _LONGEST_TRIED_S = 1.0  # to find a moment at which nothing happens
 
@@ -66,6 +66,7 @@ class Successor:
         self._make = make
         self._ready: Future[WatchSession] | None = None
         self._pause_s, self._next_s = FIRST_S, 0.0
+        self._disturbed = 0
 
     @property
     def is_waiting(self) -> bool:
@@ -105,11 +106,19 @@ class Successor:
             outcome = hand_over(probes, watching)
         finally:
             if not isinstance(outcome, Over):
+                self._say_what_was_disturbed(probes, watching)
                 watching.close()
         if isinstance(outcome, Refused):
             self._refused(outcome.why, never=outcome.never)
             return None
         return watching, outcome
+
+    def _say_what_was_disturbed(self, probes: Session, watching: WatchSession) -> None:
+        """What the watchpoints took is in the latencies of the calls that hit them, and the probes go on."""
+        if calls := watching.maps.counters()["entries"]:
+            before = _both_looked(self._disturbed)
+            self._disturbed += calls
+            probes.unseen[:] = [*(line for line in probes.unseen if line != before), _both_looked(self._disturbed)]
 
     def _refused(self, why: str, *, never: bool = False) -> None:
         self.why, self.given_up = why, never
@@ -204,6 +213,10 @@ def _opened(probes: Session, calls: Iterable[OpenCall]) -> dict[int, OpenedCall]
 
 def _ends(reading: Reading) -> dict[Function, tuple[int, int, int]]:
     return {name: (each.returned, each.raised, each.abandoned) for name, each in reading.functions.items()}
+
+
+def _both_looked(calls: int) -> str:
+    return f"what watchpoints took of {calls:,} calls, which both looked at for a moment"
 
 
 def _not_taken_off(calls: int, opens: int) -> str:

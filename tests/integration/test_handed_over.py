@@ -169,6 +169,26 @@ def test_where_the_watchpoints_cannot_take_over_the_probes_stay_and_say_why(
         assert lost(recording) == {}
 
 
+def test_what_the_watchpoints_took_of_calls_is_told_where_the_probes_stay(
+    own_interpreter: Interpreter, start_target: Start
+) -> None:
+    """Up to 3.11 the end of a call whose frame is kept is no end of the reference to its code."""
+    program = start_target(own_interpreter, "keeping.py")
+    measuring = handed_over(program, "keeps")
+    try:
+        for _ in range(_POLLS):
+            assert measuring.poll() == ""
+            if "and not" in measuring.target.choice:
+                break
+            time.sleep(0.01)
+        recording = measuring.stop()
+    finally:
+        measuring.close()
+    assert recording.target.choice.startswith("handlers: not handed over to watch: it ")
+    assert any(line.startswith("what watchpoints took of ") for line in recording.blind_spots)
+    assert lost(recording) == {}
+
+
 def test_children_are_refused(own_interpreter: Interpreter, start_target: Start) -> None:
     program = start_target(own_interpreter, "watched.py")
     with pytest.raises(UsageError, match="a program that is run is not watched with its children"):

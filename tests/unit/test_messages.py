@@ -22,7 +22,7 @@ REMARKS = {
     "cpython/watch_sites.py": {"_BLIND_SPOTS", "_OUTLIVING"},
     "tracing/counted/proof.py": {"_against", "_ADVICE"},
     "tracing/counted/table.py": {"unseen"},
-    "tracing/handover.py": {"_not_taken_off"},
+    "tracing/handover.py": {"_both_looked", "_not_taken_off"},
     "tracing/markers/session.py": {"_BLIND_SPOTS", "_not_raised"},
     "tracing/probes/session.py": {"_MAIN_THREAD_ENDED"},
     "tracing/probes/splitting.py": {"GREENLETS"},

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from latency.tracing.kernel import calls, multi, uprobes
+from latency.tracing.kernel import calls, multi, uprobes, watchpoints
 from latency.tracing.kernel.trials import Trial, trials
 
 PROG_LOAD, RAW_TRACEPOINT_OPEN = 5, 17
@@ -41,6 +41,7 @@ def tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict
 
         for module in (calls, uprobes):
             monkeypatch.setattr(module, "bpf", bpf)
+        for module in (uprobes, watchpoints):
             monkeypatch.setattr(module, "event_with_program", event)
         modes = ("none", "integrity", "confidentiality")
         for path, text in (
