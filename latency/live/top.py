@@ -58,6 +58,39 @@ class Controls(Protocol):
         """Save what was seen so far."""
 
 
+_STYLE = """
+Screen { layout: vertical; background: $background; }
+#head { height: auto; }
+#keys { height: 1; color: $text-muted; }
+#filter { height: 1; border: none; padding: 0; display: none; }
+Grid { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
+FunctionScreen VerticalScroll { height: 1fr; }
+HelpScreen, EngineScreen { align: center middle; }
+#help { width: 90%; height: auto; max-height: 90%; border: round $primary; padding: 0 1; background: $surface; }
+#engines { width: 60; max-width: 90%; height: auto; max-height: 90%; border: round $primary; }
+"""
+_KEYS_TO_ACTIONS: tuple[BindingType, ...] = (
+    Binding("ctrl+c,ctrl+q", "end", priority=True, show=False),
+    Binding("q", "end", show=False),
+    Binding("question_mark", "help", show=False),
+    # At once, and not by the widget's messages: the next key may have been pressed already.
+    Binding("slash", "filter", priority=True, show=False),
+    Binding("enter", "keep_filter", priority=True, show=False),
+    Binding("escape", "leave_filter", priority=True, show=False),
+    Binding("less_than_sign,comma", "sort(-1)", show=False),
+    Binding("greater_than_sign,full_stop", "sort(1)", show=False),
+    Binding("r", "reverse", show=False),
+    Binding("n", "by_name", show=False),
+    Binding("t", "since_start", show=False),
+    Binding("tab", "process(1)", priority=True, show=False),
+    Binding("shift+tab", "process(-1)", priority=True, show=False),
+    Binding("p", "pause", show=False),
+    Binding("s", "save", show=False),
+    Binding("e", "engine", show=False),
+    Binding("l", "slow", show=False),
+)
+
+
 @dataclass(frozen=True)
 class Subject:
     """Who is measured, and how that is to be shown.
@@ -85,37 +118,8 @@ class Top(App[None]):
     """
 
     ENABLE_COMMAND_PALETTE = False
-    CSS = """
-    Screen { layout: vertical; background: $background; }
-    #head { height: auto; }
-    #keys { height: 1; color: $text-muted; }
-    #filter { height: 1; border: none; padding: 0; display: none; }
-    Grid { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
-    FunctionScreen VerticalScroll { height: 1fr; }
-    HelpScreen, EngineScreen { align: center middle; }
-    #help { width: 90%; height: auto; max-height: 90%; border: round $primary; padding: 0 1; background: $surface; }
-    #engines { width: 60; max-width: 90%; height: auto; max-height: 90%; border: round $primary; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+c,ctrl+q", "end", priority=True, show=False),
-        Binding("q", "end", show=False),
-        Binding("question_mark", "help", show=False),
-        # At once, and not by the widget's messages: the next key may have been pressed already.
-        Binding("slash", "filter", priority=True, show=False),
-        Binding("enter", "keep_filter", priority=True, show=False),
-        Binding("escape", "leave_filter", priority=True, show=False),
-        Binding("less_than_sign,comma", "sort(-1)", show=False),
-        Binding("greater_than_sign,full_stop", "sort(1)", show=False),
-        Binding("r", "reverse", show=False),
-        Binding("n", "by_name", show=False),
-        Binding("t", "since_start", show=False),
-        Binding("tab", "process(1)", priority=True, show=False),
-        Binding("shift+tab", "process(-1)", priority=True, show=False),
-        Binding("p", "pause", show=False),
-        Binding("s", "save", show=False),
-        Binding("e", "engine", show=False),
-        Binding("l", "slow", show=False),
-    ]
+    CSS = _STYLE
+    BINDINGS: ClassVar[list[BindingType]] = list(_KEYS_TO_ACTIONS)
 
     class Seen(Message):
         """There is something new to see."""

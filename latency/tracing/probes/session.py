@@ -31,7 +31,7 @@ from latency.tracing.kernel import clock
 from latency.tracing.kernel.host import resident_bytes
 from latency.tracing.probes.account import Account
 from latency.tracing.probes.calibration import hit_cost
-from latency.tracing.probes.cost import HitCost
+from latency.tracing.probes.cost import HitCost, overhead
 from latency.tracing.probes.following import Following
 from latency.tracing.probes.loading import MANY_SLOTS, SLOTS, Loader
 from latency.tracing.probes.look import Look
@@ -327,18 +327,10 @@ class Session(CountingSession):
 
     def _overhead(self, span: Span) -> Overhead | None:
         """From the number of hits and the cost of one."""
-        counters = span.counters
-        hits = counters["hits"]
-        if self.hit_cost is None or not hits or span.duration_s <= 0:
+        if self.hit_cost is None:
             return None
-        total_ns = self._cost_ns(counters)
-        return Overhead(
-            hits=hits,
-            ns_per_hit=total_ns / hits,
-            share_of_cpu=total_ns / 1e9 / span.duration_s,
-            memory_bytes=self._memory_bytes,
-            map_bytes=self._map_bytes,
-        )
+        memory = self._memory_bytes, self._map_bytes
+        return overhead(span.counters["hits"], self._cost_ns(span.counters), span.duration_s, *memory)
 
     def _cost_ns(self, counters: Mapping[str, int]) -> float:
         if self.account:
