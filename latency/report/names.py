@@ -1,13 +1,10 @@
-"""Text that came from a target, made safe to show: nothing in it can move a cursor or reverse a line."""
+"""Text that came from a target, made safe to show in a terminal, and cut to the room that is there."""
 
 from __future__ import annotations
 
-import unicodedata
-
 from rich.cells import cell_len
 
-# Control, format (bidi overrides, zero-width), surrogate, private, unassigned; line and paragraph separators.
-_HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+from latency.untrusted import visible
 
 
 def escape(name: str, limit: int | None = None) -> str:
@@ -20,7 +17,7 @@ def escape(name: str, limit: int | None = None) -> str:
     if limit is not None and len(name) > 2 * limit:
         # Before anything else: a name can be megabytes, and each character needs at least one cell.
         name = name[:limit] + name[len(name) - limit :]
-    shown = name if name.isascii() and name.isprintable() else "".join(map(_escape, name))
+    shown = visible(name)
     return shown if limit is None else cut(shown, limit)
 
 
@@ -46,13 +43,3 @@ def _head(text: str, limit: int) -> str:
 def _cells(character: str) -> int:
     # A combining mark takes no cell, but a thousand of them must not pass as one character.
     return max(1, cell_len(character))
-
-
-def _escape(character: str) -> str:
-    category = unicodedata.category(character)
-    if category not in _HIDDEN and (category != "Zs" or character == " "):
-        return character
-    code = ord(character)
-    if code <= 0xFF:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
