@@ -4,6 +4,7 @@
     ├── UsageError                   the command line or a pattern is wrong
     ├── HostError                    pylat cannot work on this machine
     │   ├── MissingBcc               the distribution's bcc is not importable
+    │   ├── MissingLibrary           a library of an extra is not importable
     │   ├── NoPrivilege              not root, and not the capabilities either
     │   ├── NoDescriptors            pylat may not open as many files as it needs
     │   ├── KernelTooOld             a kernel feature is missing
@@ -53,6 +54,10 @@ class HostError(PylatError):
 
 class MissingBcc(HostError):
     """The distribution's ``bcc`` Python package cannot be imported."""
+
+
+class MissingLibrary(HostError):
+    """A library that only some commands need cannot be imported."""
 
 
 class NoPrivilege(HostError):

@@ -16,6 +16,7 @@ from latency.cli import values
 from latency.cli.terminal import say, typed
 from latency.cpython.sites import ENGINES
 from latency.cpython.watch_points import ENGINE as WATCH
+from latency.histogram import SCALE
 from latency.report.names import escape
 
 _EXAMPLES = """\
@@ -42,6 +43,7 @@ exit status: 0 done; 1 a regression; 2 wrong use, or it could not attach; 3 noth
 
 DEFAULT_LIMIT_PCT = 5.0
 """Of one CPU, with ``--engine auto``."""
+_EXPORTED = ("openmetrics", "prometheus", "protobuf", "otlp")  # latency.export.formats.FORMATS
 _COMPARISONS = ("text", "json", "markdown", "github", "benchmark")
 
 
@@ -333,7 +335,7 @@ def _markers(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _look(parser: argparse.ArgumentParser) -> None:
+def _look(parser: argparse.ArgumentParser, *exported: str) -> None:
     parser.add_argument("-T", "--timestamp", action="store_true", help="say when")
     units = parser.add_mutually_exclusive_group()
     units.add_argument("-u", "--microseconds", dest="unit", action="store_const", const="us", help="in microseconds")
@@ -341,7 +343,9 @@ def _look(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-F", "--full", action="store_true", help="a histogram for each function of the table")
     parser.add_argument("--top", type=values.count, default=20, metavar="N", help="functions in the table (20)")
     parser.add_argument("-j", "--json", dest="format", action="store_const", const="json", help="--format json")
-    parser.add_argument("--format", choices=("text", "json", "html"), default="text", help="of the report (text)")
+    parser.add_argument(
+        "--format", choices=("text", "json", "html", *exported), default="text", help="of the report (text)"
+    )
 
 
 def _probing(parser: argparse.ArgumentParser) -> None:
@@ -364,4 +368,15 @@ def _listing(parser: argparse.ArgumentParser) -> None:
 
 def _reporting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="what -o saved")
-    _look(parser)
+    _look(parser, *_EXPORTED)
+    parser.add_argument(
+        "--service", default="", metavar="NAME", help="what openmetrics, prometheus, protobuf and otlp call the program"
+    )
+    parser.add_argument(
+        "--scale",
+        type=int,
+        choices=range(SCALE + 1),
+        metavar="N",
+        help=f"of exponential histograms: 2^N buckets to a power of two, as in the recording or wider ({SCALE})",
+    )
+    parser.add_argument("--delta", action="store_true", help="otlp: each run is what came since the one before")

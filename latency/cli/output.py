@@ -45,12 +45,17 @@ def page(recordings: Sequence[Recording], arguments: argparse.Namespace) -> str:
 
 def write_page(recordings: Sequence[Recording], arguments: argparse.Namespace) -> None:
     """The page, in the encoding that it names, whatever that of the terminal is."""
+    write_bytes(page(recordings, arguments).encode())
+
+
+def write_bytes(text: bytes) -> None:
+    """As they are; where standard output takes text alone, as UTF-8."""
     sys.stdout.flush()
     out = getattr(sys.stdout, "buffer", None)
     if out is None:
-        sys.stdout.write(page(recordings, arguments))
+        sys.stdout.write(text.decode())
     else:
-        out.write(page(recordings, arguments).encode())
+        out.write(text)
 
 
 def text(recording: Recording, arguments: argparse.Namespace) -> str:

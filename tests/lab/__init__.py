@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.lab import builds, embedded, frozen, wheels
+from tests.lab import builds, embedded, frozen, servers, wheels
 from tests.lab.interpreter import KNOWN, REQUIRED, Candidate, Interpreter, LabError, cache_directory
 from tests.lab.suites import SUITES, debian_mirror, foreign_suites, unpack, unpack_packages, write_bytecode
 
@@ -85,6 +85,7 @@ def make(environ: Mapping[str, str] = os.environ) -> None:
     for it in (found := interpreters({**environ, "PYLAT_LAB_ALL": ""})):
         write_bytecode(it)
     wheels.make(cache, [it for it in wheels.WHEELS if every or it.name in wheels.IN_EVERY_RUN], found)
+    servers.make(cache)
     embedded.make(cache, [it for it in embedded.SUITES if every or it in dict(embedded.IN_EVERY_RUN)])
     frozen.make(cache)
 
