@@ -2,6 +2,7 @@
 
     PylatError                       exit status 2
     ├── UsageError                   the command line or a pattern is wrong
+    │   └── ConfigError              the agent's file is wrong
     ├── HostError                    pylat cannot work on this machine
     │   ├── MissingBcc               the distribution's bcc is not importable
     │   ├── MissingLibrary           a library of an extra is not importable
@@ -46,6 +47,10 @@ class PylatError(Exception):
 
 class UsageError(PylatError):
     """The command line, a pattern or an option's value is wrong."""
+
+
+class ConfigError(UsageError):
+    """The agent's file cannot be read, or says what cannot be."""
 
 
 class HostError(PylatError):

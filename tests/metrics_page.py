@@ -1,14 +1,16 @@
-"""Writes the table of ``docs/metrics.md`` from ``latency.export.metrics``: ``python -m tests.metrics_page``."""
+"""Writes the tables of ``docs/metrics.md`` from the lists of metrics: ``python -m tests.metrics_page``."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from latency.export.metrics import METRICS, Metric
+from latency.agent import metrics as agent
+from latency.export import metrics as export
+from latency.export.metrics import Metric
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
-_TABLE = re.compile(r"(?s)(?<=<!-- metrics -->\n\n).*?(?=\n\n<!-- end -->)")
+_TABLES = {"metrics": export.METRICS, "metrics of the agent": agent.METRICS}
 _HEAD = "| metric | type | unit | labels | meaning | OpenTelemetry |\n|---|---|---|---|---|---|"
 
 
@@ -19,10 +21,19 @@ def row(metric: Metric) -> str:
     return f"| `{metric.sample}` | {metric.type} | {metric.unit} | {labels} | {metric.meaning} | {otel} |"
 
 
+def listed(page: str) -> set[tuple[str, str]]:
+    """The name and the type of each metric of a page."""
+    return set(re.findall(r"^\| `(pylat_\w+)` \| (\w+) \|", page, re.MULTILINE))
+
+
 def written(page: str) -> str:
-    """The page with its table anew."""
-    table = "\n".join([_HEAD, *map(row, METRICS)])
-    return _TABLE.sub(lambda _: table, page)
+    """The page with its tables anew."""
+    for name, metrics in _TABLES.items():
+        table = "\n".join([_HEAD, *map(row, metrics)])
+        pattern = rf"(?s)(?<=<!-- {name} -->\n\n).*?(?=\n\n<!-- end -->)"
+        page, times = re.subn(pattern, lambda _, table=table: table, page)
+        assert times == 1, f"the page has the table {name} {times} times"
+    return page
 
 
 if __name__ == "__main__":

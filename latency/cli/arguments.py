@@ -106,6 +106,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     _reporting(command("report", "render a saved recording again"))
     _running(command("run", "start a program under measurement"))
     _tracing(command("trace", "calls one by one, as they happen, with arguments and results"))
+    _always(command("agent", "always on: processes by rules, for Prometheus and OpenTelemetry"))
     _benching(command("bench", "measure two commands in turns, and compare them"))
     _comparing(command("compare", "compare two recordings: the verdict for CI"))
     checking = command("check", "can pylat work here, on this process?")
@@ -208,6 +209,11 @@ def _running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user", metavar="NAME", help="run the program as this user")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- PROGRAM ...", help="what to run")
     _look(parser)
+
+
+def _always(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, metavar="FILE", help="the rules: see docs/agent.md")
+    parser.add_argument("--check", action="store_true", help="only look whether the file is right, and whom it means")
 
 
 def _benching(parser: argparse.ArgumentParser) -> None:

@@ -83,13 +83,14 @@ class Source:
     created: datetime | None = None
 
 
-def families(sources: Iterable[Source], *, version: str) -> list[Family]:
+def families(sources: Iterable[Source], *, version: str, table: Table | None = None) -> list[Family]:
     """All metrics of these recordings; what has the same labels is added up, exactly.
 
     Args:
         version: of pylat.
+        table: further metrics, with which these are to be.
     """
-    table = Table()
+    table = table or Table()
     for source in sources:
         _add(table, source, version)
     return table.families()
@@ -186,11 +187,16 @@ def _difference(metric: Metric, point: Point, earlier: Point | None, before_at: 
     if metric.type in (GAUGE, INFO) or earlier is None or earlier.created != point.created:
         return point
     if isinstance(point.value, Histogram) and isinstance(earlier.value, Histogram):
-        value: Value = point.value.subtract(earlier.value)
+        try:
+            value: Value = point.value.subtract(earlier.value)
+        except ValueError:  # less than before: it began anew, whatever it says
+            return point
     else:
         assert not isinstance(point.value, Histogram)
         assert not isinstance(earlier.value, Histogram)
         value = point.value - earlier.value
+        if value < 0:
+            return point
     fresh = tuple(each for each in point.exemplars if each.ended_at > before_at)
     return replace(point, value=value, created=before_at, exemplars=fresh)
 

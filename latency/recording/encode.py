@@ -52,11 +52,11 @@ def _slow_calls(slow: SlowCalls) -> Json:
         "seen": slow.seen,
         "lost": slow.lost,
         "unjudged": slow.unjudged,
-        "kept": [_slow_call(each) for each in slow.kept],
+        "kept": [slow_call_to_json(each) for each in slow.kept],
     }
 
 
-def _slow_call(call: SlowCall) -> Json:
+def slow_call_to_json(call: SlowCall) -> Json:
     arguments = call.arguments
     return {
         **_named(call.function),

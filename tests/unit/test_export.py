@@ -170,6 +170,13 @@ def test_what_began_anew_or_was_not_there_counts_as_a_whole() -> None:
     assert {point.created for point in points(found, metrics.DURATION)} == {BEGAN + timedelta(seconds=5)}
 
 
+def test_what_is_less_than_before_began_anew() -> None:
+    before, after = recording(measured(values_ns=[5000] * 3, raised=2)), recording(measured(values_ns=[9000], raised=1))
+    found = since(exported(after), exported(before), BEGAN + timedelta(seconds=5))
+    assert values(found, metrics.RAISED) == [1]
+    assert values(found, metrics.DURATION) == [Histogram.from_values([9000])]
+
+
 def test_exemplars_are_told_once_to_who_takes_differences() -> None:
     found = since(exported(everything()), exported(everything()), BEGAN + timedelta(seconds=4))
     assert not any(point.exemplars for point in points(found, metrics.DURATION))

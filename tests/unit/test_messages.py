@@ -18,6 +18,9 @@ from latency.recording import REMEDY
 PACKAGE = Path(errors.__file__).parent
 ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, errors.PylatError)}
 REMARKS = {
+    "agent/agent.py": {"_read_again"},
+    "agent/fleet.py": {"_begin_next"},
+    "agent/push.py": {"once", "_send"},
     "cpython/jit.py": {"blind_spots"},
     "cpython/watch_sites.py": {"_BLIND_SPOTS", "_OUTLIVING"},
     "tracing/counted/proof.py": {"_against", "_ADVICE"},
@@ -88,7 +91,7 @@ def messages() -> dict[str, str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and node.args:
                 name = getattr(node.func, "id", None) or getattr(node.func, "attr", "")
-                if name in ERRORS or name == "malformed":
+                if name in ERRORS or name in ("malformed", "wrong"):
                     said += [(text, 1) for text in texts(node.args[0], constants)]
                 elif name == "say":
                     said += [(text, _FEWEST_WORDS) for text in texts(node.args[0], constants)]

@@ -1,0 +1,296 @@
+"""Processes that rules mean, from the moment in which they are there to the one in which they are not.
+
+A process is measured with its children, those to come included: so a pre-forking server is one measurement, whose
+workers are seen from their first call on. What takes its time, looking at a process and placing the probes, is done in
+a thread of its own, one process after the other; the measurements that run are asked meanwhile.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from latency.agent.candidates import BUDGET, Candidate, start
+from latency.agent.config import Config, Rule
+from latency.agent.processes import Census, Seen, matches
+from latency.agent.strangers import Strangers
+from latency.agent.totals import Group, Running
+from latency.errors import NoSuchProcess, NotCPython, PylatError, TargetGone
+from latency.recording import SlowCall
+from latency.tracing.measurement import Measurement
+
+LOOK_S = 1.0
+"""How often it is looked who is there."""
+_LEAST_PCT = 0.1  # a limit below which slices say nothing
+_GONE = (NoSuchProcess, TargetGone)
+
+
+class Fleet:
+    """All processes of all rules.
+
+    Args:
+        say: is given the rule, a reason and a line that people should read.
+        census: who is there.
+        begin: begins a measurement of a candidate; a seam for tests.
+
+    Attributes:
+        failures: by the rule's name and the reason.
+        looked: it was looked who is there.
+        slow: slow calls that were told by the last readings, with the rule's name; whoever takes them empties it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        say: Callable[[str, str, str], None],
+        *,
+        census: Census | None = None,
+        begin: Callable[[Candidate], Measurement] = start,
+    ) -> None:
+        self.config = config
+        self.failures: Counter[tuple[str, str]] = Counter()
+        self.looked = False
+        self.slow: list[tuple[str, SlowCall]] = []
+        self._say = say
+        self._census = census or Census()
+        self._begin = begin
+        self._groups: dict[tuple[str, tuple[str, ...]], Group] = {}
+        self._candidates: dict[tuple[str, int], Candidate] = {}
+        self._strangers = Strangers()
+        self._pool = ThreadPoolExecutor(1)
+        self._starting: tuple[Candidate, Future[Measurement]] | None = None
+        self._next_look_s = -math.inf
+
+    # -- what goes on ------------------------------------------------------------------------------
+
+    def step(self, now_s: float) -> None:
+        """One turn: call it several times a second."""
+        self._poll(now_s)
+        if now_s >= self._next_look_s:
+            self._next_look_s = now_s + LOOK_S
+            self._look(now_s)
+        self._collect(now_s)
+        self._begin_next(now_s)
+
+    def read(self) -> None:
+        """Take in what all measurements have seen by now."""
+        for group in self._groups.values():
+            self.slow += [(group.rule.name, call) for call in group.read()]
+
+    def reload(self, config: Config, now_s: float) -> None:
+        """Other rules. What a rule measures that stays as it was goes on; of all others everything begins anew."""
+        kept = {rule.name: rule for rule in config.rules}
+        self._settle(now_s)
+        for key, candidate in list(self._candidates.items()):
+            if kept.get(candidate.rule.name) != candidate.rule:
+                self._drop(key, now_s, lost=True)
+        for name in [name for name, group in self._groups.items() if kept.get(group.rule.name) != group.rule]:
+            del self._groups[name]
+        self.config = config
+        self._census.forget()
+        self._next_look_s = -math.inf
+
+    def close(self) -> None:
+        """End all measurements."""
+        self._settle(0.0)
+        self._pool.shutdown()
+        for key in list(self._candidates):
+            self._drop(key, 0.0, lost=True)
+
+    # -- what is known -----------------------------------------------------------------------------
+
+    def groups(self) -> Iterator[Group]:
+        """All that were measured, and are not forgotten yet."""
+        yield from self._groups.values()
+
+    def candidates(self) -> Iterator[Candidate]:
+        """The processes that rules mean."""
+        yield from self._candidates.values()
+
+    @property
+    def settled(self) -> bool:
+        """Whether each process that is there was tried once."""
+        return self.looked and not any(each.state in ("waiting", "starting") for each in self._candidates.values())
+
+    # -- who is there --------------------------------------------------------------------------------
+
+    def _look(self, now_s: float) -> None:
+        for seen in self._census.look(now_s):
+            above = self._census.ancestors(seen.pid)
+            if os.getpid() in (seen.pid, *above):
+                continue
+            for rule in self.config.rules:
+                self._consider(rule, seen, above, now_s)
+        present = self._census.pids
+        for key, candidate in list(self._candidates.items()):
+            if candidate.seen.pid not in present and candidate.state in ("waiting", "refused"):
+                del self._candidates[key]
+        self._strangers.among(present)
+        for name, group in list(self._groups.items()):
+            if group.running:
+                group.alive_s = now_s
+            elif group.rule.labels and now_s - group.alive_s > self.config.ended_s:
+                del self._groups[name]
+        self.looked = True
+
+    def _consider(self, rule: Rule, seen: Seen, above: list[int], now_s: float) -> None:
+        key = rule.name, seen.pid
+        known = self._candidates.get(key)
+        if known and (known.running or known.state == "starting"):
+            return  # its own measurement tells what becomes of it
+        if not matches(rule.processes, seen, above) or self._covered(rule, seen.pid, above):
+            self._candidates.pop(key, None)
+        elif not known or known.seen != seen:  # else it is tried again in its time
+            self._candidates[key] = Candidate(rule, seen, due_s=now_s)
+
+    def _covered(self, rule: Rule, pid: int, above: Iterable[int]) -> bool:
+        """Whether a measurement of the rule sees the process already, or will, as one of its children.
+
+        Who was refused before covers nobody until it is measured.
+        """
+        if pid in self._strangers:
+            return False
+        above = set(above)
+        return any(
+            each.rule.name == rule.name
+            and each.seen.pid != pid
+            and (each.running is not None or not each.tries)
+            and (each.seen.pid in above or (each.running is not None and pid in each.running.pids))
+            for each in self._candidates.values()
+        )
+
+    # -- beginning -----------------------------------------------------------------------------------
+
+    def _begin_next(self, now_s: float) -> None:
+        if self._starting:
+            return
+        due = [it for it in self._candidates.values() if it.state in ("waiting", "refused") and it.due_s <= now_s]
+        due.sort(key=lambda each: (each.tries, each.seen.start_ticks, each.seen.pid))
+        for candidate in due:
+            pid, rule = candidate.seen.pid, candidate.rule
+            if self._covered(rule, pid, self._census.ancestors(pid)):
+                del self._candidates[rule.name, pid]
+                continue
+            if any(self._below(each, candidate) for each in self._candidates.values()):
+                candidate.postpone("children_are_measured", now_s)
+                continue
+            candidate.limit_pct = self._granted(candidate, len(due))
+            if candidate.limit_pct < _LEAST_PCT:
+                self._refuse(candidate, BUDGET, "the budget of the machine is used up", now_s)
+                continue
+            candidate.state = "starting"
+            self._starting = candidate, self._pool.submit(self._begin, candidate)
+            return
+
+    def _below(self, each: Candidate, candidate: Candidate) -> bool:
+        """Whether one that is measured for the same rule runs below a candidate: it would be counted twice."""
+        return (
+            each.running is not None
+            and each.rule.name == candidate.rule.name
+            and candidate.seen.pid in self._census.ancestors(each.seen.pid)
+            and each.seen.pid not in self._strangers
+        )
+
+    def _granted(self, candidate: Candidate, waiting: int) -> float:
+        """What measuring it may cost, percent of one CPU; infinite for no limit."""
+        own = candidate.rule.max_overhead_pct
+        most = self.config.process_pct if own is None else own
+        if math.isinf(self.config.machine_pct):
+            return most
+        spent = sum(each.running.limit_pct for each in self._candidates.values() if each.running)
+        return min(most, max(0.0, self.config.machine_pct - spent) / waiting)
+
+    def _collect(self, now_s: float) -> None:
+        if not self._starting or not self._starting[1].done():
+            return
+        candidate, future = self._starting
+        self._starting = None
+        try:
+            measurement = future.result()
+        except _GONE:
+            self._candidates.pop((candidate.rule.name, candidate.seen.pid), None)
+        except NotCPython as error:
+            candidate.refuse(_reason(error), now_s)  # a rule may mean many that are none: nothing to tell
+        except PylatError as error:
+            self._refuse(candidate, _reason(error), str(error), now_s)
+        else:
+            candidate.state, candidate.reason, candidate.tries = "measured", "", 0
+            candidate.running = Running(measurement, candidate.limit_pct, {candidate.seen.pid})
+            self._group(candidate, now_s).running.append(candidate.running)
+
+    def _refuse(self, candidate: Candidate, reason: str, text: str, now_s: float) -> None:
+        candidate.refuse(reason, now_s)
+        self.failures[candidate.rule.name, reason] += 1
+        self._say(candidate.rule.name, reason, f"process {candidate.seen.pid}: {text}")
+        if candidate.tries == 1:
+            self._census.forget()  # its children are on their own now
+
+    def _group(self, candidate: Candidate, now_s: float) -> Group:
+        rule = candidate.rule
+        values = tuple(candidate.seen.label(name) for name in rule.labels)
+        key = rule.name, values
+        if key not in self._groups:
+            self._groups[key] = Group(rule, dict(zip(rule.labels, values, strict=True)), now_s)
+        return self._groups[key]
+
+    # -- going on, and ending --------------------------------------------------------------------------
+
+    def _poll(self, now_s: float) -> None:
+        for key, candidate in list(self._candidates.items()):
+            running = candidate.running
+            if not running:
+                continue
+            try:
+                why = running.measurement.poll()
+                doubt = running.measurement.doubt()
+            except PylatError as error:
+                self._end(candidate, now_s, lost=True)
+                self._refuse(candidate, _reason(error), str(error), now_s)
+                continue
+            if doubt:
+                self._say(candidate.rule.name, "doubt", f"process {candidate.seen.pid}: {doubt}")
+            self._strangers.take(running.measurement, now_s)
+            if why:
+                self._drop(key, now_s, lost=False)
+        for measurement, pid in self._strangers.found(now_s):
+            self._census.again(pid)
+            for key, candidate in list(self._candidates.items()):
+                if candidate.running and candidate.running.measurement is measurement:
+                    candidate.running.pids.discard(pid)
+                    if candidate.seen.pid == pid:
+                        self._drop(key, now_s, lost=False)
+
+    def _drop(self, key: tuple[str, int], now_s: float, *, lost: bool) -> None:
+        candidate = self._candidates.pop(key)
+        if candidate.running:
+            for pid in (candidate.seen.pid, *candidate.running.pids):
+                self._census.again(pid)
+            self._end(candidate, now_s, lost=lost)
+
+    def _end(self, candidate: Candidate, now_s: float, *, lost: bool) -> None:
+        running, candidate.running = candidate.running, None
+        assert running
+        group = next(each for each in self._groups.values() if running in each.running)
+        try:
+            self.slow += [(group.rule.name, call) for call in group.take(running)]
+            final = running.measurement.stop()
+        except PylatError:
+            final = None
+        running.measurement.close()
+        group.end(running, final, lost=lost)
+        group.alive_s = now_s
+
+    def _settle(self, now_s: float) -> None:
+        """Wait for what is just being started."""
+        if self._starting:
+            self._starting[1].exception()
+            self._collect(now_s)
+
+
+def _reason(error: PylatError) -> str:
+    """The name of an error as a label: ``no_function_matches``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()

@@ -1,0 +1,360 @@
+"""Which processes the agent measures, at which cost, and what is kept of those that have ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+
+import pytest
+
+from latency.agent.candidates import Candidate
+from latency.agent.config import Config, Rule, Wanted
+from latency.agent.fleet import Fleet
+from latency.agent.processes import Seen
+from latency.errors import AttachError, NotCPython, PylatError, TargetGone, UnsupportedBuild
+from latency.recording import Function, Losses, Options, ProcessCalls, Recording
+from latency.tracing.measurement import Measurement
+from tests.exported import measured, recording
+
+PYTHON = Wanted(executable="*python*")
+RULE = Rule("shop", PYTHON, Options(func=("f",), children=True))
+
+
+@dataclass
+class Made:
+    """A measurement that says what it is told to."""
+
+    pid: int
+    pids: Sequence[int] = ()
+    calls: int = 0
+    ends: str = ""
+    breaks: PylatError | None = None
+    functions: int = 1
+    open: int = 0
+    strangers: list[int] = field(default_factory=list)
+    stopped: bool = False
+    told: int = 0
+
+    def poll(self) -> str:
+        if self.breaks:
+            raise self.breaks
+        return self.ends
+
+    def doubt(self) -> str:
+        return ""
+
+    def _recording(self, calls: int, open_calls: int = 0) -> Recording:
+        functions = [
+            replace(measured(Function(f"f{number}", "app.py", number), [1000] * calls), open=open_calls)
+            for number in range(self.functions)
+        ]
+        return recording(*functions, processes=tuple(ProcessCalls(pid) for pid in (self.pid, *self.pids)))
+
+    def interval(self) -> Recording:
+        assert not self.stopped
+        new, self.told = self.calls - self.told, self.calls
+        return self._recording(new)
+
+    def stop(self) -> Recording:
+        self.stopped = True
+        return self._recording(self.calls, self.open)
+
+    def close(self) -> None:
+        assert self.stopped
+
+
+class Machine:
+    """Processes by PID, each with its parent, and the measurements that were begun."""
+
+    def __init__(self) -> None:
+        self.processes: dict[int, int] = {}
+        self.refuses: dict[int, PylatError] = {}
+        self.made: dict[int, Made] = {}
+        self.limits: list[float] = []
+        self.began: list[int] = []
+        self.said: list[str] = []
+        self._told: set[int] = set()
+
+    # as a census
+    @property
+    def pids(self) -> frozenset[int]:
+        return frozenset(self.processes)
+
+    def look(self, now_s: float) -> Iterator[Seen]:
+        new = sorted(self.processes.keys() - self._told)
+        self._told = set(self.processes)
+        yield from (Seen(pid, pid, self.processes[pid], "/usr/bin/python3", "", 0, ()) for pid in new)
+
+    def ancestors(self, pid: int) -> list[int]:
+        found = []
+        while (pid := self.processes.get(pid, 0)) > 1:
+            found.append(pid)
+        return found
+
+    def again(self, pid: int) -> None:
+        self._told.discard(pid)
+
+    def forget(self) -> None:
+        self._told.clear()
+
+    # as what begins measurements
+    def begin(self, candidate: Candidate) -> Measurement:
+        pid = candidate.seen.pid
+        self.began.append(pid)
+        if pid in self.refuses:
+            raise self.refuses[pid]
+        self.limits.append(candidate.limit_pct)
+        self.made[pid] = Made(pid)
+        return self.made[pid]  # type: ignore[return-value]
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+def fleet(machine: Machine, *rules: Rule, process_pct: float = 5.0, machine_pct: float = inf) -> Fleet:
+    config = Config("127.0.0.1", 0, process_pct, machine_pct, None, "", 300.0, 4, rules or (RULE,))
+    said = lambda whose, reason, text: machine.said.append(f"{whose} {reason}: {text}")  # noqa: E731
+    return Fleet(config, said, census=machine, begin=machine.begin)  # type: ignore[arg-type]
+
+
+def steps(found: Fleet, now_s: float, times: int = 6) -> None:
+    """So many turns at one moment; what is begun is waited for."""
+    for _ in range(times):
+        found.step(now_s)
+        waiting = threading.Event()
+        found._pool.submit(waiting.set)
+        assert waiting.wait(60)
+
+
+def calls(found: Fleet) -> int:
+    found.read()
+    return sum(each.calls for group in found.groups() for each in group.recordings())
+
+
+def states(found: Fleet) -> dict[int, str]:
+    return {each.seen.pid: each.state for each in found.candidates()}
+
+
+def test_children_are_measured_with_their_parents(machine: Machine) -> None:
+    machine.processes = {10: 1, 11: 10, 12: 11, 20: 1}
+    found = fleet(machine)
+    steps(found, 0.0)
+    assert states(found) == {10: "measured", 20: "measured"}
+    machine.processes[13] = 10
+    steps(found, 2.0)
+    assert machine.began == [10, 20]
+    assert found.settled
+
+
+def test_a_child_that_lost_its_parent_is_not_counted_twice(machine: Machine) -> None:
+    machine.processes = {10: 1}
+    found = fleet(machine)
+    steps(found, 0.0)
+    machine.made[10].pids = [11]
+    found.read()
+    machine.processes[11] = 1
+    steps(found, 2.0)
+    assert machine.began == [10]
+
+
+def test_what_is_no_python_is_neither_told_nor_a_failure(machine: Machine) -> None:
+    machine.processes = {10: 1, 11: 10}
+    machine.refuses[10] = NotCPython("PID 10 is a shell", "")
+    found = fleet(machine)
+    steps(found, 0.0)
+    assert not machine.said
+    assert not found.failures
+
+
+def test_what_is_refused_is_tried_again_after_ever_longer_times(machine: Machine) -> None:
+    machine.processes = {10: 1}
+    machine.refuses[10] = UnsupportedBuild("not known", "")
+    found = fleet(machine)
+    tried = []
+    for now_s in range(1000):
+        steps(found, float(now_s), 2)
+        tried += [now_s] * (len(machine.began) - len(tried))
+    assert tried == [0, 2, 6, 14, 30, 62, 126, 254, 510]
+    assert found.failures == {("shop", "unsupported_build"): len(tried)}
+    del machine.refuses[10]
+    steps(found, 2000.0)
+    assert states(found) == {10: "measured"}
+
+
+def test_children_of_who_is_refused_are_tried_by_themselves_and_never_counted_twice(machine: Machine) -> None:
+    machine.processes = {10: 1, 11: 10}
+    machine.refuses[10] = UnsupportedBuild("not known", "")
+    found = fleet(machine)
+    steps(found, 0.0)
+    steps(found, 1.0)
+    assert states(found) == {10: "refused", 11: "measured"}
+    del machine.refuses[10]
+    steps(found, 10.0)
+    assert states(found) == {10: "refused", 11: "measured"}
+    machine.made[11].ends = "exited"
+    del machine.processes[11]
+    steps(found, 100.0)
+    assert states(found) == {10: "measured"}
+
+
+def test_who_is_refused_does_not_hide_its_children(machine: Machine) -> None:
+    machine.processes = {10: 1, 11: 10}
+    machine.refuses = {pid: UnsupportedBuild("not known", "") for pid in (10, 11)}
+    found = fleet(machine)
+    for now_s in range(100):
+        steps(found, float(now_s), 2)
+        assert 10 in states(found)
+    assert states(found) == {10: "refused", 11: "refused"}
+
+
+def test_one_that_ended_while_it_was_looked_at_leaves_nothing(machine: Machine) -> None:
+    machine.processes = {10: 1}
+    machine.refuses[10] = TargetGone("process 10 ended", "")
+    found = fleet(machine)
+    steps(found, 0.0)
+    assert states(found) == {}
+    assert not machine.said
+
+
+def test_counts_stay_when_processes_end(machine: Machine) -> None:
+    machine.processes = {10: 1}
+    found = fleet(machine)
+    for pid in range(10, 20):
+        machine.processes = {pid: 1}
+        steps(found, float(2 * pid))
+        machine.made[pid].calls = 3
+        assert calls(found) == 4 * (pid - 10) + 3
+        machine.made[pid].calls = 4  # between the last reading and the end
+        machine.made[pid].ends, machine.processes = "exited", {}
+        steps(found, 2.0 * pid + 1, 1)
+    assert calls(found) == 40
+    assert all(made.stopped for made in machine.made.values())
+
+
+def test_a_measurement_that_breaks_off_is_begun_anew_and_loses_no_count(machine: Machine) -> None:
+    machine.processes = {10: 1}
+    found = fleet(machine)
+    steps(found, 0.0)
+    machine.made[10].calls = 7
+    machine.made[10].open = 2
+    machine.made[10].breaks = AttachError("the kernel refused", "")
+    steps(found, 1.0)
+    assert states(found) == {10: "refused"}
+    steps(found, 5.0)
+    assert states(found) == {10: "measured"}
+    assert calls(found) == 7
+    losses = [each.losses for group in found.groups() for each in group.recordings()]
+    assert sum(losses, Losses()).unmatched_entry == 2
+
+
+def test_the_budget_of_the_machine_is_shared_and_kept(machine: Machine) -> None:
+    machine.processes = dict.fromkeys(range(10, 14), 1)
+    found = fleet(machine, process_pct=5.0, machine_pct=8.0)
+    steps(found, 0.0, 10)
+    assert machine.limits == [2.0] * 4
+    machine.processes[20] = 1
+    steps(found, 2.0)
+    assert states(found)[20] == "refused"
+    assert "the budget of the machine is used up" in machine.said[-1]
+    machine.made[10].ends = "exited"
+    del machine.processes[10]
+    steps(found, 4000.0)
+    assert states(found)[20] == "measured"
+    assert sum(machine.limits) - 2.0 <= 8.0
+
+
+def test_without_limits_no_measurement_has_one(machine: Machine) -> None:
+    machine.processes = {10: 1, 11: 1}
+    found = fleet(machine, process_pct=inf)
+    steps(found, 0.0)
+    assert machine.limits == [inf, inf]
+
+
+def test_a_rule_can_have_a_limit_of_its_own(machine: Machine) -> None:
+    machine.processes = {10: 1}
+    steps(fleet(machine, replace(RULE, max_overhead_pct=1.0)), 0.0)
+    assert machine.limits == [1.0]
+
+
+def test_two_rules_measure_one_process_for_themselves(machine: Machine) -> None:
+    machine.processes = {10: 1}
+    found = fleet(machine, RULE, replace(RULE, name="other"))
+    steps(found, 0.0)
+    assert machine.began == [10, 10]
+    assert {group.rule.name for group in found.groups()} == {"shop", "other"}
+
+
+def test_a_reload_keeps_what_stayed_and_begins_the_rest_anew(machine: Machine) -> None:
+    machine.processes = {10: 1}
+    other = replace(RULE, name="other")
+    found = fleet(machine, RULE, other)
+    steps(found, 0.0)
+    created = {group.rule.name: group.created for group in found.groups()}
+    changed = replace(other, options=Options(func=("g",), children=True))
+    found.reload(replace(found.config, rules=(RULE, changed)), 1.0)
+    steps(found, 1.0)
+    assert machine.began == [10, 10, 10]
+    now = {group.rule.name: group.created for group in found.groups()}
+    assert now["shop"] == created["shop"]
+    assert now["other"] > created["other"]
+    found.reload(replace(found.config, rules=(RULE,)), 2.0)
+    assert {group.rule.name for group in found.groups()} == {"shop"}
+
+
+def test_more_functions_than_a_rule_may_have_are_counted_together(machine: Machine) -> None:
+    machine.processes = {10: 1}
+    found = fleet(machine, replace(RULE, max_functions=3))
+    steps(found, 0.0)
+    machine.made[10].functions, machine.made[10].calls = 10, 2
+    for _ in range(3):
+        assert calls(found) == 20
+    (group,) = found.groups()
+    (run,) = group.recordings()
+    counts: dict[str, int] = {}
+    for each in run.functions:
+        counts[each.function.qualname] = counts.get(each.function.qualname, 0) + each.calls
+    assert counts == {"f0": 2, "f1": 2, "f2": 2, "<others>": 14}
+    assert group.beyond == 7
+
+
+def test_series_of_their_own_are_kept_for_a_while_after_the_end(machine: Machine) -> None:
+    machine.processes = {10: 1}
+    found = fleet(machine, replace(RULE, labels=("pid",)))
+    steps(found, 0.0)
+    assert [group.labels for group in found.groups()] == [{"pid": "10"}]
+    machine.made[10].ends = "exited"
+    machine.processes = {}
+    steps(found, 1.0)
+    steps(found, 299.0)
+    assert len(list(found.groups())) == 1
+    steps(found, 302.0)
+    assert not list(found.groups())
+
+
+def test_memory_does_not_grow_with_the_processes_that_have_ended(machine: Machine) -> None:
+    found = fleet(machine)
+    for pid in range(10, 60):
+        machine.processes = {pid: 1}
+        steps(found, 10.0 * pid, 3)
+        machine.made[pid].calls = 1
+        machine.made[pid].ends = "exited"
+        machine.processes = {}
+        steps(found, 10.0 * pid + 5, 2)
+    (group,) = found.groups()
+    (run,) = group.recordings()
+    assert run.calls == 50
+    assert (run.processes, run.blind_spots, run.events) == ((), (), {})
+    assert len(run.target.pids) == 1
+    assert not list(found.candidates())
+
+
+def test_at_the_end_all_measurements_are_taken_away(machine: Machine) -> None:
+    machine.processes = {10: 1, 20: 1}
+    found = fleet(machine)
+    steps(found, 0.0)
+    found.close()
+    assert all(made.stopped for made in machine.made.values())
