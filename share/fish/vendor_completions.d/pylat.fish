@@ -50,8 +50,8 @@ function _shtab_pylat_using
   test "$_shtab_pylat_cmdpath" = "$argv"
 end
 
-set -g _shtab_pylat_commands record top functions report run trace bench compare check probes demo
-set -g _shtab_pylat_opts_with_value --chrome --duration --engine --fail --format --func --html --interval --key --max-loss --max-overhead --number --output --pid --report --rounds --slower --slowest --top --usdt --user -d -i -n -o -p
+set -g _shtab_pylat_commands record top functions report run trace agent bench compare check probes demo
+set -g _shtab_pylat_opts_with_value --chrome --config --duration --engine --fail --format --func --html --interval --key --max-loss --max-overhead --number --output --pid --report --rounds --scale --service --slower --slowest --top --usdt --user -d -i -n -o -p
 
 complete -c pylat -e
 complete -c pylat -f
@@ -165,7 +165,10 @@ complete -c pylat -n '_shtab_pylat_using report' -s m -l milliseconds -d 'in mil
 complete -c pylat -n '_shtab_pylat_using report' -s F -l full -d 'a histogram for each function of the table'
 complete -c pylat -n '_shtab_pylat_using report' -l top -x -d 'functions in the table (20)'
 complete -c pylat -n '_shtab_pylat_using report' -s j -l json -d '--format json'
-complete -c pylat -n '_shtab_pylat_using report' -l format -xka "text json html" -d 'of the report (text)'
+complete -c pylat -n '_shtab_pylat_using report' -l format -xka "text json html openmetrics prometheus protobuf otlp" -d 'of the report (text)'
+complete -c pylat -n '_shtab_pylat_using report' -l service -x -d 'what openmetrics, prometheus, protobuf and otlp call the program'
+complete -c pylat -n '_shtab_pylat_using report' -l scale -xka "0 1 2 3 4" -d 'of exponential histograms: 2^N buckets to a power of two, as in the recording or wider (4)'
+complete -c pylat -n '_shtab_pylat_using report' -l delta -d 'otlp: each run is what came since the one before'
 complete -c pylat -n '_shtab_pylat_using report; and test $_shtab_pylat_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'what -o saved'
 complete -c pylat -n '_shtab_pylat_using; and test $_shtab_pylat_npos -eq 0' -a run -d 'Start a program under measurement.'
 complete -c pylat -n '_shtab_pylat_using run' -s h -l help -d 'show this help message and exit'
@@ -215,6 +218,11 @@ complete -c pylat -n '_shtab_pylat_using trace' -l chrome -xka "(__fish_complete
 complete -c pylat -n '_shtab_pylat_using trace' -s u -l microseconds -d 'in microseconds'
 complete -c pylat -n '_shtab_pylat_using trace' -s m -l milliseconds -d 'in milliseconds'
 complete -c pylat -n '_shtab_pylat_using trace' -l max-loss -x -d 'exit with 4 if more events were lost (0.1)'
+complete -c pylat -n '_shtab_pylat_using; and test $_shtab_pylat_npos -eq 0' -a agent -d 'Always on: processes by rules, for Prometheus and OpenTelemetry.'
+complete -c pylat -n '_shtab_pylat_using agent' -s h -l help -d 'show this help message and exit'
+complete -c pylat -n '_shtab_pylat_using agent' -s v -l verbose -d 'say what is done where and why'
+complete -c pylat -n '_shtab_pylat_using agent' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the rules: see docs/agent.md'
+complete -c pylat -n '_shtab_pylat_using agent' -l check -d 'only look whether the file is right, and whom it means'
 complete -c pylat -n '_shtab_pylat_using; and test $_shtab_pylat_npos -eq 0' -a bench -d 'Measure two commands in turns, and compare them.'
 complete -c pylat -n '_shtab_pylat_using bench' -s h -l help -d 'show this help message and exit'
 complete -c pylat -n '_shtab_pylat_using bench' -s v -l verbose -d 'say what is done where and why'
