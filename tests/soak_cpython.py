@@ -26,7 +26,7 @@ FILES = (
     *("test_abc", "test_array", "test_ast", "test_asyncgen", "test_augassign", "test_baseexception", "test_bisect"),
     *("test_bool", "test_class", "test_collections", "test_configparser", "test_contextlib", "test_contextlib_async"),
     *("test_copy", "test_coroutines", "test_csv", "test_dataclasses", "test_decorators", "test_deque", "test_dict"),
-    *("test_enum", "test_fractions", "test_generators", "test_genexps", "test_grammar", "test_heapq", "test_itertools"),
+    *("test_enum", "test_fractions", "test_genexps", "test_grammar", "test_heapq", "test_itertools"),
     *("test_json", "test_list", "test_property", "test_re", "test_scope", "test_set", "test_statistics", "test_struct"),
     *("test_super", "test_textwrap", "test_tokenize", "test_typing", "test_with", "test_yield_from"),
 )
