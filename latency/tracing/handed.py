@@ -14,6 +14,7 @@ from latency.cpython.interpreter import Stopwatch, Target
 from latency.errors import UsageError
 from latency.recording import Options, Recording
 from latency.recording.combine import in_turn
+from latency.recording.totals import Totals
 from latency.tracing.handover import Successor
 from latency.tracing.passing import Passing
 from latency.tracing.probes.session import Session
@@ -64,6 +65,14 @@ class HandedOver(Passing[Session | WatchSession]):
         """As ``Measurement`` says."""
         before, self._untold = self._untold, []
         return self._as_asked([*before, self.session.interval()])
+
+    def so_far(self) -> Recording:
+        """As ``Measurement`` says."""
+        return self._as_asked([*self._earlier, self.session.so_far()])
+
+    def totals(self) -> list[Totals]:
+        """As ``Measurement`` says."""
+        return [*map(Totals.of, self._earlier), *self.session.totals()]
 
     def stop(self) -> Recording:
         """As ``Measurement`` says."""
