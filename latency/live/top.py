@@ -33,7 +33,7 @@ _ENGINES = {
     "usdt": "USDT markers",
     "handlers": "opcode handlers",
     "eval": "the evaluation function",
-    WATCH: "hardware watchpoints, of a function or two",
+    WATCH: "hardware watchpoints",
 }
 _KEYS = "q quit  / filter  ⏎ open  <> order  t since start  p pause  s save  e engine  l slow calls  ? help"
 _LONGEST_LINE = 400
