@@ -182,6 +182,7 @@ class _Search:
                 self._happened(task, event)
             elif number == signal.SIGTRAP and (place := self._breaks.reached(task)) is not None:
                 if target := self._arrived(task, place):
+                    self._breaks.set(task)
                     return Launched(self._pid, target, self._late, list(self._followed), task, self._breaks)
                 number = 0
             ptrace.go_on(task, 0 if event else number)
