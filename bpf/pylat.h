@@ -51,7 +51,7 @@
 typedef u64 pylat_space;
 
 /* Beside a number that pylat's own PID namespace gave (followed.h); PIDs have 22 bits. */
-#define PYLAT_OF_PYLAT 0x80000000
+#define PYLAT_OF_PYLAT 0x40000000
 
 /* A process that is followed. */
 struct pylat_process {
