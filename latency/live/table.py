@@ -69,7 +69,7 @@ COLUMNS = {
     "max": Column("max", 10, "the longest", _sum("max_ns")),
     "errors": Column("errors", 9, "calls that raised", lambda it: it.numbers["raised"].astype(np.float64)),
     "total": Column("total", 10, "time inside, callees included, waits of generators not", _sum("busy_ns")),
-    "self": Column("self", 7, "of that, outside of other measured calls", _share("self_ns", "busy_ns"), "own"),
+    "self": Column("self", 9, "of that, outside of other measured calls", _share("self_ns", "busy_ns"), "own"),
     "off": Column("off-CPU", 9, "of the time, off the CPU", _share("off_cpu_ns", "divided_ns"), "split"),
 }
 """By the name under which each is chosen, in the order in which they stand."""
