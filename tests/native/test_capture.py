@@ -121,7 +121,12 @@ VALUES: list[Any] = [
 def test_a_value_within_the_bounds_is_taken_along_whole(taken: Taken, value: object) -> None:
     with Process(os.getpid()) as process:
         whole = taken._reader.describe(id(value), memory=process)
-        assert taken.described(taken(value), value, beneath=process) == (whole, 0)
+        snapshot = taken(value)
+        text, later = taken.described(snapshot, value, beneath=process)
+    assert text == whole
+    # A number that looks like an address (ma_version_tag, to 3.11) can lead to so much that the snapshot is full.
+    is_full = snapshot["bytes"] >= capture.SNAPSHOT_BYTES or snapshot["blocks"] >= capture.QUEUED // 2
+    assert not later or is_full
 
 
 def test_what_changes_afterwards_does_not_change_the_text(taken: Taken) -> None:
