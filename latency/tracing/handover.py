@@ -179,7 +179,11 @@ class _Moment:
     def is_as(self, other: _Moment) -> bool:
         """Whether nothing has happened in between."""
         ends = [[_ends(reading) for reading in (each.probes, each.watch)] for each in (self, other)]
-        return ends[0] == ends[1] and (self.opens, self.frames) == (other.opens, other.frames)
+        # A call can begin and end after a reading's functions were read and before its counters were.
+        entries = [[reading.counters["entries"] for reading in (each.probes, each.watch)] for each in (self, other)]
+        return (
+            ends[0] == ends[1] and entries[0] == entries[1] and (self.opens, self.frames) == (other.opens, other.frames)
+        )
 
 
 def _moment(probes: Session, handing: Handing) -> _Moment | None:
