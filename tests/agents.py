@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -40,10 +41,18 @@ class RunningAgent:
             return None
 
     def page(self, accept: str = "text/plain") -> bytes:
-        """The metrics, in a format."""
+        """The metrics, in a format. Asked again, as a server would, where they were not to be had in time."""
+        return until(lambda: self._page(accept), "the metrics", self.process)
+
+    def _page(self, accept: str) -> bytes | None:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/metrics", headers={"Accept": accept})
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-            return bytes(answer.read())
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+                return bytes(answer.read())
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+            return None
 
     def value(self, name: str, **labels: str) -> float | None:
         """The sum of the samples of this name that have these labels; None where there is none."""
@@ -82,6 +91,9 @@ def agent(rules: Path, port: int) -> Iterator[RunningAgent]:
         try:
             until(lambda: True if running.status("/readyz") == 200 else None, "the agent is ready", process)
             yield running
+        except BaseException:
+            print(running.said)
+            raise
         finally:
             if process.poll() is None:
                 process.kill()

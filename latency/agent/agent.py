@@ -116,7 +116,7 @@ class Agent:
         self._asked = self._answered = 0
         self._snapshot: Snapshot | None = None
         self._turned_s = time.monotonic()
-        self._refused = 0
+        self._refused = self._unanswered = 0
         self._ready = False
         self._log = SlowLog(self._config.slow_log, out, time.monotonic())
         self._fleet = Fleet(self._config, self._tell)
@@ -150,12 +150,16 @@ class Agent:
                 if self._reload:
                     self._reload = False
                     self._read_again(now_s)
+                reloaded_s = time.monotonic()
                 self._fleet.step(now_s)
                 self._ready = self._fleet.settled
                 asked = self._asked
                 if asked > self._answered or now_s >= read_s + READ_S:
                     read_s = now_s
                     self._read(asked, now_s)
+                if (took_s := time.monotonic() - now_s) > _PATIENCE_S:
+                    of_it = f"{reloaded_s - now_s:.1f} s of it by reading the file again"
+                    self._tell("agent", "slow_turn", f"one turn took {took_s:.1f} s, {of_it}: nobody was answered")
                 select.select([self._wake], (), (), POLL_S if self._ready else BUSY_POLL_S)
                 _drain(self._wake)
         finally:
@@ -194,6 +198,7 @@ class Agent:
             ticket = self._asked
             os.eventfd_write(self._wake, 1)
             there = self._changed.wait_for(lambda: self._answered >= ticket, _PATIENCE_S)
+            self._unanswered += not there
             return self._snapshot if there else None
 
     # -- inside ------------------------------------------------------------------------------------------
@@ -228,6 +233,7 @@ class Agent:
             (named.CONFIG_OK, int(self._config_ok)),
             (named.SLOW_UNWRITTEN, self._log.unwritten),
             (named.REFUSED_CONNECTIONS, self._refused),
+            (named.UNANSWERED, self._unanswered),
             (named.CPU, time.process_time_ns()),
             (named.RESIDENT, resident_bytes()),
         )

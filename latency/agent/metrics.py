@@ -63,6 +63,13 @@ REFUSED_CONNECTIONS = Metric(
     "Connections that were more than are answered at once",
     counted="connection",
 )
+UNANSWERED = Metric(
+    "pylat_agent_reads_unanswered",
+    "pylat.agent.reads_unanswered",
+    COUNTER,
+    "Scrapes and pushes for which the measurements could not be read in time: a scrape was answered by status 503",
+    counted="read",
+)
 CPU = Metric(
     "pylat_agent_cpu_seconds",
     "pylat.agent.cpu",
@@ -78,5 +85,17 @@ RESIDENT = Metric(
     unit="bytes",
 )
 
-METRICS = (TARGETS, UNMEASURED, FAILURES, BEYOND, CONFIG_OK, SLOW_UNWRITTEN, PUSHES, REFUSED_CONNECTIONS, CPU, RESIDENT)
+METRICS = (
+    TARGETS,
+    UNMEASURED,
+    FAILURES,
+    BEYOND,
+    CONFIG_OK,
+    SLOW_UNWRITTEN,
+    PUSHES,
+    REFUSED_CONNECTIONS,
+    UNANSWERED,
+    CPU,
+    RESIDENT,
+)
 """All of them."""
