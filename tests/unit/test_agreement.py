@@ -75,3 +75,12 @@ def test_a_comparison_begins_where_both_have_the_same_calls_open() -> None:
     agreement = agreed((seen(0, opens=mine), seen(0)), (seen(3, opens=mine), seen(3)))
     assert agreement.calls == 0
     assert agreement.difference == "has 0 open calls, and not 1"
+
+
+def test_a_call_between_its_end_and_what_tells_of_it_is_no_moment_to_begin_at() -> None:
+    # Its frame had ended, so that one took it for abandoned, and it returned.
+    between, told = Seen({WORK: (0, 0, 1)}, frozenset()), Seen({WORK: (1, 0, 0)}, frozenset())
+    agreement = agreed((seen(1), between), (seen(1), told))
+    assert (agreement.calls, agreement.difference) == (0, "")
+    agreement.add(seen(4), seen(4))
+    assert (agreement.calls, agreement.difference) == (3, "")

@@ -57,10 +57,9 @@ class Agreement:
         opens = [sorted(at.frame for at in seen.opens if at.start_ns >= self._since_ns) for seen in (probes, watch)]
         before = frozenset(at for at in probes.opens | watch.opens if at.start_ns < self._since_ns)
         same = opens[0] == opens[1]
-        if self._first is None or before != self._before:
+        if self._first is None or before != self._before or self._has_fallen(probes, watch):
             self.difference = "" if same else f"has {len(opens[1]):,} open calls, and not {len(opens[0]):,}"
-            if same:
-                self._first, self._before = (probes, watch), before
+            self._first, self._before = ((probes, watch), before) if same else (None, self._before)
             return
         theirs, mine = (_since(now, first) for now, first in zip((probes, watch), self._first, strict=True))
         if same and theirs == mine:
@@ -69,6 +68,20 @@ class Agreement:
             self.difference = f"saw {_words(mine)}, and not {_words(theirs)}"
         else:
             self.difference = f"has {len(opens[1]):,} open calls, and not {len(opens[0]):,}"
+
+    def _has_fallen(self, *now: Seen) -> bool:
+        """Whether fewer calls have ended in some way than at the first moment.
+
+        Then a call lay between its end and what tells of it, for as long as its thread waited for a processor: its
+        frame had ended, so that it was taken for abandoned, and it has returned since. That is no moment to begin at.
+        """
+        assert self._first
+        return any(
+            count < before
+            for seen, first in zip(now, self._first, strict=True)
+            for function, ends in seen.ends.items()
+            for count, before in zip(ends, first.ends.get(function, _NONE), strict=True)
+        )
 
 
 def _since(now: Seen, first: Seen) -> dict[Function, Ends]:
