@@ -20,6 +20,7 @@ from latency.cpython.wrapped import target_of
 from latency.errors import HostError, UsageError
 from latency.recording import Options
 from latency.report.names import escape
+from latency.tracing.kernel.host import give_back, one_heap
 from latency.tracing.loop import Stop
 from latency.tracing.measurement import Measurement, begin
 
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     require_terminal()
     require_textual()
     output.require_place(arguments)
+    one_heap()
     # What is asked for at intervals is of the view, and not of the recording.
     options = replace(options_of(arguments, max_overhead_pct=limit_pct(arguments)), interval_s=None)
     from latency.live.feed import Feed
@@ -58,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         feed = Feed()
         measuring = Measuring(measurements, prepared, feed, interval_s=arguments.interval, duration_s=duration_s)
         stack.pop_all()  # they are its own from now on
+    give_back()  # what placing the probes took
     measuring.start()
     said: list[str] = []
     try:

@@ -70,6 +70,7 @@ class Measuring:
         self._outcomes: list[Outcome] = []
         self.failed: BaseException | None = None
         self._changing = False
+        self._frozen = False  # also what came in the first interval: the view, and the rows of the functions
         self._thread = Thread(target=self._run, name="measuring")
 
     @property
@@ -79,6 +80,8 @@ class Measuring:
 
     def start(self) -> None:
         """Begin."""
+        gc.collect()
+        gc.freeze()  # what is known of ten thousand functions lasts; to look through it takes longer than a key may
         self._thread.start()
 
     def end(self) -> None:
@@ -183,6 +186,8 @@ class Measuring:
         before = self.measurements[0].target.choice or self.measurements[0].engine
         _close(self.measurements)
         self.measurements = []
+        gc.unfreeze()
+        self._frozen = False
         gc.collect()  # their maps are tens of megabytes, and in circles
         try:
             self._begin([each for each in made if each.target.pid not in outcome.ended], made)
@@ -221,6 +226,9 @@ class Measuring:
 
     def _show(self, standing: Standing) -> None:
         self._feed.listen(standing)
+        if not self._frozen:
+            gc.freeze()
+            self._frozen = True
         with self._lock:
             wishes, self._wishes = self._wishes, []
         for wish in wishes:

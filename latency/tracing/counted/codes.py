@@ -41,17 +41,18 @@ class Codes:
         self._digests = CodeDigests(build, offsets)
         self._line = offsets.fields["code.firstlineno"]
         self._waiting: dict[tuple[int, int], Function] = {}  # by space and address
-        self._seen: dict[Function, set[tuple[int, int]]] = {}
-        self._found: dict[Function, set[str]] = {}
+        # Tuples, and no sets: of ten thousand functions these are megabytes.
+        self._seen: dict[Function, tuple[tuple[int, int], ...]] = {}
+        self._found: dict[Function, tuple[str, ...]] = {}
         self._owners: dict[Function, Owners] = {}
 
     def want(self, function: Function, space: int, address: int, owners: Owners | None = None) -> None:
         """Look at this code object of the function when there is time."""
         if owners:
             self._owners[function] = owners
-        seen = self._seen.setdefault(function, set())
+        seen = self._seen.get(function, ())
         if len(seen) < _MOST_OF_ONE and (space, address) not in seen:
-            seen.add((space, address))
+            self._seen[function] = *seen, (space, address)
             self._waiting[space, address] = function
 
     def take(self, most: int = _AT_ONCE) -> None:
@@ -67,8 +68,8 @@ class Codes:
 
     def about(self, function: Function) -> About:
         """What is known of it; no digest where its code objects differ."""
-        found = self._found.get(function, set())
-        return About(next(iter(found)) if len(found) == 1 else "", self._owners.get(function))
+        found = self._found.get(function, ())
+        return About(found[0] if len(found) == 1 else "", self._owners.get(function))
 
     @property
     def mixed(self) -> list[Function]:
@@ -93,4 +94,6 @@ class Codes:
             return  # it ended meanwhile
         for (address, function), line in zip(functions.items(), lines, strict=True):
             if address in digests and line is not None and int.from_bytes(line, "little") == function.line:
-                self._found.setdefault(function, set()).add(digests[address])
+                found = self._found.get(function, ())
+                if digests[address] not in found:
+                    self._found[function] = *found, digests[address]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ FIRST_PID_NAMESPACE = 0xEFFFFFFC
 """The inode of the one in which the kernel itself counts (PROC_PID_INIT_INO, linux/proc_ns.h)."""
 # linux/capability.h
 _CAP_SYS_PTRACE, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 19, 21, 38, 39
+_M_ARENA_MAX = -8  # malloc.h
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,21 @@ def resident_bytes(*, proc: Path = Path("/proc")) -> int:
     """The memory of pylat's own process that is in use now."""
     pages = int((proc / "self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def one_heap() -> None:
+    """From now on all threads allocate from one heap: of a heap each, every one keeps what its largest look needed.
+
+    By glibc's ``mallopt(M_ARENA_MAX)``; nothing, where the C library has no such thing.
+    """
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+def give_back() -> None:
+    """Memory that was freed goes back to the kernel, by glibc's ``malloc_trim``; nothing, where there is none."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _machine(machine: str) -> Check:
