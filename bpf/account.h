@@ -13,17 +13,15 @@
 #include "count.h"
 #include "maps.h"
 
-/* Of one hit. */
+/* Of one hit. What is measured of it stands in the account: of values here the verifier would know which of seven ways
+ * led to them, and follow all that comes behind once for each. */
 struct account_hit {
     struct pylat_account *account;
     struct pylat_config *now;
     struct pylat_counters *count;
     u64 pid_tgid;
-    u64 began_ns; /* 0: its program is not measured */
     u64 stamp_ns; /* of the call that begins or ends */
-    u32 gap;      /* what is behind it is measured */
     u32 clock_ns; /* what it takes to read the clock */
-    u32 reads;    /* of the clock, to measure */
 };
 
 static __always_inline void take_sample(u32 set, u64 ns)
@@ -41,12 +39,15 @@ static __always_inline void account_begins(struct account_hit *hit, u32 kind)
     hit->account = account;
     if (!account)
         return; /* never, but the verifier cannot know */
+    account->began_ns = 0;
+    account->gap = 0;
+    account->reads = 0;
     u64 ended_ns = account->ended_ns;
     if (ended_ns) {
         take_sample(PYLAT_GAP_SETS + (account->before & 7) * PYLAT_HIT_KINDS + kind, bpf_ktime_get_ns() - ended_ns);
         account->ended_ns = 0;
         account->taken_ns += hit->clock_ns;
-        hit->reads = 1;
+        account->reads = 1;
     }
     if (account->left--)
         return;
@@ -55,14 +56,14 @@ static __always_inline void account_begins(struct account_hit *hit, u32 kind)
     account->before = kind;
     u32 reads = 1;
     if (account->turn++ & 1) {
-        hit->gap = 1;
+        account->gap = 1;
     } else {
         take_sample(PYLAT_CLOCK_SET, bpf_ktime_get_ns() - now_ns);
-        hit->began_ns = bpf_ktime_get_ns();
+        account->began_ns = bpf_ktime_get_ns();
         reads = 3;
     }
     account->taken_ns += reads * hit->clock_ns;
-    hit->reads += reads;
+    account->reads += reads;
 }
 
 /* At the very end of a program. `counts`: the hit was not rejected. */
@@ -75,17 +76,18 @@ static __always_inline void account_ends(const struct account_hit *hit, u32 kind
         return;
     u64 price_ns = now->price_ns[kind][counts & 1];
     account->taken_ns += price_ns;
-    u32 last_read = hit->began_ns || hit->gap;
-    PYLAT_ADD_OFTEN(count->taken_ns, price_ns + (hit->reads + last_read) * hit->clock_ns);
-    if (hit->began_ns) {
+    u64 began_ns = account->began_ns;
+    u32 last_read = began_ns || account->gap;
+    PYLAT_ADD_OFTEN(count->taken_ns, price_ns + (account->reads + last_read) * hit->clock_ns);
+    if (began_ns) {
         u64 now_ns = bpf_ktime_get_ns();
-        take_sample(PYLAT_PROGRAM_SETS + 2 * kind + (counts & 1), now_ns - hit->began_ns);
-        if (hit->stamp_ns > hit->began_ns)
+        take_sample(PYLAT_PROGRAM_SETS + 2 * kind + (counts & 1), now_ns - began_ns);
+        if (hit->stamp_ns > began_ns)
             take_sample(PYLAT_OWN_SETS + kind,
-                        kind == PYLAT_HIT_ENTRY ? now_ns - hit->stamp_ns : hit->stamp_ns - hit->began_ns);
+                        kind == PYLAT_HIT_ENTRY ? now_ns - hit->stamp_ns : hit->stamp_ns - began_ns);
         account->taken_ns += hit->clock_ns;
     }
-    if (hit->gap) {
+    if (account->gap) {
         account->taken_ns += hit->clock_ns;
         account->ended_ns = bpf_ktime_get_ns();
     }
@@ -96,7 +98,7 @@ static __always_inline void account_goes_on(struct account_hit *hit, u32 kind)
 {
     if (!hit->account)
         return;
-    hit->gap = 0; /* what is behind it is no gap */
+    hit->account->gap = 0; /* what is behind it is no gap */
     account_ends(hit, kind, 1);
     hit->account->telling_ns = bpf_ktime_get_ns();
     hit->account = NULL;

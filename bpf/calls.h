@@ -40,8 +40,9 @@ static __always_inline struct pylat_counters *hit(struct pt_regs *ctx, u32 kind,
     account_begins(paid, kind);
     struct pylat_counters *count = counters.lookup(&zero);
     paid->count = count;
-    if (count)
-        PYLAT_COUNT_OFTEN(count->hits);
+    if (!paid->account || !count)
+        return NULL; /* never, but the verifier cannot know */
+    PYLAT_COUNT_OFTEN(count->hits);
     return count;
 }
 

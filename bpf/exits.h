@@ -96,8 +96,11 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
             kept = is_plain ? suspended.lookup(&suspended_key) : NULL;
             if (kept && !(kept->resumed_ns && (kept->slot == slot || flags & PYLAT_STRUCK_OUT)))
                 kept = NULL;
-            if (!kept)
-                popped = pylat_pop(thread, frame, is_plain, &call);
+            if (!kept) {
+                slot = pylat_unlearn(thread, slot);
+                flags = pylat_unlearn(thread, flags);
+                popped = pylat_pop(thread, frame, !(flags & PYLAT_SUSPENDS), &call);
+            }
         }
         if (flags & PYLAT_STRUCK_OUT) {
             if (popped == PYLAT_MATCHED || kept)

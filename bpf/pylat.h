@@ -155,6 +155,7 @@ struct pylat_thread {
     u32 disordered;  /* not 0 once a call ended that was not the innermost: an exit was missed, or greenlets */
     u32 last_beyond; /* of the frame that was pushed beyond the table last: bits 3 to 34 of its address */
     pylat_space space;
+    u64 unlearnt; /* see pylat_unlearn */
 #if PYLAT_SPLIT
     struct pylat_clock clock;
 #endif
@@ -215,9 +216,12 @@ struct pylat_account {
     u64 ended_ns;   /* when the program of the hit before ended, where the gap to the next one is measured; else 0 */
     u64 telling_ns; /* since when a call is told, which is beyond the price of its hit */
     u64 innermost;  /* the frame of a thread's innermost open call, while no other call was seen to begin in it */
-    u32 left;       /* hits until something is measured again */
-    u16 before;     /* the kind of that hit */
+    u64 began_ns;   /* when the program of this hit began, where it is measured; else 0 */
+    u16 left;       /* hits until something is measured again */
     u16 turn;       /* odd: a gap is measured next; even: the time of a program */
+    u16 reads;      /* of the clock in this hit, to measure */
+    u8 before;      /* the kind of the hit that was measured last */
+    u8 gap;         /* what is behind this hit is measured */
 };
 
 /* The newest of each measured time, in a ring: they are samples, and what is overwritten is no loss. Of gaps between

@@ -30,25 +30,50 @@ static __always_inline u32 pylat_place(u64 at)
     return at & PYLAT_MASK;
 }
 
-/* Index of the innermost open call with this frame, or PYLAT_DEPTH. */
-static __always_inline u32 pylat_find(const struct pylat_thread *thread, u64 frame)
+/* The same value, of which the verifier knows nothing any more: it would follow the search below once for each of the
+ * ways that led to it. */
+static __always_inline u32 pylat_unlearn(struct pylat_thread *thread, u32 value)
+{
+    volatile u64 *unlearnt = &thread->unlearnt;
+    *unlearnt = value;
+    return *unlearnt;
+}
+
+#define PYLAT_BLOCK 8
+_Static_assert(PYLAT_DEPTH % PYLAT_BLOCK == 0, "the table is whole blocks");
+
+/* Index of this frame among the first `most` of the block that begins there, or PYLAT_BLOCK; the last of several. */
+static __always_inline u32 pylat_find_in(const struct pylat_thread *thread, u64 begin, u32 most, u64 frame)
+{
+    const struct pylat_open *block = &thread->open[pylat_place(begin) & ~(PYLAT_BLOCK - 1)];
+    for (u32 i = PYLAT_BLOCK; i-- > 0;) {
+        if (i < most && block[i].frame == frame)
+            return i;
+    }
+    return PYLAT_BLOCK;
+}
+
+/* Index of the innermost open call with this frame, or PYLAT_DEPTH. By blocks: the verifier follows each round of a
+ * loop, and each way out of it. */
+static __always_inline u32 pylat_find(struct pylat_thread *thread, u64 frame)
 {
     u64 found = PYLAT_DEPTH;
     u64 at = thread->depth;
-    for (;;) {
-        at--;
+    u32 most = at & (PYLAT_BLOCK - 1), here;
+    asm volatile("" : "+r"(most));
+    at -= most;
+    here = pylat_find_in(thread, at, most, frame);
+    while (here == PYLAT_BLOCK) {
+        at -= PYLAT_BLOCK;
         asm volatile("" : "+r"(at)); /* no pointer that moves along: the verifier would see no bound */
         if (at >= PYLAT_DEPTH)       /* below 0, too. Before Linux 6.8 "not 0" would tell it nothing */
-            break;
-        if (thread->open[at].frame == frame) {
-            found = at;
-            break;
-        }
+            goto none;
+        here = pylat_find_in(thread, at, PYLAT_BLOCK, frame);
     }
-    /* What the search learnt of the depth is forgotten: one of a thousand ways out of it stands for all, and the
-     * verifier goes on from one only. */
-    asm volatile("" : "+r"(found) : : "memory");
-    return found;
+    found = at + here;
+none:
+    asm volatile("" : : : "memory"); /* also the depth */
+    return pylat_unlearn(thread, found);
 }
 
 /* Take one entry out. The order of the others carries no meaning but "innermost last", which only speeds up the

