@@ -27,7 +27,7 @@ from tests.pylat_command import EVERY_CALL, Tracing, pylat
 from tests.target_program import TargetProgram
 
 Start = Callable[..., TargetProgram]
-_POLLS = 6000
+_POLLS = 20_000
 _EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
 
 
