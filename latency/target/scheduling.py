@@ -34,3 +34,13 @@ def scheduled(process: Process, most: int) -> dict[int, Scheduled]:
     except (TargetError, OSError, ValueError, IndexError, KeyError):
         pass
     return found
+
+
+def runnable(process: Process, tid: int) -> Scheduled | None:
+    """Of a thread that runs, or waits for a processor to go on; None of one that sleeps, or cannot be looked at."""
+    task = process.proc / str(process.pid) / "task" / str(tid)
+    try:
+        state = (task / "stat").read_bytes().rpartition(b")")[2].split()[0]
+        return Scheduled(int((task / "schedstat").read_text().split()[0]), 0) if state == b"R" else None
+    except (OSError, ValueError, IndexError):
+        return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from latency.tracing.counted import wire
-from latency.tracing.counted.opencalls import by_slot, open_calls
+from latency.tracing.counted.opencalls import OpenCall, by_slot, open_calls, stale_calls
 
 TID, OTHER_TID, FRAME, SLOT = 77, 78, 0x7F00_1000, 3
 WANTED, RESUMED = wire.WANTED, wire.WANTED | wire.SUSPENDS | wire.RESUMED
@@ -63,3 +65,63 @@ def test_of_one_that_is_suspended_that_is_taken_off_which_is_known() -> None:
 
 def test_an_account_that_another_thread_has_begun_anew_takes_nothing_back() -> None:
     assert starts_ns({TID: thread((FRAME, 1000, 50, WANTED))}, {}, {TID: 0}) == [1000]
+
+
+class Ending:
+    """A process with one thread that waits for a processor, which has an open call whose frame is another's by now."""
+
+    def __init__(self, tmp_path: Path, *, state: str = "R") -> None:
+        self.threads = {TID: thread((FRAME, 1000, 0, WANTED))}
+        self.proc, self.pid = tmp_path, 41
+        self._task = tmp_path / "41" / "task" / str(TID)
+        self._task.mkdir(parents=True)
+        self.is_seen(state, ran_ns=5000)
+        self.waits: list[float] = []
+
+    def is_seen(self, state: str, ran_ns: int) -> None:
+        (self._task / "stat").write_text(f"{TID} (a) name) {state} 1 2")
+        (self._task / "schedstat").write_text(f"{ran_ns} 5 6\n")
+
+    def read_many(self, addresses: list[int], size: int) -> list[bytes]:
+        return [(0x9999).to_bytes(size, "little") for _ in addresses]
+
+    def stale(self, then: Callable[[Ending], None]) -> set[OpenCall]:
+        """``then``: what happens while the thread is waited for."""
+
+        def sleep(seconds: float) -> None:
+            self.waits.append(seconds)
+            then(self)
+
+        statistics = np.zeros(SLOT + 1, wire.STATISTICS)
+        statistics["code"][SLOT] = 0x1234
+        maps: Any = SimpleNamespace(
+            threads=SimpleNamespace(items=lambda: [(np.array([tid], "<u4"), it) for tid, it in self.threads.items()]),
+            suspended=SimpleNamespace(items=list),
+            statistics=statistics,
+        )
+        spaces: Any = {0: SimpleNamespace(readable=self)}
+        offsets: Any = type("Offsets", (dict,), {"stackref_mask": -1})({"frame.code": 8})
+        return stale_calls(maps, spaces, offsets, sleep=sleep)
+
+
+def test_a_call_whose_thread_waits_between_its_end_and_the_probe_that_tells_of_it_is_not_stale(tmp_path: Path) -> None:
+    assert Ending(tmp_path).stale(lambda it: it.threads.clear()) == set()
+
+
+def test_one_that_is_there_still_when_its_thread_has_run_is_stale(tmp_path: Path) -> None:
+    ending = Ending(tmp_path)
+    found = ending.stale(lambda it: it.is_seen("R", ran_ns=5001))
+    assert [call.frame for call in found] == [FRAME]
+    assert len(ending.waits) == 1
+
+
+def test_one_whose_thread_sleeps_is_stale_at_once(tmp_path: Path) -> None:
+    ending = Ending(tmp_path, state="S")
+    assert len(ending.stale(lambda it: None)) == 1
+    assert ending.waits == []
+
+
+def test_a_thread_that_never_runs_again_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    ending = Ending(tmp_path)
+    assert len(ending.stale(lambda it: None)) == 1
+    assert sum(ending.waits) <= 1.1

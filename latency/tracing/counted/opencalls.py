@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,9 +11,12 @@ import numpy as np
 
 from latency.cpython.offsets import Offsets
 from latency.errors import TargetError
+from latency.target.scheduling import Scheduled, runnable
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.spaces import Spaces
+
+_MOST_LOOKS, _LOOK_S = 200, 0.005
 
 
 class OpenCall(NamedTuple):
@@ -91,15 +95,30 @@ def _taken_ns(kept: np.void) -> int:
     return int(kept["taken_ns"] + kept["beside_ns"])
 
 
-def stale_calls(maps: CallMaps, spaces: Spaces, offsets: Offsets) -> set[OpenCall]:
+def stale_calls(
+    maps: CallMaps, spaces: Spaces, offsets: Offsets, *, sleep: Callable[[float], None] = time.sleep
+) -> set[OpenCall]:
     """Open calls whose end was missed: still in the table after their frame was seen to be another's.
 
-    While the programs run, a call leaves the table when it ends; so the table is read before and after the frames.
+    While the programs run, a call leaves the table when it ends; so the table is read before and after the frames. A
+    thread may wait for a processor between the end of a frame and the probe that tells of it: then it is waited for.
     """
     calls = open_calls(maps)
     owners = maps.statistics["code"]
     gone = {call for call, code in _codes(calls, spaces, offsets) if code != int(owners[call.slot])}
+    before = {call: _runnable(call, spaces) for call in gone}
+    for _ in range(_MOST_LOOKS):
+        # One that sleeps, or has gone on since, has told of all that has ended.
+        if all(at is None or _runnable(call, spaces) != at for call, at in before.items() if call in gone):
+            break
+        sleep(_LOOK_S)
+        gone &= open_calls(maps)
     return gone & open_calls(maps) if gone else gone
+
+
+def _runnable(call: OpenCall, spaces: Spaces) -> Scheduled | None:
+    space = spaces.get(call.space)
+    return runnable(space.readable, call.tid) if space and space.readable and call.tid else None
 
 
 def by_slot(calls: Iterable[OpenCall], maps: CallMaps) -> dict[int, OpenCalls]:
