@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from latency.errors import TargetError
 from latency.target.process import Process
 
 _PREEMPTED = "nonvoluntary_ctxt_switches"
+_MOST_LOOKS, _LOOK_S = 200, 0.005
 
 
 class Scheduled(NamedTuple):
@@ -36,11 +39,24 @@ def scheduled(process: Process, most: int) -> dict[int, Scheduled]:
     return found
 
 
-def runnable(process: Process, tid: int) -> Scheduled | None:
-    """Of a thread that runs, or waits for a processor to go on; None of one that sleeps, or cannot be looked at."""
+def wait_until_gone_on(threads: Iterable[tuple[Process, int]], *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Until each of these threads (of a process, by TID) has run since, or sleeps; a second at most.
+
+    A thread may wait for a processor between what a program does and the probe that tells of it.
+    """
+    waiting = {(process, tid): at for process, tid in threads if (at := _waits(process, tid)) is not None}
+    for _ in range(_MOST_LOOKS):
+        waiting = {thread: at for thread, at in waiting.items() if _waits(*thread) == at}
+        if not waiting:
+            return
+        sleep(_LOOK_S)
+
+
+def _waits(process: Process, tid: int) -> int | None:
+    """How long it has run, nanoseconds, of a thread that runs or could; None of others."""
     task = process.proc / str(process.pid) / "task" / str(tid)
     try:
         state = (task / "stat").read_bytes().rpartition(b")")[2].split()[0]
-        return Scheduled(int((task / "schedstat").read_text().split()[0]), 0) if state == b"R" else None
+        return int((task / "schedstat").read_text().split()[0]) if state == b"R" else None
     except (OSError, ValueError, IndexError):
         return None

@@ -11,12 +11,10 @@ import numpy as np
 
 from latency.cpython.offsets import Offsets
 from latency.errors import TargetError
-from latency.target.scheduling import Scheduled, runnable
+from latency.target.scheduling import wait_until_gone_on
 from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.spaces import Spaces
-
-_MOST_LOOKS, _LOOK_S = 200, 0.005
 
 
 class OpenCall(NamedTuple):
@@ -106,19 +104,12 @@ def stale_calls(
     calls = open_calls(maps)
     owners = maps.statistics["code"]
     gone = {call for call, code in _codes(calls, spaces, offsets) if code != int(owners[call.slot])}
-    before = {call: _runnable(call, spaces) for call in gone}
-    for _ in range(_MOST_LOOKS):
-        # One that sleeps, or has gone on since, has told of all that has ended.
-        if all(at is None or _runnable(call, spaces) != at for call, at in before.items() if call in gone):
-            break
-        sleep(_LOOK_S)
-        gone &= open_calls(maps)
-    return gone & open_calls(maps) if gone else gone
-
-
-def _runnable(call: OpenCall, spaces: Spaces) -> Scheduled | None:
-    space = spaces.get(call.space)
-    return runnable(space.readable, call.tid) if space and space.readable and call.tid else None
+    if not gone:
+        return gone
+    of = {number: space.readable for number in {call.space for call in gone} if (space := spaces.get(number))}
+    threads = {(process, call.tid) for call in gone if call.tid and (process := of.get(call.space))}
+    wait_until_gone_on(threads, sleep=sleep)
+    return gone & open_calls(maps)
 
 
 def by_slot(calls: Iterable[OpenCall], maps: CallMaps) -> dict[int, OpenCalls]:

@@ -131,7 +131,7 @@ class WatchSession(CountingSession):
     def stop(self) -> Recording:
         """End the measurement: disable, detach, read."""
         # Found while ends are still seen: what ends later is open at the end, and not an end that was missed.
-        over = self._unended.over()
+        over = self._unended.over_for_certain()
         self.maps.config["enabled"] = 0
         ended_ns = clock.now_ns()
         opens, unseen = self._unended.open_calls(over)

@@ -144,7 +144,7 @@ class Turns:
     def _end(self, take_away: Callable[[], None]) -> None:
         program = self._program
         # Found while ends are still seen.
-        over = self._unended.over()
+        over = self._unended.over_for_certain()
         # The time is taken before: what is in the tables afterwards was running then, or had not begun.
         ended_ns = clock.now_ns()
         program.maps.config["enabled"] = 0

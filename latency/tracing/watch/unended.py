@@ -13,6 +13,7 @@ from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_a
 from latency.errors import TargetError
 from latency.recording import Function, Recording
 from latency.target.process import Process
+from latency.target.scheduling import wait_until_gone_on
 from latency.tracing.counted import wire
 from latency.tracing.counted.agreement import Ends, OpenFrame, Seen
 from latency.tracing.counted.opencalls import OpenCalls
@@ -38,8 +39,17 @@ class Unended:
         self._ended = ended
         self._children: dict[int, Process | None] = {}  # to read from
 
+    def over_for_certain(self) -> Calls:
+        """The same as ``over``, where no thread lies between the end of a frame and what tells of it."""
+        found = self.over()
+        if found:
+            processes = [self._target.process, *(each for each in self._children.values() if each)]
+            wait_until_gone_on((process, tid) for process in processes for tid in _threads(process))
+            found &= self.over()
+        return found
+
     def over(self) -> Calls:
-        """The calls in the tables whose end was not seen."""
+        """The calls in the tables whose frame has ended, and of whose end nothing was told."""
         target, found = self._target, Calls()
         for _, value in self._program.threads.items():
             calls = value[0]["calls"]
@@ -129,6 +139,12 @@ class Unended:
                 with suppress(TargetError):
                     self._children[tgid] = Process(tgid)
         return self._children[tgid]
+
+
+def _threads(process: Process) -> list[int]:
+    with suppress(TargetError):
+        return process.threads()
+    return []
 
 
 def unaccounted(recording: Recording) -> int:
