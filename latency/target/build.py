@@ -5,6 +5,7 @@ Everything is read from the mapped file itself. It is never executed, and its na
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Iterable, Iterator
@@ -134,6 +135,8 @@ def identify(process: Process) -> Build:
             entry = process.entry if tier is tiers[0] else 0
             return _describe(*found[0], executable=executable, program=program, entry=entry)
     other = other or _named_other_python([executable, *(mappings[0].path for mappings in code)])
+    for mappings in tiers[0] if not other else ():
+        os.close(process.open_mapped_file(mappings[0]))  # what was replaced and cannot be reached may well be one
     raise NotCPython(
         f"PID {process.pid} ({process.comm}) is {other or 'not a CPython process'}",
         "pylat measures CPython only; give the PID of a CPython process",

@@ -240,7 +240,7 @@ class Process(Memory):
         self.check()
         raise TargetError(
             f"the file that process {self.pid} maps as {mapping.path!r} was deleted or replaced",
-            "run as root: then it is reached through /proc/PID/map_files",
+            "run as root, or with CAP_CHECKPOINT_RESTORE too: then it is reached through /proc/PID/map_files",
         )
 
     # -- inside ------------------------------------------------------------------------------

@@ -172,6 +172,27 @@ def test_the_capabilities_that_the_hint_names_are_enough(target: TargetProgram, 
     assert seen["calls"] == truth["handle_request"]["calls"]
 
 
+@pytest.mark.parametrize("reached", [False, True])
+def test_a_python_that_was_replaced_is_reached_with_one_capability_more(tmp_path: Path, reached: bool) -> None:
+    require(shutil.which("setpriv"), "setpriv of util-linux")
+    before = "setpriv", f"--bounding-set=-all,+sys_ptrace,+dac_read_search{',+checkpoint_restore' * reached}"
+    python = tmp_path / "python3"
+    shutil.copy(Path(sys.executable).resolve(), python)
+    command = [python, "-c", "import sys\ndef handle(): pass\nprint('ready', flush=True)\nsys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        python.unlink()
+        python.write_text("a newer one")
+        result = pylat("functions", "-p", process.pid, "handle", before=before)
+        process.communicate()
+    if reached:
+        assert result.status == 0, result.err
+        assert "handle" in result.out
+    else:
+        assert_refused(result, f"maps as '{python}", "CAP_CHECKPOINT_RESTORE")
+
+
 @pytest.mark.parametrize(
     ("module", "what"),
     [("raise ModuleNotFoundError(name='bcc')", "bcc is missing"), ("LATTICE = 1", "unrelated package")],
