@@ -6,7 +6,7 @@ import signal
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -83,10 +83,11 @@ class RunningAgent:
 
 
 @contextmanager
-def agent(rules: Path, port: int) -> Iterator[RunningAgent]:
-    """One that has tried all processes once. ``rules`` have it listen on the port."""
+def agent(rules: Path, port: int, *, before: Sequence[str] = ()) -> Iterator[RunningAgent]:
+    """One that has tried all processes once. ``rules`` have it listen on the port; ``before`` runs another command."""
     log = rules.with_suffix(".log")
-    with log.open("wb") as out, subprocess.Popen([*PYLAT, "agent", "--config", str(rules)], stderr=out) as process:
+    command = [*before, *PYLAT, "agent", "--config", str(rules)]
+    with log.open("wb") as out, subprocess.Popen(command, stderr=out) as process:
         running = RunningAgent(process, port, log)
         try:
             until(lambda: True if running.status("/readyz") == 200 else None, "the agent is ready", process)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from latency.tracing.kernel.multi import PROCESSES, links
 from tests import metrics_page
 from tests.agents import RunningAgent, agent
 from tests.prometheus_messages import families
@@ -257,3 +259,24 @@ def test_a_server_that_comes_later_is_measured_and_one_that_ends_keeps_its_count
             running.wait("pylat_agent_targets", 0)
         assert running.value(f"{METRIC}_count", function="handle") >= 10 * CLIENTS
         assert running.value("pylat_lost_events_total") == 0
+
+
+def test_the_capabilities_of_its_unit_are_enough_for_another_users_processes(tmp_path: Path, repository: Path) -> None:
+    require(shutil.which("setpriv"), "setpriv of util-linux")
+    require(links() == PROCESSES, "without uprobe-multi links CAP_SYS_ADMIN is needed, too")
+    unit = (repository / "share/systemd/pylat-agent.service").read_text()
+    (listed,) = re.findall(r"^AmbientCapabilities=(.*)$", unit, re.MULTILINE)
+    held = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in listed.split())])
+    nobody = 65534
+    before = ["env", f"XDG_CACHE_HOME={tmp_path / 'cache'}", "setpriv", f"--reuid={nobody}", f"--regid={nobody}"]
+    before += ["--clear-groups", "--no-new-privs", *(f"--{kind}={held}" for kind in ("inh-caps", "ambient-caps"))]
+    before += [f"--bounding-set={held}"]
+    port = free_port()
+    with gunicorn(tmp_path, "--max-requests", "10") as server:
+        rules = write_rules(tmp_path, port)
+        os.chown(tmp_path, nobody, nobody)  # where it writes down slow calls, and what was compiled
+        with agent(rules, port, before=before) as running:
+            server.load(10)
+            running.wait(f"{METRIC}_count", 10 * CLIENTS, function="handle")
+            assert running.value("pylat_lost_events_total") == 0
+            assert running.end() == 0
