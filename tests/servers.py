@@ -31,7 +31,7 @@ def command(name: str, suite: str) -> list[str]:
     if suite == "own":
         require((_OWN / name).exists(), f"{name}, which script/setup --tests unpacks")
         return [str(_OWN / name)]
-    found = servers.command(cache_directory(), name)
+    found = servers.command(cache_directory(), name, suite)
     require(found, f"{name} of Debian {suite}, which script/lab unpacks")
     assert found
     return found

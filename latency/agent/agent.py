@@ -27,6 +27,7 @@ from latency.agent.slow_log import SlowLog
 from latency.errors import PylatError
 from latency.export import metrics as measured
 from latency.export.families import Family, Source, Table, families
+from latency.export.metrics import Metric
 from latency.tracing.kernel.host import resident_bytes
 
 POLL_S, BUSY_POLL_S = 0.5, 0.1
@@ -228,6 +229,11 @@ class Agent:
         beyond = Counter(dict.fromkeys(names, 0))
         for group in self._fleet.groups():
             beyond[group.rule.name] += group.beyond
+        of_rules: list[tuple[Metric, Mapping[str, int | float]]] = [
+            (named.MEASUREMENTS, Counter(self._fleet.begun)),
+            (named.LIMIT, {rule.name: self._fleet.limits_pct(rule) / 100 for rule in self._config.rules}),
+            (named.BEYOND, beyond),
+        ]
         outcomes = Counter(self._pusher.outcomes) if self._pusher else None
         numbers = (
             (named.CONFIG_OK, int(self._config_ok)),
@@ -246,8 +252,9 @@ class Agent:
             for metric, counted in ((named.UNMEASURED, refused), (named.FAILURES, failures)):
                 for (name, reason), count in counted.items():
                     table.add(metric, (reason,), count, began, common=(("service", name),))
-            for name, count in beyond.items():
-                table.add(named.BEYOND, (), count, began, common=(("service", name),))
+            for name in names:
+                for metric, values in of_rules:
+                    table.add(metric, (), values[name], began, common=(("service", name),))
             for outcome in ("accepted", "refused", "failed") if outcomes is not None else ():
                 table.add(named.PUSHES, (outcome,), (outcomes or Counter())[outcome], began)
             for metric, value in numbers:

@@ -14,7 +14,7 @@ from latency.cpython.wrapped import target_of
 from latency.errors import NoFunctionMatches
 from latency.tracing.measurement import Measurement, begin
 
-BUDGET = "machine_budget"
+BUDGET, ENDED = "machine_budget", "ended_before"
 _FIRST_RETRY_S, _LAST_RETRY_S, _POSTPONED_S = 2.0, 3600.0, 10.0
 _YOUNG_S = 60.0
 """A process that runs no longer than this may still be importing what a rule asks for."""

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from latency.agent.candidates import BUDGET, Candidate, start
+from latency.agent.candidates import BUDGET, ENDED, Candidate, start
 from latency.agent.config import Config, Rule
 from latency.agent.processes import Census, Seen, matches
 from latency.agent.strangers import Strangers
@@ -39,6 +39,7 @@ class Fleet:
 
     Attributes:
         failures: by the rule's name and the reason.
+        begun: measurements, by the rule's name.
         looked: it was looked who is there.
         slow: slow calls that were told by the last readings, with the rule's name; whoever takes them empties it.
     """
@@ -53,6 +54,7 @@ class Fleet:
     ) -> None:
         self.config = config
         self.failures: Counter[tuple[str, str]] = Counter()
+        self.begun: Counter[str] = Counter()
         self.looked = False
         self.slow: list[tuple[str, SlowCall]] = []
         self._say = say
@@ -111,6 +113,11 @@ class Fleet:
         """The processes that rules mean."""
         yield from self._candidates.values()
 
+    def limits_pct(self, rule: Rule) -> float:
+        """What measuring the processes of a rule may cost now, percent of one CPU; infinite for no limit."""
+        running = (each.running for each in self._candidates.values() if each.rule.name == rule.name)
+        return sum(each.limit_pct for each in running if each)
+
     @property
     def settled(self) -> bool:
         """Whether each process that is there was tried once."""
@@ -128,6 +135,7 @@ class Fleet:
         present = self._census.pids
         for key, candidate in list(self._candidates.items()):
             if candidate.seen.pid not in present and candidate.state in ("waiting", "refused"):
+                self._missed(candidate)
                 del self._candidates[key]
         self._strangers.among(present)
         for name, group in list(self._groups.items()):
@@ -212,6 +220,7 @@ class Fleet:
         try:
             measurement = future.result()
         except _GONE:
+            self._missed(candidate)
             self._candidates.pop((candidate.rule.name, candidate.seen.pid), None)
         except NotCPython as error:
             candidate.refuse(_reason(error), now_s)  # a rule may mean many that are none: nothing to tell
@@ -220,7 +229,13 @@ class Fleet:
         else:
             candidate.state, candidate.reason, candidate.tries = "measured", "", 0
             candidate.running = Running(measurement, candidate.limit_pct, {candidate.seen.pid})
+            self.begun[candidate.rule.name] += 1
             self._group(candidate, now_s).running.append(candidate.running)
+
+    def _missed(self, candidate: Candidate) -> None:
+        """It has ended before it was tried: nobody will say what it called."""
+        if not candidate.tries:
+            self.failures[candidate.rule.name, ENDED] += 1
 
     def _refuse(self, candidate: Candidate, reason: str, text: str, now_s: float) -> None:
         candidate.refuse(reason, now_s)

@@ -28,6 +28,20 @@ FAILURES = Metric(
     ("reason",),
     counted="failure",
 )
+MEASUREMENTS = Metric(
+    "pylat_agent_measurements",
+    "pylat.agent.measurements",
+    COUNTER,
+    "Measurements that have begun: one for each process that is measured by itself",
+    counted="measurement",
+)
+LIMIT = Metric(
+    "pylat_agent_limit_cpus",
+    "pylat.agent.limit",
+    GAUGE,
+    "What measuring may cost now, of one CPU: the limits of all measurements together, infinite where one has none",
+    counted="cpu",
+)
 BEYOND = Metric(
     "pylat_agent_functions_beyond_limit",
     "pylat.agent.functions_beyond_limit",
@@ -89,6 +103,8 @@ METRICS = (
     TARGETS,
     UNMEASURED,
     FAILURES,
+    MEASUREMENTS,
+    LIMIT,
     BEYOND,
     CONFIG_OK,
     SLOW_UNWRITTEN,

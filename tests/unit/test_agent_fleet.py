@@ -220,6 +220,30 @@ def test_one_that_ended_while_it_was_looked_at_leaves_nothing(machine: Machine) 
     assert not machine.said
 
 
+def test_who_ended_before_its_turn_is_counted(machine: Machine) -> None:
+    machine.processes = dict.fromkeys(range(10, 15), 1)
+    gone = TargetGone("it ended", "")
+    machine.refuses = {10: gone, 11: NotCPython("a shell", ""), 13: gone}
+    found = fleet(machine)
+    steps(found, 0.0, 4)
+    assert states(found) == {11: "refused", 12: "measured", 13: "starting", 14: "waiting"}
+    machine.processes = {12: 1}
+    steps(found, 1.0)
+    # 10 and 13 while they were looked at, 14 while it waited; 11 was none that could be measured
+    assert found.failures == {("shop", "ended_before"): 3}
+    assert found.begun == {"shop": 1}
+
+
+def test_the_limits_of_a_rule_are_those_of_what_is_measured(machine: Machine) -> None:
+    machine.processes = {10: 1, 11: 1}
+    machine.refuses[11] = UnsupportedBuild("not known", "")
+    other = replace(RULE, name="other", max_overhead_pct=inf)
+    found = fleet(machine, RULE, other)
+    steps(found, 0.0)
+    assert found.limits_pct(RULE) == 5.0
+    assert found.limits_pct(other) == inf
+
+
 def test_counts_stay_when_processes_end(machine: Machine) -> None:
     machine.processes = {10: 1}
     found = fleet(machine)
