@@ -32,10 +32,12 @@ class Settings:
     Attributes:
         rounds: of each part; None for the part's own number.
         every: every interpreter of the lab, not one of each of a few versions.
+        small: a tenth of it, to see whether it runs at all.
     """
 
     rounds: int | None = None
     every: bool = False
+    small: bool = False
 
     def rounds_or(self, usual: int) -> int:
         """How many rounds a part makes that usually makes so many."""

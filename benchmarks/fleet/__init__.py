@@ -1,0 +1,1 @@
+"""The proof of a fleet: real servers, agents, Prometheus and VictoriaMetrics, in parts of minutes: ``script/fleet``."""
