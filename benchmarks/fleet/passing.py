@@ -26,7 +26,7 @@ _HOW = {"fork": "forked by a server", "exec": "programs of their own"}
 
 
 def _run(settings: Settings, folder: Path, how: str) -> Values:
-    count = _WORKERS // 10 if settings.small else _WORKERS
+    count = _WORKERS // 5 if settings.small else _WORKERS
     port, log = free_port(), folder / f"{how}.calls"
     words = [
         sys.executable,

@@ -32,7 +32,7 @@ from latency.tracing.kernel.host import resident_bytes
 
 POLL_S, BUSY_POLL_S = 0.5, 0.1
 """How often measurements are asked; the shorter while some are about to begin."""
-READ_S = 10.0
+READ_S = 20.0
 """How often measurements are read where nobody asks, so that slow calls are told in time."""
 _PATIENCE_S = 8.0  # of whoever asks: less than a scrape usually has
 _STUCK_S = 60.0
@@ -120,7 +120,7 @@ class Agent:
         self._refused = self._unanswered = 0
         self._ready = False
         self._log = SlowLog(self._config.slow_log, out, time.monotonic())
-        self._fleet = Fleet(self._config, self._tell)
+        self._fleet = Fleet(self._config, self._tell, found=lambda: os.eventfd_write(self._wake, 1))
         self._server = self._listening(self._config)
         self._pusher = self._pushing(self._config)
 
@@ -229,9 +229,12 @@ class Agent:
         beyond = Counter(dict.fromkeys(names, 0))
         for group in self._fleet.groups():
             beyond[group.rule.name] += group.beyond
+        limits = dict.fromkeys(names, 0.0)
+        for it in self._fleet.candidates():
+            limits[it.rule.name] += it.running.limit_pct / 100 if it.running else 0.0
         of_rules: list[tuple[Metric, Mapping[str, int | float]]] = [
             (named.MEASUREMENTS, Counter(self._fleet.begun)),
-            (named.LIMIT, {rule.name: self._fleet.limits_pct(rule) / 100 for rule in self._config.rules}),
+            (named.LIMIT, limits),
             (named.BEYOND, beyond),
         ]
         outcomes = Counter(self._pusher.outcomes) if self._pusher else None

@@ -5,17 +5,23 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from latency.agent.config import Rule
+from latency.agent.config import Config, Rule
 from latency.agent.processes import Seen
 from latency.agent.totals import Running
 from latency.cpython.wrapped import target_of
 from latency.errors import NoFunctionMatches
+from latency.tracing import together
 from latency.tracing.measurement import Measurement, begin
+from latency.tracing.together import Joining
 
 BUDGET, ENDED = "machine_budget", "ended_before"
 _FIRST_RETRY_S, _LAST_RETRY_S, _POSTPONED_S = 2.0, 3600.0, 10.0
+LEAST_PCT = 0.1
+"""A limit below which slices say nothing."""
 _YOUNG_S = 60.0
 """A process that runs no longer than this may still be importing what a rule asks for."""
 
@@ -31,6 +37,7 @@ class Candidate:
         tries: how often it was refused in a row.
         limit_pct: what measuring it may cost, of one CPU; infinite for no limit.
         running: its measurement.
+        within: the measurement of others that it has joined.
     """
 
     rule: Rule
@@ -41,6 +48,26 @@ class Candidate:
     tries: int = 0
     limit_pct: float = math.inf
     running: Running | None = None
+    within: Running | None = None
+
+    @property
+    def series(self) -> tuple[str, tuple[str, ...]]:
+        """In which it counts: the rule's name, and what its labels say."""
+        return self.rule.name, tuple(self.seen.label(name) for name in self.rule.labels)
+
+    def covers(self, rule: Rule, pid: int, above: Collection[int]) -> bool:
+        """Whether its measurement for this rule sees a process already, or will, as one of its children.
+
+        Args:
+            above: the PIDs above the process.
+        """
+        running = self.running
+        return (
+            self.rule.name == rule.name
+            and self.seen.pid != pid
+            and (running is not None or not self.tries)
+            and (self.seen.pid in above or (running is not None and pid in running.pids))
+        )
 
     def refuse(self, reason: str, now_s: float) -> None:
         """It is tried again, after twice the time of the last try."""
@@ -53,6 +80,45 @@ class Candidate:
         self.state, self.reason = "refused", reason
         self.due_s = now_s + _POSTPONED_S
         self.tries = max(self.tries, 1)
+
+
+def granted_pct(candidate: Candidate, candidates: Iterable[Candidate], config: Config, waiting: int) -> float:
+    """What measuring it may cost, percent of one CPU; infinite for no limit.
+
+    Args:
+        candidates: all that there are.
+        waiting: so many wait for their share of what is left.
+    """
+    own = candidate.rule.max_overhead_pct
+    most = config.process_pct if own is None else own
+    if math.isinf(config.machine_pct):
+        return most
+    spent = sum(each.running.limit_pct for each in candidates if each.running)
+    return min(most, max(0.0, config.machine_pct - spent) / waiting)
+
+
+Found: TypeAlias = "tuple[Running, Joining] | Measurement | None"
+"""What became of a candidate: whom it joins, its own measurement, or None where the budget does not allow one."""
+
+
+def join_or_begin(
+    candidate: Candidate, others: Iterable[Running], begin_own: Callable[[Candidate], Measurement]
+) -> Found:
+    """Look whether it can join one of these measurements; else it gets its own. Raises what ``start`` does."""
+    if found := _joining(candidate, others):
+        return found
+    return begin_own(candidate) if candidate.limit_pct >= LEAST_PCT else None
+
+
+def _joining(candidate: Candidate, others: Iterable[Running]) -> tuple[Running, Joining] | None:
+    pid = candidate.seen.pid
+    for running in others:
+        young = _age_s(candidate.seen) < _YOUNG_S
+        found = together.look_at(running.measurement, pid, young=young)
+        # one that has none of the functions, and is old enough to have them, is refused, and that is told
+        if found and (young or any(space.lives for space in found.spaces)):
+            return running, found
+    return None
 
 
 def start(candidate: Candidate) -> Measurement:

@@ -7,25 +7,27 @@ a thread of its own, one process after the other; the measurements that run are 
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from latency.agent.candidates import BUDGET, ENDED, Candidate, start
+from latency.agent.candidates import BUDGET, ENDED, LEAST_PCT, Candidate, Found, granted_pct, join_or_begin, start
 from latency.agent.config import Config, Rule
 from latency.agent.processes import Census, Seen, matches
 from latency.agent.strangers import Strangers
 from latency.agent.totals import Group, Running
 from latency.errors import NoSuchProcess, NotCPython, PylatError, TargetGone
 from latency.recording import SlowCall
+from latency.tracing import together
 from latency.tracing.measurement import Measurement
+from latency.tracing.together import Joining
 
 LOOK_S = 1.0
 """How often it is looked who is there."""
-_LEAST_PCT = 0.1  # a limit below which slices say nothing
 _GONE = (NoSuchProcess, TargetGone)
 
 
@@ -36,6 +38,7 @@ class Fleet:
         say: is given the rule, a reason and a line that people should read.
         census: who is there.
         begin: begins a measurement of a candidate; a seam for tests.
+        found: is called, in another thread, when the next ``step`` has something to do.
 
     Attributes:
         failures: by the rule's name and the reason.
@@ -51,6 +54,7 @@ class Fleet:
         *,
         census: Census | None = None,
         begin: Callable[[Candidate], Measurement] = start,
+        found: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
         self.failures: Counter[tuple[str, str]] = Counter()
@@ -59,12 +63,12 @@ class Fleet:
         self.slow: list[tuple[str, SlowCall]] = []
         self._say = say
         self._census = census or Census()
-        self._begin = begin
+        self._begin, self._found = begin, found
         self._groups: dict[tuple[str, tuple[str, ...]], Group] = {}
         self._candidates: dict[tuple[str, int], Candidate] = {}
         self._strangers = Strangers()
         self._pool = ThreadPoolExecutor(1)
-        self._starting: tuple[Candidate, Future[Measurement]] | None = None
+        self._starting: tuple[Candidate, Future[Found]] | None = None
         self._next_look_s = -math.inf
 
     # -- what goes on ------------------------------------------------------------------------------
@@ -113,11 +117,6 @@ class Fleet:
         """The processes that rules mean."""
         yield from self._candidates.values()
 
-    def limits_pct(self, rule: Rule) -> float:
-        """What measuring the processes of a rule may cost now, percent of one CPU; infinite for no limit."""
-        running = (each.running for each in self._candidates.values() if each.rule.name == rule.name)
-        return sum(each.limit_pct for each in running if each)
-
     @property
     def settled(self) -> bool:
         """Whether each process that is there was tried once."""
@@ -127,16 +126,20 @@ class Fleet:
 
     def _look(self, now_s: float) -> None:
         for seen in self._census.look(now_s):
-            above = self._census.ancestors(seen.pid)
+            above = [seen.parent, *self._census.ancestors(seen.parent)]  # it may have ended meanwhile itself
             if os.getpid() in (seen.pid, *above):
                 continue
             for rule in self.config.rules:
                 self._consider(rule, seen, above, now_s)
         present = self._census.pids
         for key, candidate in list(self._candidates.items()):
-            if candidate.seen.pid not in present and candidate.state in ("waiting", "refused"):
+            if candidate.seen.pid in present:
+                continue
+            if candidate.within or candidate.state in ("waiting", "refused"):
                 self._missed(candidate)
                 del self._candidates[key]
+            elif candidate.running:
+                self._hand_on(key)
         self._strangers.among(present)
         for name, group in list(self._groups.items()):
             if group.running:
@@ -148,28 +151,19 @@ class Fleet:
     def _consider(self, rule: Rule, seen: Seen, above: list[int], now_s: float) -> None:
         key = rule.name, seen.pid
         known = self._candidates.get(key)
-        if known and (known.running or known.state == "starting"):
-            return  # its own measurement tells what becomes of it
+        if known and (known.running or known.within or known.state == "starting"):
+            return  # its measurement tells what becomes of it
         if not matches(rule.processes, seen, above) or self._covered(rule, seen.pid, above):
             self._candidates.pop(key, None)
         elif not known or known.seen != seen:  # else it is tried again in its time
             self._candidates[key] = Candidate(rule, seen, due_s=now_s)
 
-    def _covered(self, rule: Rule, pid: int, above: Iterable[int]) -> bool:
+    def _covered(self, rule: Rule, pid: int, above: list[int]) -> bool:
         """Whether a measurement of the rule sees the process already, or will, as one of its children.
 
         Who was refused before covers nobody until it is measured.
         """
-        if pid in self._strangers:
-            return False
-        above = set(above)
-        return any(
-            each.rule.name == rule.name
-            and each.seen.pid != pid
-            and (each.running is not None or not each.tries)
-            and (each.seen.pid in above or (each.running is not None and pid in each.running.pids))
-            for each in self._candidates.values()
-        )
+        return pid not in self._strangers and any(each.covers(rule, pid, above) for each in self._candidates.values())
 
     # -- beginning -----------------------------------------------------------------------------------
 
@@ -177,7 +171,8 @@ class Fleet:
         if self._starting:
             return
         due = [it for it in self._candidates.values() if it.state in ("waiting", "refused") and it.due_s <= now_s]
-        due.sort(key=lambda each: (each.tries, each.seen.start_ticks, each.seen.pid))
+        # the youngest first: it may end soon, while those that are old have time
+        due.sort(key=lambda each: (each.tries, -each.seen.start_ticks, -each.seen.pid))
         for candidate in due:
             pid, rule = candidate.seen.pid, candidate.rule
             if self._covered(rule, pid, self._census.ancestors(pid)):
@@ -186,39 +181,36 @@ class Fleet:
             if any(self._below(each, candidate) for each in self._candidates.values()):
                 candidate.postpone("children_are_measured", now_s)
                 continue
-            candidate.limit_pct = self._granted(candidate, len(due))
-            if candidate.limit_pct < _LEAST_PCT:
+            candidate.limit_pct = granted_pct(candidate, self._candidates.values(), self.config, len(due))
+            group = self._groups.get(candidate.series)
+            others = tuple(group.running) if group else ()
+            if candidate.limit_pct < LEAST_PCT and not others:
                 self._refuse(candidate, BUDGET, "the budget of the machine is used up", now_s)
                 continue
             candidate.state = "starting"
-            self._starting = candidate, self._pool.submit(self._begin, candidate)
+            self._starting = candidate, self._pool.submit(join_or_begin, candidate, others, self._begin)
+            self._starting[1].add_done_callback(lambda _: self._found())
             return
 
     def _below(self, each: Candidate, candidate: Candidate) -> bool:
         """Whether one that is measured for the same rule runs below a candidate: it would be counted twice."""
         return (
-            each.running is not None
+            (each.running is not None or each.within is not None)
             and each.rule.name == candidate.rule.name
             and candidate.seen.pid in self._census.ancestors(each.seen.pid)
             and each.seen.pid not in self._strangers
         )
-
-    def _granted(self, candidate: Candidate, waiting: int) -> float:
-        """What measuring it may cost, percent of one CPU; infinite for no limit."""
-        own = candidate.rule.max_overhead_pct
-        most = self.config.process_pct if own is None else own
-        if math.isinf(self.config.machine_pct):
-            return most
-        spent = sum(each.running.limit_pct for each in self._candidates.values() if each.running)
-        return min(most, max(0.0, self.config.machine_pct - spent) / waiting)
 
     def _collect(self, now_s: float) -> None:
         if not self._starting or not self._starting[1].done():
             return
         candidate, future = self._starting
         self._starting = None
+        if future.exception():
+            # What a beginning had made hangs in circles: maps of some megabytes, which Python does not count.
+            gc.collect()
         try:
-            measurement = future.result()
+            found = future.result()
         except _GONE:
             self._missed(candidate)
             self._candidates.pop((candidate.rule.name, candidate.seen.pid), None)
@@ -227,14 +219,31 @@ class Fleet:
         except PylatError as error:
             self._refuse(candidate, _reason(error), str(error), now_s)
         else:
+            if found is None:
+                self._refuse(candidate, BUDGET, "the budget of the machine is used up", now_s)
+                return
+            if isinstance(found, tuple):
+                self._join(candidate, *found)
+                return
             candidate.state, candidate.reason, candidate.tries = "measured", "", 0
-            candidate.running = Running(measurement, candidate.limit_pct, {candidate.seen.pid})
+            candidate.running = Running(found, candidate.limit_pct, {candidate.seen.pid})
             self.begun[candidate.rule.name] += 1
             self._group(candidate, now_s).running.append(candidate.running)
 
+    def _join(self, candidate: Candidate, running: Running, found: Joining) -> None:
+        """It is measured together with others, if these are measured still."""
+        going_on = any(each.running is running for each in self._candidates.values())
+        if not going_on or not together.join(running.measurement, found):
+            candidate.state = "waiting"
+            return
+        candidate.state, candidate.reason, candidate.tries = "measured", "", 0
+        candidate.within = running
+        running.pids |= found.pids
+        self.begun[candidate.rule.name] += 1
+
     def _missed(self, candidate: Candidate) -> None:
         """It has ended before it was tried: nobody will say what it called."""
-        if not candidate.tries:
+        if not candidate.tries and not candidate.within:
             self.failures[candidate.rule.name, ENDED] += 1
 
     def _refuse(self, candidate: Candidate, reason: str, text: str, now_s: float) -> None:
@@ -245,11 +254,9 @@ class Fleet:
             self._census.forget()  # its children are on their own now
 
     def _group(self, candidate: Candidate, now_s: float) -> Group:
-        rule = candidate.rule
-        values = tuple(candidate.seen.label(name) for name in rule.labels)
-        key = rule.name, values
+        key, rule = candidate.series, candidate.rule
         if key not in self._groups:
-            self._groups[key] = Group(rule, dict(zip(rule.labels, values, strict=True)), now_s)
+            self._groups[key] = Group(rule, dict(zip(rule.labels, key[1], strict=True)), now_s)
         return self._groups[key]
 
     # -- going on, and ending --------------------------------------------------------------------------
@@ -274,10 +281,25 @@ class Fleet:
         for measurement, pid in self._strangers.found(now_s):
             self._census.again(pid)
             for key, candidate in list(self._candidates.items()):
-                if candidate.running and candidate.running.measurement is measurement:
-                    candidate.running.pids.discard(pid)
-                    if candidate.seen.pid == pid:
+                running = candidate.running or candidate.within
+                if running and running.measurement is measurement:
+                    running.pids.discard(pid)
+                    if candidate.seen.pid != pid:
+                        continue
+                    if candidate.within:
+                        del self._candidates[key]
+                    elif not self._hand_on(key):
                         self._drop(key, now_s, lost=False)
+
+    def _hand_on(self, key: tuple[str, int]) -> bool:
+        """Who is not there any more leaves its measurement to one that has joined it, if there is one."""
+        running = self._candidates[key].running
+        heir = next((each for each in self._candidates.values() if running and each.within is running), None)
+        if heir is None:
+            return False
+        heir.running, heir.within = running, None
+        del self._candidates[key]
+        return True
 
     def _drop(self, key: tuple[str, int], now_s: float, *, lost: bool) -> None:
         candidate = self._candidates.pop(key)
@@ -289,6 +311,8 @@ class Fleet:
     def _end(self, candidate: Candidate, now_s: float, *, lost: bool) -> None:
         running, candidate.running = candidate.running, None
         assert running
+        for key in [key for key, each in self._candidates.items() if each.within is running]:
+            self._census.again(self._candidates.pop(key).seen.pid)  # whoever is there still is tried anew
         group = next(each for each in self._groups.values() if running in each.running)
         try:
             self.slow += [(group.rule.name, call) for call in group.take(running)]

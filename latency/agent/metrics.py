@@ -32,7 +32,7 @@ MEASUREMENTS = Metric(
     "pylat_agent_measurements",
     "pylat.agent.measurements",
     COUNTER,
-    "Measurements that have begun: one for each process that is measured by itself",
+    "Processes whose measurement has begun, without those that are measured as children of others",
     counted="measurement",
 )
 LIMIT = Metric(

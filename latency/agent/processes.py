@@ -105,10 +105,10 @@ class Census:
         self.pids = frozenset(present)
         for pid in self._known.keys() - present:
             del self._known[pid]
-        found = []
+        found, proc = [], str(self._proc)  # a path made of words takes as long as the kernel does
         for pid in present:
             try:
-                executable = os.readlink(self._proc / str(pid) / "exe")
+                executable = os.readlink(f"{proc}/{pid}/exe")
             except OSError:
                 continue  # a thread of the kernel, or it has ended
             before, since_s = self._known.get(pid, ("", now_s))

@@ -271,7 +271,9 @@ class Process(Memory):
 
     def _stat_of(self, task: int) -> _Stat | None:
         try:
-            text = (self.proc / str(task) / "stat").read_text("utf-8", "backslashreplace")
+            # asked of each process several times a second: no path of objects, and one reading
+            with open(f"{self.proc}/{task}/stat", "rb") as file:
+                text = file.read().decode("utf-8", "backslashreplace")
             # comm may hold spaces and parentheses: the fields that follow start after the last ")".
             comm, _, rest = text.partition("(")[2].rpartition(")")
             fields = rest.split()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from latency.errors import TargetError
 from latency.target.process import Process
 
-_PREEMPTED = "nonvoluntary_ctxt_switches"
+_PREEMPTED = b"nonvoluntary_ctxt_switches:"
 _MOST_LOOKS, _LOOK_S = 200, 0.005
 
 
@@ -30,11 +30,11 @@ def scheduled(process: Process, most: int) -> dict[int, Scheduled]:
     found = {}
     try:
         for tid in process.threads()[:most]:
-            task = process.proc / str(process.pid) / "task" / str(tid)
-            lines = (task / "status").read_text("utf-8", "backslashreplace").splitlines()
-            counts = {name: count for name, _, count in (line.partition(":") for line in lines)}
-            found[tid] = Scheduled(int((task / "schedstat").read_text().split()[0]), int(counts[_PREEMPTED]))
-    except (TargetError, OSError, ValueError, IndexError, KeyError):
+            task = f"{process.proc}/{process.pid}/task/{tid}"
+            with open(f"{task}/status", "rb") as status, open(f"{task}/schedstat", "rb") as schedstat:
+                count = status.read().rpartition(_PREEMPTED)[2]
+                found[tid] = Scheduled(int(schedstat.read().split()[0]), int(count.split()[0]))
+    except (TargetError, OSError, ValueError, IndexError):
         pass
     return found
 

@@ -219,6 +219,12 @@ class Auto(Passing[Session | WatchSession]):
             self._thoughts.close()
         super().close()
 
+    def stay(self) -> None:
+        """Whoever measures now goes on."""
+        if self._thoughts:
+            self._thoughts.close()
+            self._thoughts = None
+
     def _choose(self, session: Session, look: Look, hit: HitCost) -> Choice:
         target = self._target
         return choose(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from latency.agent.fleet import Fleet
 from latency.agent.processes import Seen
 from latency.errors import AttachError, NotCPython, PylatError, TargetGone, UnsupportedBuild
 from latency.recording import Function, Losses, Options, ProcessCalls, Recording
+from latency.tracing import together
 from latency.tracing.measurement import Measurement
 from tests.exported import measured, recording
 
@@ -146,7 +148,7 @@ def test_children_are_measured_with_their_parents(machine: Machine) -> None:
     assert states(found) == {10: "measured", 20: "measured"}
     machine.processes[13] = 10
     steps(found, 2.0)
-    assert machine.began == [10, 20]
+    assert machine.began == [20, 10]
     assert found.settled
 
 
@@ -223,25 +225,77 @@ def test_one_that_ended_while_it_was_looked_at_leaves_nothing(machine: Machine) 
 def test_who_ended_before_its_turn_is_counted(machine: Machine) -> None:
     machine.processes = dict.fromkeys(range(10, 15), 1)
     gone = TargetGone("it ended", "")
-    machine.refuses = {10: gone, 11: NotCPython("a shell", ""), 13: gone}
+    machine.refuses = {14: gone, 13: NotCPython("a shell", ""), 11: gone}
     found = fleet(machine)
     steps(found, 0.0, 4)
-    assert states(found) == {11: "refused", 12: "measured", 13: "starting", 14: "waiting"}
+    assert states(found) == {13: "refused", 12: "measured", 11: "starting", 10: "waiting"}
     machine.processes = {12: 1}
     steps(found, 1.0)
-    # 10 and 13 while they were looked at, 14 while it waited; 11 was none that could be measured
+    # 14 and 11 while they were looked at, 10 while it waited; 13 was none that could be measured
     assert found.failures == {("shop", "ended_before"): 3}
     assert found.begun == {"shop": 1}
 
 
-def test_the_limits_of_a_rule_are_those_of_what_is_measured(machine: Machine) -> None:
-    machine.processes = {10: 1, 11: 1}
-    machine.refuses[11] = UnsupportedBuild("not known", "")
-    other = replace(RULE, name="other", max_overhead_pct=inf)
-    found = fleet(machine, RULE, other)
+@pytest.fixture
+def joins(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Whoever comes can join; those who did."""
+    pids: list[int] = []
+    found = lambda _, pid, young: SimpleNamespace(pids={pid}, spaces=[SimpleNamespace(lives={1: 1})])  # noqa: E731
+    monkeypatch.setattr(together, "look_at", found)
+    monkeypatch.setattr(together, "join", lambda _, joining: pids.extend(joining.pids) or True)
+    return pids
+
+
+def test_processes_of_one_rule_are_one_measurement_where_that_can_be(machine: Machine, joins: list[int]) -> None:
+    machine.processes = {10: 1, 11: 1, 12: 1, 13: 11}
+    found = fleet(machine, machine_pct=5.0)
     steps(found, 0.0)
-    assert found.limits_pct(RULE) == 5.0
-    assert found.limits_pct(other) == inf
+    assert (machine.began, joins) == ([12], [11, 10])
+    assert states(found) == dict.fromkeys((10, 11, 12), "measured")
+    assert found.begun == {"shop": 3}
+    assert found.settled
+    machine.processes[14] = 10  # a child of one that has joined
+    steps(found, 2.0)
+    assert 14 not in states(found)
+
+
+def test_a_measurement_goes_on_for_those_that_joined_it(machine: Machine, joins: list[int]) -> None:
+    machine.processes = {10: 1, 11: 1, 12: 1}
+    found = fleet(machine)
+    steps(found, 0.0)
+    del machine.processes[12]
+    steps(found, 2.0)
+    assert states(found) == dict.fromkeys((10, 11), "measured")
+    machine.made[12].strangers.append(11)
+    steps(found, 4.0)
+    steps(found, 8.0)
+    assert not machine.made[12].stopped
+    machine.processes = {}
+    machine.made[12].ends = "exited"
+    steps(found, 10.0)
+    assert machine.made[12].stopped
+    assert states(found) == {}
+    assert not found.failures
+
+
+def test_those_that_joined_what_breaks_off_are_tried_anew(machine: Machine, joins: list[int]) -> None:
+    machine.processes = {10: 1, 11: 1}
+    found = fleet(machine)
+    steps(found, 0.0)
+    machine.made[11].breaks = AttachError("no more probes", "")
+    steps(found, 1.0)
+    assert machine.began == [11, 10]
+    steps(found, 4.0)
+    assert states(found) == dict.fromkeys((10, 11), "measured")
+    assert joins == [10, 11]
+
+
+def test_series_of_their_own_are_measurements_of_their_own(machine: Machine, joins: list[int]) -> None:
+    machine.processes = {10: 1, 11: 1}
+    found = fleet(machine, replace(RULE, labels=("pid",)))
+    steps(found, 0.0)
+    assert machine.began == [11, 10]
+    assert not joins
 
 
 def test_counts_stay_when_processes_end(machine: Machine) -> None:

@@ -82,23 +82,25 @@ class Counted:
     def add(self, row: np.void) -> None:
         """One record of ``wire.STATISTICS``."""
         (each,) = Row.many(np.array([row], wire.STATISTICS))
-        self.add_row(each)
+        self.add_rows([each])
 
-    def add_row(self, row: Row) -> None:
-        """The same, unpacked."""
-        if row.active:
-            self.active = row.counted if self.active is None else self.active + row.counted
-            return
-        self.wall += row.counted
-        self.returned += row.returned
-        self.raised += row.raised
-        self.abandoned += row.abandoned
-        self.suspensions += row.suspensions
-        self.cut += row.cut
-        self.slow += row.slow
-        self.unjudged += row.unjudged
-        self.taken_ns += row.taken_ns
-        self.unsure_ns += row.unsure_ns
+    def add_rows(self, rows: Sequence[Row]) -> None:
+        """The same of many, unpacked: one function may have a row in each of a thousand processes."""
+        whole = [row for row in rows if not row.active]
+        if active := [row.counted for row in rows if row.active]:
+            self.active = active[0].merge(*active[1:], *([] if self.active is None else [self.active]))
+        if whole:
+            self.wall = self.wall.merge(*(row.counted for row in whole))
+        for row in whole:
+            self.returned += row.returned
+            self.raised += row.raised
+            self.abandoned += row.abandoned
+            self.suspensions += row.suspensions
+            self.cut += row.cut
+            self.slow += row.slow
+            self.unjudged += row.unjudged
+            self.taken_ns += row.taken_ns
+            self.unsure_ns += row.unsure_ns
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class Reading:
         statistics = maps.statistics
         maps.extremes.look()
         functions: dict[Function, Counted] = {}
+        of_function: dict[Function, list[Row]] = {}
         spaces = dict(table.retired.spaces)
         unnamed = 0
         used = np.flatnonzero(statistics["code"])
@@ -146,8 +149,10 @@ class Reading:
             if function is None:
                 unnamed += 0 if row.active else row.returned + row.raised
                 continue
-            counted = functions.setdefault(function, Counted())
-            counted.add_row(row)
+            if function not in functions:
+                functions[function], of_function[function] = Counted(), []
+            counted = functions[function]
+            of_function[function].append(row)
             if row.active:
                 continue
             counted.slots.append(slot)
@@ -155,6 +160,8 @@ class Reading:
                 returned, raised = spaces.get(row.space, (0, 0))
                 spaces[row.space] = returned + row.returned, raised + row.raised
                 counted.divided += maps.splits.of(slot)
+        for function, counted in functions.items():
+            counted.add_rows(of_function[function])
         for function, divided in table.retired.divided.items():
             if function in functions:
                 functions[function].divided += divided

@@ -9,6 +9,7 @@ from latency.cpython.functions import LiveFunction
 from latency.errors import TargetError
 from latency.target.build import Build
 from latency.target.process import Process
+from latency.target.vm import Bytes, Flags
 
 
 @dataclass
@@ -60,6 +61,26 @@ class Space:
     def readable(self) -> Process | None:
         """The process, while this space is what runs in it."""
         return None if self.look() else self.process
+
+
+@dataclass
+class Joining:
+    """What was found of a process, with its children, that may be measured together with others.
+
+    Attributes:
+        spaces: theirs; ``lives`` are the code objects that are wanted.
+        heads: the beginnings of these, by the number of the space.
+        others: addresses of the code objects that are not wanted, where the program has to be told of them.
+    """
+
+    spaces: list[Space] = field(default_factory=list)
+    heads: dict[int, tuple[Bytes, Flags]] = field(default_factory=dict)
+    others: dict[int, list[int]] = field(default_factory=dict)
+
+    @property
+    def pids(self) -> set[int]:
+        """Of all of them."""
+        return {space.pid for space in self.spaces}
 
 
 class Spaces(dict[int, Space]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,27 @@ class FunctionTable:
                     first_free += 1
         maps.functions.update_many(keys, values)
         maps.give_slots(range(first_free, maps.slots))
+
+    def fill_more(self, maps: CallMaps, space: Space, others: Sequence[int]) -> None:
+        """The same of a process that joins those that are measured; its functions take slots at their first calls."""
+        found = [*space.lives, *others]
+        keys = np.zeros(len(found), wire.FUNCTION_KEY)
+        values = np.zeros(len(found), wire.FUNCTION)
+        keys["code"], keys["space"] = np.array(found, np.uint64), space.number
+        values["slot"] = values["active_slot"] = wire.NO_SLOT
+        for value, live in zip(values, space.lives.values(), strict=False):
+            value["flags"] = wire.WANTED | (wire.SUSPENDS if _suspends(live) else 0)
+        maps.functions.update_many(keys, values)
+
+    def chosen(self, lives: Iterable[LiveFunction]) -> tuple[list[LiveFunction], list[int]]:
+        """(Those that are wanted, the addresses of those that are not.) Of others only their first call will tell."""
+        wanted, others = [], []
+        for live in lives:
+            if self._matcher is None or self._matcher.matches(live):
+                wanted.append(live)
+            elif not self._waits(live):
+                others.append(live.address)
+        return wanted, others
 
     def forget(self, maps: CallMaps, space: Space, addresses: Iterable[int]) -> None:
         """Code objects that were not there any more when the probes stood: what lives there now is met anew."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.parameters import GENERATIONS
 from latency.tracing.counted.reading import Reading
-from latency.tracing.counted.spaces import Space, Spaces
+from latency.tracing.counted.spaces import Joining, Space, Spaces
 from latency.tracing.counted.table import FunctionTable
+from latency.tracing.kernel import clock
 
 _CODE_BYTES = 136  # covers the members below in all versions
 _LASTING = (
@@ -31,6 +32,11 @@ _LASTING = (
     "code.qualname",
     "code.firstlineno",
 )
+
+
+def _number(pid: int) -> int:
+    """Of a new space, as the programs make them (``new_space`` in bpf/processes.h)."""
+    return (clock.now_ns() << 22 | (pid & 0x3FFFFF)) & 0xFFFF_FFFF_FFFF_FFFF
 
 
 class Following:
@@ -50,6 +56,7 @@ class Following:
         self._target = target
         self._children = children
         self._heads: dict[int, tuple[Bytes, Flags]] = {}
+        self._mine: list[int] = []
         self._gone: list[tuple[int, int]] = []
 
     @property
@@ -60,7 +67,7 @@ class Following:
     def find(self) -> None:
         """The target's code objects, and those of the children that it has already. Raises TargetError."""
         process, around = self._target.process, self._target.around
-        self._heads = {}
+        self._heads, self._mine = {}, self._places(process)
         if not self._children:
             self._add(Space(0, process.pid, process))
             return
@@ -80,6 +87,37 @@ class Following:
         # they were found are told by their contents.
         for number, heads in self._heads.items():
             self._forget_changed(self.spaces[number], heads, maps, table)
+
+    def look_at(self, pid: int, table: FunctionTable, *, search: bool) -> Joining | None:
+        """Another process with its children; None where it does not run the same interpreter. From any thread.
+
+        Args:
+            search: for their functions, which are else met when they are called, where the interpreter lies as in the
+                target.
+
+        Raises:
+            TargetError: it cannot be read.
+        """
+        joining = Joining()
+        first = self._seen(pid, joining, table, search=search)
+        if first is None or first.foreign:
+            return None
+        assert first.process
+        for child in first.process.children(recursive=True):
+            self._seen(child, joining, table, search=search)
+        return joining
+
+    def join(self, joining: Joining, maps: CallMaps, table: FunctionTable) -> None:
+        """They are measured, too, from now on. What they have forked since the look is met as it runs."""
+        for space in joining.spaces:
+            if space.pid not in self._there:
+                self._enter(space, maps, table, joining.others.get(space.number, ()))
+                if space.number in joining.heads:
+                    self._forget_changed(space, joining.heads[space.number], maps, table)
+        first = joining.spaces[0].process
+        for pid in first.children(recursive=True) if first else ():
+            if pid not in self._there:
+                self._enter(Space.of_pid(_number(pid), pid, 0), maps, table, ())
 
     def take(self, kind: int, event: np.ndarray[Any, Any]) -> None:
         """A ``wire.PROCESS_EVENT``: a process was forked, or has replaced its program."""
@@ -142,6 +180,41 @@ class Following:
         return tuple(found.values())
 
     # -- inside ----------------------------------------------------------------------------------
+
+    @property
+    def _there(self) -> set[int]:
+        return {space.pid for space in self.spaces.values() if not space.ended}
+
+    def _enter(self, space: Space, maps: CallMaps, table: FunctionTable, others: Sequence[int]) -> None:
+        if space.process is None:
+            return
+        if space.foreign:
+            self.strangers.append(space.pid)
+        self.spaces[space.number] = space
+        table.fill_more(maps, space, others)
+        maps.follow(space.pid, space.number)
+
+    def _seen(self, pid: int, joining: Joining, table: FunctionTable, *, search: bool) -> Space | None:
+        """One process for ``look_at``; None where it has ended."""
+        space = Space.of_pid(_number(pid), pid, 0)
+        process = space.process
+        if process is None:
+            return None
+        joining.spaces.append(space)
+        places = self._places(process)
+        if not places:
+            space.foreign = True
+            return space
+        if places != self._mine:
+            space.build = identify(process)
+        if not search and places == self._mine:
+            return space  # elsewhere the program tells a code object by its type's name, which may not be paged in yet
+        lives = live_functions(process, space.build or self._target.build, self._target.offsets)
+        wanted, others = table.chosen(lives)
+        space.lives = {live.address: live for live in wanted}
+        joining.heads[space.number] = process.read_table(np.fromiter(space.lives, np.uint64), _CODE_BYTES)
+        joining.others[space.number] = others
+        return space
 
     def _add_child(self, pid: int) -> None:
         """A child that exists already, if it runs the same interpreter."""

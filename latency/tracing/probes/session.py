@@ -55,7 +55,7 @@ class Session(CountingSession):
         parts: further ones, beside those that the options ask for.
 
     Attributes:
-        table: which functions are followed.
+        table, following: which functions are followed, and who.
         hit_cost: what one hit costs here, once it is known.
 
     Raises:
@@ -88,8 +88,8 @@ class Session(CountingSession):
             attachment = "perf"  # a uprobe-multi link goes by the main thread
         matcher = matcher_of(options, target.process) if options.func else None
         self._loader = Loader(target, options, matcher, self.parts, attachment)
-        self._following = Following(target, children=options.children)
-        self.strangers = self._following.strangers
+        self.following = Following(target, children=options.children)
+        self.strangers = self.following.strangers
         self.table = FunctionTable(self.spaces, target.build, target.offsets, matcher)
         self._about = self.table.codes.about
         self._missing = lambda: self.table.missing
@@ -116,7 +116,7 @@ class Session(CountingSession):
     @property
     def spaces(self) -> Spaces:
         """Who is followed."""
-        return self._following.spaces
+        return self.following.spaces
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class Session(CountingSession):
         with self.target.stopwatch.step("attach"):
             self.target.process.check()
             self.program.attach(*self._place())
-            self._following.begin(self.maps, self.table)
+            self.following.begin(self.maps, self.table)
         config = self.maps.config
         config["code_type"] = self.target.build.address("PyCode_Type")
         config["generator_exit_type"] = self.target.process.u64(self.target.build.address("PyExc_GeneratorExit"))
@@ -170,7 +170,7 @@ class Session(CountingSession):
         """What has been counted since the start, for the choice of an engine; or ``again``, since the last look."""
         assert self._first is not None
         if self.account:
-            self.account.refresh(self.maps, self._following.processes)
+            self.account.refresh(self.maps, self.following.processes)
         starts_ns = [start_ns for each in self._opens().values() for start_ns in each.starts_ns]
         now = self._read(clock.now_ns())
         seconds = self.watched.until(now.at_ns).watched_ns / 1e9
@@ -181,19 +181,19 @@ class Session(CountingSession):
         """Take in what has happened since."""
         self.take_events()
         given = self.table.give_back(self.maps, lambda: {call.slot for call in opencalls.open_calls(self.maps)})
-        why = self._following.ended()
+        why = self.following.ended()
         if not why and self.program.go_by(*self._place()):
             self.unseen.append(_MAIN_THREAD_ENDED)
-        if over := self._following.over:
+        if over := self.following.over:
             self.take_events()  # whom they have forked before they ended is known then
             few = 2 * np.count_nonzero(self.maps.statistics["code"]) < self.maps.slots
-            finished = self._following.finished(over, _WAITING if few else 1)
+            finished = self.following.finished(over, _WAITING if few else 1)
             given += self.table.give_back_spaces(self.maps, finished)
-            self._following.forget(finished)
+            self.following.forget(finished)
         self._slices.give_back(given)
         self._tally.forget([each.slot for each in given])
         if self.account:
-            self.account.refresh(self.maps, self._following.processes)
+            self.account.refresh(self.maps, self.following.processes)
         for part in self.parts if not why else ():
             part.poll()
         return why
@@ -217,7 +217,7 @@ class Session(CountingSession):
         self.program.detach()
         self.take_events()
         if self.account:
-            self.account.refresh(self.maps, self._following.processes)
+            self.account.refresh(self.maps, self.following.processes)
         for part in self.parts:
             part.end()
         reading = until or self._read(ended_ns)
@@ -263,7 +263,7 @@ class Session(CountingSession):
         elif kind in (wire.EVENT_MODULE, wire.EVENT_OWNER):
             self.table.announced.take(kind, event)
         else:
-            self._following.take(kind, event)
+            self.following.take(kind, event)
 
     def _next_reading(self) -> Reading:
         reading = super()._next_reading()
@@ -283,7 +283,7 @@ class Session(CountingSession):
             loading = pool.submit(self._loader.load, slots)
             try:
                 with target.stopwatch.step("find functions"):
-                    self._following.find()
+                    self.following.find()
                     wanted = self.table.wanted
                     if matcher and not wanted and not late and not self.table.undecided:
                         raise nothing_matches(matcher, self.spaces.lives)
@@ -323,7 +323,7 @@ class Session(CountingSession):
         return (*super()._blind_spots(), *self.table.unseen)
 
     def _processes(self, reading: Reading) -> tuple[ProcessCalls, ...]:
-        return self._following.calls(reading)
+        return self.following.calls(reading)
 
     def _overhead(self, span: Span) -> Overhead | None:
         """From the number of hits and the cost of one."""

@@ -1,0 +1,67 @@
+"""Several processes in one measurement, which have nothing to do with each other but the interpreter that they run.
+
+A measurement that follows children has its probes in every process that maps the interpreter, and its programs let
+those pass that they do not follow: with a second measurement of the same interpreter each hit runs two programs, and
+with a hundred a hundred. One that follows them all costs each of them what it would alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from latency.cpython.patterns import Matcher
+from latency.tracing.auto import Auto
+from latency.tracing.counted.spaces import Joining
+from latency.tracing.measurement import Measurement
+from latency.tracing.probes.session import Session
+
+__all__ = ["Joining", "join", "look_at"]
+
+
+def look_at(measurement: Measurement, pid: int, *, young: bool) -> Joining | None:
+    """What a measurement has to know of a process, with its children, to measure it, too; from any thread.
+
+    Args:
+        young: it has just begun, and may end soon. Its functions are not searched for where they can as well be told
+            when they are called: from 3.11 on, by patterns that say their names.
+
+    Returns:
+        None where it cannot be measured so: it runs another interpreter, there is no room, or watchpoints measure.
+
+    Raises:
+        TargetError: it cannot be read.
+    """
+    session = _probing(measurement)
+    if session is None or _is_half_full(session):
+        return None
+    by_name = Matcher.parse(session.options.func, regex=session.options.regex).bare_names is not None
+    search = not young or not by_name or "code.qualname" not in session.target.offsets
+    return session.following.look_at(pid, session.table, search=search)
+
+
+def join(measurement: Measurement, joining: Joining) -> bool:
+    """They are measured from now on, in the thread that asks the measurement; False where that cannot be any longer.
+
+    ``auto`` does not change its mind after that.
+    """
+    session = _probing(measurement)
+    if session is None:
+        return False
+    if isinstance(measurement, Auto):
+        measurement.stay()
+    session.following.join(joining, session.maps, session.table)
+    return True
+
+
+def _is_half_full(session: Session) -> bool:
+    """Of what those have left that it measures already, these need some themselves."""
+    capacity, spaces = session.program.capacity, list(session.spaces.values())
+    known = sum(len(space.lives) for space in spaces)
+    used = np.count_nonzero(session.maps.statistics["code"])
+    return 2 * max(known / capacity.functions, len(spaces) / capacity.processes, used / capacity.slots) > 1
+
+
+def _probing(measurement: Measurement) -> Session | None:
+    """The session with probes that follows children; None where there is none."""
+    session = measurement.session if isinstance(measurement, Auto) else measurement
+    return session if isinstance(session, Session) and session.options.children else None
