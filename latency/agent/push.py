@@ -1,18 +1,22 @@
 """Sends metrics to a collector by OTLP/HTTP, again and again.
 
 There is no queue to overflow: what is sent is always the newest, and it holds all that came before. With delta
-temporality it is what came since the last request that the receiver has accepted.
+temporality it is what came since the last request that the receiver has accepted. One request is on its way at a time,
+and it ends when its time is over, whatever the receiver does: one that sends a byte now and then would else hold it for
+hours.
 """
 
 from __future__ import annotations
 
 import http.client
+import socket
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
-from threading import Event, Thread
+from threading import Event, Lock, Thread, Timer
 from typing import Any
 
 from latency.agent.config import Push
@@ -30,6 +34,35 @@ Resources = Sequence[tuple[dict[str, str], list[Family]]]
 class _NotFollowed(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
         """What is sent, and the headers with it, go to the endpoint alone."""
+
+
+class _Bounded(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Connections that are broken off so long after they were made."""
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_until(http.client.HTTPConnection), req)
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_until(http.client.HTTPSConnection), req)
+
+
+def _until(kind: type[http.client.HTTPConnection]) -> Any:
+    """The same kind of connection, whose ``timeout`` is that of all that happens on it together."""
+
+    class Connection(kind):  # type: ignore[misc, valid-type]
+        def connect(self) -> None:
+            super().connect()
+            timer = Timer(self.timeout, _break_off, [self.sock])
+            timer.daemon = True
+            timer.start()
+
+    return Connection
+
+
+def _break_off(connected: socket.socket) -> None:
+    """Whoever waits for it is told that it has ended; nothing where it has been closed."""
+    with suppress(OSError):
+        connected.shutdown(socket.SHUT_RDWR)
 
 
 class Pusher:
@@ -50,18 +83,19 @@ class Pusher:
         self._push, self._version = push, version
         self._resources, self._say = resources, say
         self._otlp = writer("otlp")
-        self._open = urllib.request.build_opener(_NotFollowed).open
+        self._open = urllib.request.build_opener(_NotFollowed, _Bounded).open
         self._before: dict[tuple[tuple[str, str], ...], list[Family]] = {}
         self._before_at = datetime.now(timezone.utc)
-        self._over = Event()
+        self._over, self._sending = Event(), Lock()
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def close(self, *, last: bool = False) -> None:
-        """Send no further; with ``last`` once more."""
+        """Send no further; with ``last`` once more, when what is on its way has ended. Without it nobody is waited for:
+        the thread may itself wait for whoever closes it."""
         self._over.set()
-        self._thread.join()
         if last:
+            self._thread.join()
             self.once()
 
     def _run(self) -> None:
@@ -77,6 +111,10 @@ class Pusher:
         resources = self._resources()
         if resources is None:
             return False
+        with self._sending:
+            return self._once(resources)
+
+    def _once(self, resources: Resources) -> bool:
         at = datetime.now(timezone.utc)
         status = self._send(self._body(resources, at))
         if status is not None and 200 <= status < 300:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -154,6 +154,41 @@ def test_a_receiver_that_says_nothing_is_left_after_the_time_that_was_set() -> N
         assert not sends.once()
         assert sends.outcomes == {"failed": 1}
         over.set()
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"]
+)
+def test_a_receiver_that_sends_a_byte_now_and_then_is_left_as_well(line: bytes) -> None:
+    over = threading.Event()
+
+    def drips(handler: BaseHTTPRequestHandler) -> None:
+        with suppress(OSError):
+            while not over.wait(0.01):
+                handler.wfile.write(line or b"x")
+                if line.startswith(b"HTTP/1.1 200"):
+                    over.wait(0.01)
+                    while not over.wait(0.01):
+                        handler.wfile.write(b"x")
+
+    with collector(drips) as (url, _), pusher(url, Calls(), timeout_s=0.5) as sends:
+        sends.once()  # it ends; and with an answer that had begun in time, if there was one
+        assert sum(sends.outcomes.values()) == 1
+        over.set()
+
+
+def test_who_is_closed_is_not_waited_for_while_it_waits_itself() -> None:
+    waits, goes_on = threading.Event(), threading.Event()
+
+    def resources() -> None:
+        waits.set()
+        goes_on.wait()
+
+    sends = Pusher(Push("http://127.0.0.1:1/", interval_s=0.001), "1", resources, lambda *_: None)
+    assert waits.wait(60)
+    sends.close()
+    goes_on.set()
+    sends._thread.join()
 
 
 def test_headers_go_along() -> None:
