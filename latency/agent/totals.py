@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from latency.agent.config import Rule
 from latency.recording import Function, Losses, Recording, SlowCall
 from latency.recording.combine import in_turn
+from latency.tracing import together
 from latency.tracing.measurement import Measurement
 
 _OTHERS = Function("<others>", "", 0)
@@ -84,6 +85,7 @@ class Group:
         interval = running.measurement.interval()
         running.pids.update(each.pid for each in interval.processes if not each.ended)
         running.pids.difference_update(each.pid for each in interval.processes if each.ended)
+        together.forget_ended(running.measurement)
         slow = interval.slow_calls.kept if interval.slow_calls else ()
         interval = self._limited(interval)
         running.taken = _bounded(in_turn([running.taken, interval]) if running.taken else interval)

@@ -15,7 +15,7 @@ from latency.tracing.counted.spaces import Joining
 from latency.tracing.measurement import Measurement
 from latency.tracing.probes.session import Session
 
-__all__ = ["Joining", "join", "look_at"]
+__all__ = ["Joining", "forget_ended", "join", "look_at"]
 
 
 def look_at(measurement: Measurement, pid: int, *, young: bool) -> Joining | None:
@@ -51,6 +51,14 @@ def join(measurement: Measurement, joining: Joining) -> bool:
         measurement.stay()
     session.following.join(joining, session.maps, session.table)
     return True
+
+
+def forget_ended(measurement: Measurement) -> None:
+    """Processes that have ended, and were told in an interval, are told no more: for who measures for months, and would
+    have to keep a line for each."""
+    session = _probing(measurement)
+    if session:
+        session.following.forget_gone(session.table.retired)
 
 
 def _is_half_full(session: Session) -> bool:

@@ -95,6 +95,23 @@ def test_the_measurement_goes_on_when_the_first_process_has_ended(
     assert {name: what for name, what in wrong(recording, truth).items() if name in NAMES} == {}
 
 
+def test_who_has_ended_leaves_nothing_but_counts(
+    own_interpreter: Interpreter, start_target: Callable[..., TargetProgram]
+) -> None:
+    children = 200
+    target = start_target(own_interpreter, "forking_many.py", children, 1)
+    with measuring(target, ["job"]) as session:
+        truth = target.run()
+        session.poll()
+        assert len(session.interval().processes) == 1 + children
+        together.forget_ended(session)
+        assert len(session.interval().processes) < children
+        assert len(session.table.retired.spaces) < children
+        truth = added([truth, target.run()])
+        session.poll()
+        assert wrong(session.stop(), truth) == {}
+
+
 def test_another_build_and_what_is_no_python_do_not_join(
     interpreters: list[Interpreter], own_interpreter: Interpreter, start_target: Callable[..., TargetProgram]
 ) -> None:

@@ -18,6 +18,7 @@ from latency.tracing.counted import wire
 from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.parameters import GENERATIONS
 from latency.tracing.counted.reading import Reading
+from latency.tracing.counted.retired import Retired
 from latency.tracing.counted.spaces import Joining, Space, Spaces
 from latency.tracing.counted.table import FunctionTable
 from latency.tracing.kernel import clock
@@ -162,6 +163,12 @@ class Following:
             ancestors = self.spaces.ancestors(space.number)
             space.parent = next((number for number in ancestors if number not in numbers), 0)
         self._gone += [(number, self.spaces.pop(number).pid) for number in numbers]
+
+    def forget_gone(self, retired: Retired) -> None:
+        """Of those that are forgotten already, not even their calls are known one by one any more."""
+        for number, _ in self._gone:
+            retired.spaces.pop(number, None)
+        self._gone.clear()
 
     def calls(self, reading: Reading) -> tuple[ProcessCalls, ...]:
         """The calls of each process, those before and after an exec together."""
