@@ -30,6 +30,9 @@ def bound(k: int) -> float:
     return ldexp(sqrt(2) if k % 2 else 1.0, k // 2)
 
 
+_BOUNDS_S = {k: bound(k) for k in CLASSIC}
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """A classic bucket.
@@ -57,7 +60,11 @@ def classic(histogram: Histogram, exemplars: Sequence[Exemplar] = ()) -> list[Bu
     counted = np.concatenate([[0], coarse.counts.cumsum()])
     upto = counted[np.clip(np.array(ends) // step - coarse.offset + 1, 0, len(coarse.counts))].tolist()
     found, waiting = [], list(exemplars)
-    for bound_s, reached in (*zip(map(bound, ends), upto, strict=True), (inf, int(counted[-1]))):
+    bounds = [*(_BOUNDS_S[k] for k in ends), inf]
+    upto.append(int(counted[-1]))
+    if not waiting:
+        return list(map(Bucket, bounds, upto))
+    for bound_s, reached in zip(bounds, upto, strict=True):
         longer = [each for each in waiting if each.duration_ns > bound_s * 1e9]
         found.append(Bucket(bound_s, reached, waiting[len(longer)] if len(longer) < len(waiting) else None))
         waiting = longer

@@ -18,7 +18,7 @@ from latency.tracing.counted.cells import Cells
 from latency.tracing.counted.divided import Divided
 from latency.tracing.counted.maps import CallMaps, CountingMaps
 from latency.tracing.counted.opencalls import OpenCalls
-from latency.tracing.counted.retired import FIRST_PLACE, Given
+from latency.tracing.counted.retired import Given
 from latency.tracing.counted.table import FunctionTable
 from latency.tracing.limit.watched import WatchedUntil
 
@@ -54,6 +54,30 @@ class Row(NamedTuple):
         counted = Histogram.many(*(records[name] for name in ("counts", "sum_ns", "min_ns", "max_ns")))
         numbers = (records[name].tolist() for name in cls._fields[:-1])
         return [cls(*each) for each in zip(*numbers, counted, strict=True)]
+
+    @classmethod
+    def sums(cls, records: np.ndarray[Any, Any], groups: Sequence[int]) -> list[Row]:
+        """One for each group of records, added up; what is no number is that of its first record.
+
+        Args:
+            groups: of each record the number of its group: 0, and each number up to the greatest.
+        """
+        if not len(records):
+            return []
+        order = np.argsort(groups, kind="stable")
+        ordered = records[order]
+        starts = np.searchsorted(np.array(groups)[order], np.arange(max(groups) + 1))
+        least = np.where(ordered["min_ns"], ordered["min_ns"], np.iinfo(np.uint64).max)
+        least = np.minimum.reduceat(least, starts)
+        counted = Histogram.many(
+            np.add.reduceat(ordered["counts"].astype(np.int64), starts, axis=0),
+            np.add.reduceat(ordered["sum_ns"], starts),
+            np.where(least == np.iinfo(np.uint64).max, 0, least),
+            np.maximum.reduceat(ordered["max_ns"], starts),
+        )
+        whose = (ordered[name][starts].tolist() for name in cls._fields[:3])
+        numbers = (np.add.reduceat(ordered[name], starts).tolist() for name in cls._fields[3:-1])
+        return [cls(*each) for each in zip(*whose, *numbers, counted, strict=True)]
 
 
 @dataclass
@@ -136,30 +160,47 @@ class Reading:
         spaces = dict(table.retired.spaces)
         unnamed = 0
         used = np.flatnonzero(statistics["code"])
-        rows: list[tuple[int, Function | None, Row]] = []
         for first in range(0, len(used), _ROWS):  # a few at a time: thousands of functions are tens of megabytes
             slots = used[first : first + _ROWS]
-            for slot, row in zip(slots.tolist(), Row.many(maps.rows(slots)), strict=True):
-                function, wanted = table.function_of(slot, row.space, row.code, dead=bool(row.flags & wire.DEAD))
-                if wanted:
-                    rows.append((slot, function, row))
+            records = maps.rows(slots)
+            kept: list[int] = []
+            groups: list[int] = []
+            known: dict[tuple[Function, bool], int] = {}
+            columns = (records[name].tolist() for name in ("space", "code", "flags", "returned", "raised"))
+            for at, (slot, space, code, flags, returned, raised) in enumerate(
+                zip(slots.tolist(), *columns, strict=True)
+            ):
+                function, wanted = table.function_of(slot, space, code, dead=bool(flags & wire.DEAD))
+                active = bool(flags & wire.ACTIVE)
+                if not wanted:
+                    continue
+                if function is None:
+                    unnamed += 0 if active else returned + raised
+                    continue
+                kept.append(at)
+                groups.append(known.setdefault((function, active), len(known)))
+                if function not in functions:
+                    functions[function] = Counted()
+                if active:
+                    continue
+                counted = functions[function]
+                counted.slots.append(slot)
+                before = spaces.get(space, (0, 0))
+                spaces[space] = before[0] + returned, before[1] + raised
+                divided = maps.splits.of(slot)
+                if divided.split or divided.self_time:
+                    counted.divided += divided
+            for (function, _), row in zip(known, Row.sums(records[kept], groups), strict=True):
+                of_function.setdefault(function, []).append(row)
         for key, record in table.retired.rows.items():
-            rows.append((table.retired.places[key], key[0], Row.many(record)[0]))
-        for slot, function, row in rows:
-            if function is None:
+            (row,) = Row.many(record)
+            if key[0] is None:
                 unnamed += 0 if row.active else row.returned + row.raised
                 continue
-            if function not in functions:
-                functions[function], of_function[function] = Counted(), []
-            counted = functions[function]
-            of_function[function].append(row)
-            if row.active:
-                continue
-            counted.slots.append(slot)
-            if slot < FIRST_PLACE:
-                returned, raised = spaces.get(row.space, (0, 0))
-                spaces[row.space] = returned + row.returned, raised + row.raised
-                counted.divided += maps.splits.of(slot)
+            counted = functions.setdefault(key[0], Counted())
+            of_function.setdefault(key[0], []).append(row)
+            if not row.active:
+                counted.slots.append(table.retired.places[key])
         for function, counted in functions.items():
             counted.add_rows(of_function[function])
         for function, divided in table.retired.divided.items():
