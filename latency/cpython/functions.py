@@ -57,6 +57,7 @@ LAMBDA = "<lambda>"
 _MOST_OBJECTS = 1 << 20  # of one type: no real program comes near, and each costs us some hundred bytes
 _MOST_CONSTANTS = 1 << 22  # looked through for nested functions
 _DEEPEST_NESTING = 100
+_COUNT = "object.refcnt"
 
 
 class LiveFunction(NamedTuple):
@@ -219,8 +220,7 @@ def _read_codes(process: Process, addresses: Words, code_type: int, offsets: Off
     """The code objects that live at these addresses, which ascend. Adds what was read to the texts."""
     qualname = "code.qualname" if "code.qualname" in offsets else "code.name"
     members = ("code.name", qualname, "code.filename", "code.firstlineno", "code.flags", "code.consts", "code.names")
-    counts = ("object.ref_local", "object.ref_shared") if offsets.free_threaded else ("object.refcnt",)
-    at, type_, *rows = _read_members(process, addresses, ("object.type", *members, *counts), offsets)
+    at, type_, *rows = _read_members(process, addresses, ("object.type", *members, *_counts(offsets)), offsets)
     # Since the scan an object may have been freed.
     rows = [at, *rows]
     rows = _those(rows, (type_ == code_type) & _are_counted(rows[8:]) & (rows[4] < 1 << 31))[:8]
@@ -233,13 +233,22 @@ def _read_codes(process: Process, addresses: Words, code_type: int, offsets: Off
 
 
 def _are_counted(counts: Sequence[Column]) -> Column:
-    """Whether the reference counts of each object can be those of one that lives."""
+    """Whether the reference counts of each object can be those of one that lives.
+
+    What was freed keeps its type, and in the place of its count has the address of the next free block, or 0
+    (Objects/obmalloc.c), or what whoever has the block now has written. So the first 8 bytes are looked at: above the
+    count lie zeros, and from 3.14 on in the upper two bytes ``ob_flags``; an address has more.
+    """
     if len(counts) > 1:
         local, shared = counts  # as offsets.counts_references has it
         found: Column = (local != 0) | (shared >> 2 != 0)
     else:
-        found = counts[0] & 0xFFFF_FFFF != 0  # where ob_refcnt is 8 bytes long, its upper half may hold flags
+        found = (counts[0] & 0xFFFF_FFFF != 0) & (counts[0] >> 32 & 0xFFFF == 0)
     return found
+
+
+def _counts(offsets: Offsets) -> tuple[str, ...]:
+    return ("object.ref_local", "object.ref_shared") if offsets.free_threaded else (_COUNT,)
 
 
 def _those(columns: Sequence[Column], which: Column) -> list[Column]:
@@ -258,8 +267,8 @@ def _read_functions(
         place).
     """
     members = ("function.code", "function.qualname", "function.module")
-    columns = _read_members(process, addresses, members, offsets)
-    _, code_at, qualnames, modules = _those(columns, among(columns[1], codes.at))
+    columns = _read_members(process, addresses, (*members, *_counts(offsets)), offsets)
+    _, code_at, qualnames, modules = _those(columns[:4], among(columns[1], codes.at) & _are_counted(columns[4:]))
     places = np.searchsorted(codes.at, code_at)
     # mostly it is the very string that the code object has
     agree = qualnames == codes.qualnames[places]
@@ -357,16 +366,16 @@ def _read_parents(process: Process, codes: Mapping[int, _Code], offsets: Offsets
 
 
 def _tuples(process: Process, addresses: Words, offsets: Offsets) -> Words:
-    """Those of the addresses at which a tuple lies."""
-    at, type_ = _read_members(process, distinct(addresses), ("object.type",), offsets)
+    """Those of the addresses at which a tuple lives."""
+    at, type_, *counts = _read_members(process, distinct(addresses), ("object.type", *_counts(offsets)), offsets)
     types = types_with(process, distinct(type_).tolist(), TUPLE_SUBCLASS, offsets)
-    tuples: Words = at[among(type_, distinct(np.fromiter(types, np.uint64)))]
+    tuples: Words = at[among(type_, distinct(np.fromiter(types, np.uint64))) & _are_counted(counts)]
     return tuples
 
 
 def _read_members(process: Process, addresses: Words, members: tuple[str, ...], offsets: Offsets) -> list[Column]:
     """Columns of addresses and of each member, as unsigned numbers, of the objects that can be read."""
-    fields = [(offsets[member], offsets.size(member)) for member in members]
+    fields = [(offsets[member], 8 if member == _COUNT else offsets.size(member)) for member in members]
     table, good = process.read_table(addresses, max(offset + length for offset, length in fields))
     table = table[good]
     return [addresses[good], *(column(table, offset, length) for offset, length in fields)]

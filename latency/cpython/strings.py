@@ -22,6 +22,7 @@ CUT = "…"
 
 # Py_TPFLAGS_…_SUBCLASS of PyTypeObject.tp_flags (Include/object.h): the class itself has its flag too.
 TUPLE_SUBCLASS = 1 << 26
+_SUBCLASSES, _READY = 0xFF << 24, 1 << 12
 UNICODE_SUBCLASS = 1 << 28
 
 _FIRST_BYTES = 192  # the object, and all of the text of most names
@@ -178,11 +179,15 @@ def column(table: Bytes, offset: int, size: int) -> np.ndarray[Any, Any]:
 
 
 def types_with(process: Process, types: Collection[int], flag: int, offsets: Offsets) -> frozenset[int]:
-    """Those of the addresses at which a type with this bit in ``tp_flags`` lies."""
+    """Those of the addresses at which a type lies that has this one of the ``Py_TPFLAGS_*_SUBCLASS`` in ``tp_flags``.
+
+    It has it alone, is ready, and has no bits beyond those that exist: else chance would make types of other memory.
+    """
     place, size = offsets["type.flags"], offsets.size("type.flags")
     flags = process.read_many([address + place for address in types], size)
+    told = ((address, int.from_bytes(raw or b"", "little")) for address, raw in zip(types, flags, strict=True))
     return frozenset(
-        address for address, raw in zip(types, flags, strict=True) if raw and int.from_bytes(raw, "little") & flag
+        address for address, bits in told if bits & _SUBCLASSES == flag and bits & _READY and not bits >> 32
     )
 
 

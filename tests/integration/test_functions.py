@@ -276,3 +276,21 @@ def test_a_recording_tells_lambdas_by_their_code(
     first, second, late = sorted(its.stop().functions, key=lambda each: each.function.line)
     assert first.code
     assert first.code == late.code != second.code
+
+
+def test_functions_that_died_are_neither_listed_nor_mistaken_for_those_that_live(
+    interpreter: Interpreter, start_target: Start, watch: StartWatch
+) -> None:
+    target = start_target(interpreter, "dying.py")
+    for _ in range(3):
+        target.run()
+    process = Process(target.pid)
+    build = identify(process)
+    listed = [it.function for it in live_functions(process, build, load(build.version, flags=build.flags))]
+    here = {it.qualname for it in listed if it.filename.endswith("dying.py")}
+    assert here >= {"lives", "Thing.method", "make", "run"}
+    made = sorted(it.qualname for it in listed if it.qualname.startswith(("dies_", "also_")))
+    assert made == sorted(f"{name}_{number}" for number in range(0, 500, 2) for name in ("dies", "also"))
+    named = watch(target.pid, ["lives", "Thing.method"])
+    truth = target.run()
+    assert wrong(named.stop(), truth) == {}

@@ -14,12 +14,15 @@ import types
 from collections import namedtuple
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
-from latency.cpython.functions import LiveFunction, describe, from_capture, kind, live_functions, of_owner
+from latency.cpython.functions import LiveFunction, _are_counted, describe, from_capture, kind, live_functions, of_owner
 from latency.cpython.offsets import Offsets, load
+from latency.cpython.strings import TUPLE_SUBCLASS, types_with
 from latency.recording import Function
 from latency.target.build import Build, identify
 from latency.target.process import Process
@@ -188,6 +191,17 @@ def test_a_function_that_was_freed_is_gone(own: Target) -> None:
     assert address not in live(own) or live(own)[address].function.qualname != "short_lived"
 
 
+def test_none_of_many_functions_that_were_freed_is_there(own: Target) -> None:
+    names = [sys.intern(f"freed_{number}") for number in range(1000)]  # which live on
+    scopes: list[dict[str, Any]] = [{} for _ in names]
+    for number, scope in enumerate(scopes):
+        exec(compile(f"def freed_{number}(): return ({number}, 'a constant')", __file__, "exec"), scope)
+    del scopes[1::2], scope  # between those that are kept: where nobody is left, the memory is given back
+    gc.collect()
+    found = {it.function.qualname for it in live(own).values() if it.function.qualname.startswith("freed_")}
+    assert found == set(names[::2])
+
+
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
@@ -251,3 +265,35 @@ def test_a_captured_name_that_did_not_fit_ends_in_a_mark(own: Target) -> None:
 def test_a_capture_that_failed_is_no_function(own: Target) -> None:
     assert from_capture(bytes(224), captured("app.py"), 7, 0, own.offsets) is None
     assert from_capture(captured("get"), bytes(224), 7, 0, own.offsets) is None
+
+
+@pytest.mark.parametrize(
+    ("head", "lives"),
+    [
+        (1, True),
+        (0xFFFF_FFFF, True),  # immortal, in 3.12
+        (0x0002_0000_C000_0000, True),  # with flags, in 3.14
+        (0, False),
+        (0x7F4A_EF4C_80D0, False),  # freed: the next free block
+        (0x1_0000_0040, False),  # freed, and what is there now has written no more than this
+    ],
+)
+def test_what_was_freed_has_no_count_of_references(head: int, lives: bool) -> None:
+    assert _are_counted([np.array([head], np.uint64)]).tolist() == [lives]
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_one"),
+    [
+        (TUPLE_SUBCLASS | 1 << 12 | 1 << 18, True),
+        (TUPLE_SUBCLASS, False),  # not ready
+        (TUPLE_SUBCLASS | 1 << 12 | 1 << 28, False),  # a tuple and a string
+        (TUPLE_SUBCLASS | 1 << 12 | 1 << 40, False),
+        (1 << 28 | 1 << 12, False),
+    ],
+)
+def test_memory_that_is_no_type_is_taken_for_none(own: Target, flags: int, is_one: bool) -> None:
+    process: Any = SimpleNamespace(read_many=lambda addresses, size: [flags.to_bytes(size, "little")])
+    assert types_with(process, [0x1000], TUPLE_SUBCLASS, own.offsets) == (
+        frozenset({0x1000}) if is_one else frozenset()
+    )

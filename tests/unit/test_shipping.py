@@ -137,6 +137,7 @@ def test_all_of_pylat_is_in_the_package(repository: Path, files: dict[str, tarfi
         *("usr/share/zsh/vendor-completions/_pylat", "usr/share/fish/vendor_completions.d/pylat.fish"),
         *("usr/lib/systemd/system/pylat-agent.service", "etc/pylat/agent.yaml", "usr/share/doc/pylat/docs/agent.md"),
         *("usr/share/doc/pylat/copyright", "usr/share/doc/pylat/changelog.gz"),
+        *("usr/share/pylat/dashboard.json", "usr/share/pylat/alerts.yml"),
     }
     assert wanted - files.keys() == set()
 
