@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from latency.errors import PylatError, UsageError
 from latency.recording import Function, Recording
+from latency.target.scheduling import wait_until_gone_on
 from latency.tracing.counted.opencalls import OpenCall, by_slot, open_calls
 from latency.tracing.counted.reading import Reading
 from latency.tracing.kernel import clock
@@ -187,8 +188,15 @@ class _Moment:
 
 
 def _moment(probes: Session, handing: Handing) -> _Moment | None:
-    """While nothing happens; None where something did."""
-    before, after = _look(probes, handing), _look(probes, handing)
+    """While nothing happens; None where something did.
+
+    In between each thread has run, or sleeps: one that waits for a processor may have told the one of an end, and not
+    the other yet.
+    """
+    before = _look(probes, handing)
+    process = probes.target.process
+    wait_until_gone_on((process, tid) for tid in process.threads())
+    after = _look(probes, handing)
     return after if before.is_as(after) else None
 
 
