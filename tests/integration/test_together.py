@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -22,14 +22,11 @@ pytestmark = pytest.mark.xdist_group("breakpoints")
 NAMES = ("answers", "nested")
 
 
-def measuring(target: TargetProgram, func: Sequence[str] = NAMES) -> Session:
-    session = Session(Target(target.pid), Options(func=tuple(func), children=True))
-    try:
+@contextmanager
+def measuring(target: TargetProgram, func: Sequence[str] = NAMES) -> Iterator[Session]:
+    with Session(Target(target.pid), Options(func=tuple(func), children=True)) as session:
         session.start()
-    except BaseException:
-        session.close()
-        raise
-    return session
+        yield session
 
 
 def joined(session: Session, target: TargetProgram, *, young: bool = False) -> bool:

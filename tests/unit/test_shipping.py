@@ -21,6 +21,7 @@ from packaging.version import Version
 
 from latency import __version__
 from latency.agent.config import DEFAULT_LISTEN, read
+from tests.requirements import require
 
 pytestmark = pytest.mark.xdist_group("packaging")
 
@@ -73,8 +74,7 @@ def test_the_unit_and_the_daemon_set_have_the_capabilities_that_the_documents_na
 
 
 def analyzed(*arguments: object) -> subprocess.CompletedProcess[str]:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("no systemd-analyze here")
+    require(shutil.which("systemd-analyze"), "systemd-analyze of systemd")
     command = ["systemd-analyze", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
