@@ -1,4 +1,7 @@
-"""What was found on each kernel: kept beside the kernels, and written into ``docs/support.md``."""
+"""What was found on each kernel: kept beside the kernels, and written into ``docs/support.md``.
+
+The table there may hold what was found on other machines.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from tests.kernels.guest import EXACT, Case, Report
 
 COLUMNS = ("plain", "children", "slower", "self", "offcpu", "trace", "values", "markers", "watch", "run", "demo")
 _SAME = {"by name": "plain", "by module": "plain", "slices": "plain", "forks": "children"}
+_RELEASE = re.compile(r"(\d+)\.(\d+)[^,]*(.*)")
+_NOTE = re.compile(r"^(\d+)\. (.+)$", re.MULTILINE)
 BEGIN, END = "<!-- written by script/kernels --write -->\n", "<!-- end of the kernels -->\n"
 
 
@@ -98,46 +103,94 @@ def cells(cases: Sequence[Case]) -> dict[str, str]:
     return found
 
 
-def page(results: Sequence[Kept]) -> str:
-    """The table, in Markdown, and below it what is not exact."""
-    notes: dict[str, int] = {}
-    rows = []
-    for each in results:
+@dataclass
+class Row:
+    """A row of the table.
+
+    Attributes:
+        kernel: its release, and the mode.
+        cells: by the head of their column, each with what is said of it below the table, ``""`` for nothing.
+    """
+
+    kernel: str
+    cells: dict[str, tuple[str, str]]
+
+    @property
+    def of(self) -> tuple[str, ...]:
+        """Which kernel it is of, whatever its newest release is: ``("6", "18", ", full")``."""
+        match = _RELEASE.match(self.kernel)
+        return match.groups() if match else (self.kernel,)
+
+    @property
+    def order(self) -> list[int]:
+        """Oldest kernel first."""
+        return [int(number) for number in re.findall(r"\d+", self.kernel)[:3]]
+
+    @classmethod
+    def from_kept(cls, each: Kept) -> Row:
+        """Of what was found."""
         there = cells(each.cases)
         used = sorted(
             {case.used for case in each.cases if case.used in ("multi", "perf") and case.attachment == "auto"}
         )
-        row = [f"{each.release}{_mode(each.asked)}", ", ".join(used)]
+        found = {"attached by": (", ".join(used), "")}
         for column in COLUMNS:
             outcome = there.get(column, "–")
-            known = outcome in (EXACT, "–")
-            row.append(outcome if known else f"{_short(outcome)} [{notes.setdefault(outcome, len(notes) + 1)}]")
+            found[column] = (outcome, "") if outcome in (EXACT, "–") else (_short(outcome), outcome)
         tests = str(each.tests) if each.tests else "–"
-        if each.tests and each.tests.failed:
-            said = "failed: " + ", ".join(f"`{name}`" for name in each.tests.failed)
-            tests += f" [{notes.setdefault(said, len(notes) + 1)}]"
-        rows.append([*row, tests, each.date])
+        failed = each.tests.failed if each.tests else []
+        said = "failed: " + ", ".join(f"`{name}`" for name in failed) if failed else ""
+        return cls(f"{each.release}{_mode(each.asked)}", {**found, "tests": (tests, said), "on": (each.date, "")})
+
+
+def rows(table: str) -> list[Row]:
+    """The rows of a table that ``page`` has written."""
+    notes = dict(_NOTE.findall(table))
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
+    found = []
+    for line in lines[2:]:
+        told = {}
+        for head, cell in zip(lines[0], line, strict=True):
+            text, _, number = cell.removesuffix("]").rpartition(" [") if cell.endswith("]") else (cell, "", "")
+            told[head] = text, notes.get(number, "")
+        found.append(Row(told.pop("kernel")[0], told))
+    return found
+
+
+def page(found: Sequence[Row]) -> str:
+    """The table, in Markdown, and below it what is not exact."""
+    notes: dict[str, int] = {}
     heads = ["kernel", "attached by", *COLUMNS, "tests", "on"]
-    lines = [f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows]]
+    table = [heads, ["---"] * len(heads)]
+    for row in sorted(found, key=lambda each: each.order):
+        line = [row.kernel]
+        for head in heads[1:]:
+            text, note = row.cells.get(head, ("–", ""))
+            line.append(f"{text} [{notes.setdefault(note, len(notes) + 1)}]" if note else text)
+        table.append(line)
+    lines = [f"| {' | '.join(line)} |" for line in table]
     return "\n".join([*lines, "", *(f"{number}. {note}" for note, number in notes.items())]) + "\n"
 
 
 def write(path: Path, results: Sequence[Kept]) -> None:
-    """Put the table where the page has it now."""
+    """Put what is known into the table of the page; what other machines have found stays there."""
     before, _, rest = path.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{page(results)}\n{END}{after}")
-
-
-def in_order(results: Sequence[Kept]) -> list[Kept]:
-    """Oldest kernel first."""
-    return sorted(results, key=lambda each: [int(number) for number in re.findall(r"\d+", each.release)[:3]])
+    table, _, after = rest.partition(END)
+    known = {row.of: row for row in rows(table)}
+    for new in map(Row.from_kept, results):
+        old = known.get(new.of)
+        if old and new.cells["tests"][0] == "–" and old.cells["tests"][0] != "–":
+            new.cells["tests"] = old.cells["tests"]
+            if old.cells["on"] != new.cells["on"] and "(" not in old.cells["tests"][0]:
+                new.cells["tests"] = f"{old.cells['tests'][0]} ({old.cells['on'][0]})", old.cells["tests"][1]
+        known[new.of] = new
+    path.write_text(f"{before}{BEGIN}\n{page(list(known.values()))}\n{END}{after}")
 
 
 def all_kept(cache: Path) -> list[Kept]:
-    """Of every kernel that was tried, the oldest first."""
-    found = [kept(cache, path.stem) for path in (cache / "results").glob("*.json")]
-    return in_order([each for each in found if each.cases])
+    """Of every kernel that was tried here."""
+    found = [kept(cache, path.stem) for path in sorted((cache / "results").glob("*.json"))]
+    return [each for each in found if each.cases]
 
 
 def _mode(asked: str) -> str:
@@ -152,15 +205,15 @@ def _short(outcome: str) -> str:
 
 def lines(reports: Mapping[str, Report]) -> list[str]:
     """For the terminal: kernel × case, and below, each once, what is not exact."""
-    rows: dict[str, dict[str, str]] = {}
+    found_by: dict[str, dict[str, str]] = {}
     for name, report in reports.items():
         for case in report.cases:
             how = "" if case.attachment == "auto" else f" by {case.attachment}"
-            rows.setdefault(f"{case.engine}, {case.option}{how}", {})[name] = case.outcome
-    first = max(len(row) for row in rows) if rows else 0
+            found_by.setdefault(f"{case.engine}, {case.option}{how}", {})[name] = case.outcome
+    first = max(len(row) for row in found_by) if found_by else 0
     notes: dict[str, int] = {}
     found = [" ".join([" " * first, *(f"{name:>10}" for name in reports)])]
-    for row, outcomes in rows.items():
+    for row, outcomes in found_by.items():
         each = []
         for name in reports:
             outcome = outcomes.get(name, "–")

@@ -87,7 +87,7 @@ def test_a_cell_is_exact_only_where_each_engine_and_each_way_to_attach_is() -> N
     }
     failed = page.Tests(passed=3, failed=["test_run::test_it"])
     old, new = page.Kept("5.10", "5.10.0-39", "2026-11-29", cases), page.Kept("6.18-full", "6.18.15", tests=failed)
-    lines = page.page(page.in_order([new, old])).splitlines()
+    lines = page.page([page.Row.from_kept(each) for each in (new, old)]).splitlines()
     assert lines[2].startswith("| 5.10.0-39 | perf | not exact [1] | not exact [2] | not exact [2] |")
     assert "| lacks [3] |" in lines[2]
     assert lines[3].startswith("| 6.18.15, full |  | – |")
@@ -102,6 +102,27 @@ def test_the_table_is_written_where_it_was(tmp_path: Path) -> None:
         page.write(text, [page.Kept("6.1", "6.1.0-56", cases=[Case("eval", "plain", "auto", EXACT)])])
     assert text.read_text().startswith(f"before\n{page.BEGIN}\n| kernel |")
     assert text.read_text().endswith(f"| – |  |\n\n\n{page.END}after\n")
+
+
+def test_what_other_machines_have_found_stays_in_the_table(tmp_path: Path) -> None:
+    def known(name: str, release: str, outcome: str, date: str, tests: page.Tests | None = None) -> page.Kept:
+        return page.Kept(name, release, date, [Case("eval", "plain", "auto", outcome, "perf")], tests)
+
+    text = tmp_path / "support.md"
+    text.write_text(f"before\n{page.BEGIN}{page.END}after\n")
+    lacks = "lacks: this; measure without"
+    page.write(text, [known("newest", "7.3.4", EXACT, "1"), known("5.10", "5.10.0-32", lacks, "1")])
+    page.write(text, [known("6.18-full", "6.18.15", "seen 1, known 2", "2", page.Tests(1, failed=["a"]))])
+    page.write(text, [known("6.18", "6.18.15", EXACT, "2"), known("5.10", "5.10.0-39", lacks, "3")])
+    page.write(text, [known("6.18-full", "6.18.16", EXACT, "4")])
+    kernels = [line.split(" | ") for line in text.read_text().splitlines() if line.startswith("| ")][2:]
+    assert [(row[0].strip("| "), row[2], row[-2], row[-1].strip(" |")) for row in kernels] == [
+        ("5.10.0-39", "lacks [1]", "–", "3"),
+        ("6.18.15", EXACT, "–", "2"),
+        ("6.18.16, full", EXACT, "1 of 2 (2) [2]", "4"),
+        ("7.3.4", EXACT, "–", "1"),
+    ]
+    assert f"1. {lacks}\n2. failed: `a`\n" in text.read_text()
 
 
 def test_what_was_found_is_kept(tmp_path: Path) -> None:
