@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-import latency.cli.blas  # before all that imports numpy
+import latency.cli.blas  # noqa: F401 before all that imports numpy
 from latency.cli.arguments import parse
 from latency.cli.terminal import complain, show_any_text
 from latency.errors import PylatError
