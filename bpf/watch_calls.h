@@ -29,6 +29,24 @@ static __always_inline int take_call(struct hit *hit, u64 frame, const struct py
     return 1;
 }
 
+#if PYLAT_MANY_PROCESSES
+/* Processes share the statistics, and run at once: each keeps what it has seen go beyond them, as the threads of
+ * calls.h do. Of one process, one thread runs Python at a time, and nothing interrupts a program of a watchpoint. */
+static __always_inline void keep_extreme(const struct hit *hit, u32 slot, u64 ns)
+{
+    struct pylat_extremes_key key = {.tid = hit->tgid, .slot = slot};
+    struct pylat_extremes *own = extremes.lookup(&key);
+    if (own) {
+        own->min_ns = ns < own->min_ns ? ns : own->min_ns;
+        own->max_ns = ns > own->max_ns ? ns : own->max_ns;
+        return;
+    }
+    struct pylat_extremes first = {.min_ns = ns, .max_ns = ns};
+    if (extremes.update(&key, &first))
+        PYLAT_COUNT(hit->count->table_full);
+}
+#endif
+
 /* A call ended. `traps`: the watchpoint hits that lie between its two time stamps, in halves. */
 static __always_inline void finish(struct hit *hit, const struct pylat_open *call, u64 half_traps, int raised)
 {
@@ -43,7 +61,12 @@ static __always_inline void finish(struct hit *hit, const struct pylat_open *cal
     u64 ns = hit->now_ns - call->start_ns, traps_ns = half_traps * hit->config->trap_ns / 2;
     __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
     __sync_fetch_and_add(raised ? &hit->process->raised : &hit->process->returned, 1);
-    pylat_count_latency(of, ns > traps_ns ? ns - traps_ns : 0);
+    ns = ns > traps_ns ? ns - traps_ns : 1; /* as in pylat_count_latency */
+    int extreme = pylat_count_latency(of, ns);
+#if PYLAT_MANY_PROCESSES
+    if (extreme)
+        keep_extreme(hit, slot, ns);
+#endif
     PYLAT_COUNT_OFTEN(hit->count->matched);
 }
 

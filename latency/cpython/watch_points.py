@@ -46,6 +46,8 @@ _OTHER, _OTHER_FUNCTIONS = "take another --engine", "take another --engine, or n
 COUNT_BYTES = 4  # the lower half of ob_refcnt, which is all of the count from 3.12 on
 _IMMORTAL = 1 << 31  # Include/refcount.h: negative as an int32, 3.12 and later
 _POINTER_BYTES = 8
+_ADDRESS_MASK = 0xFFFF_FFFF_FFFF_FFFF
+_OF_FRAMES = ("frame.code", "frame.owner", "frame.instr")
 _ALIVE = ("FRAME_EXECUTING", "FRAME_SUSPENDED")  # FRAME_SUSPENDED_YIELD_FROM and the like too
 
 
@@ -295,27 +297,40 @@ def has_ended(process: Process, offsets: Offsets, plan: WatchPlan, frame: int, c
     return process.read_some(unit, 1) in [bytes([opcode]) for opcode in plan.returns]
 
 
-def is_alive(process: Process, offsets: Offsets, points: WatchPoints, frame: int) -> bool:
-    """Whether a call of what suspends (3.11 and later) still runs, or is suspended; else it was closed, or freed.
+def are_alive(process: Process, offsets: Offsets, calls: Sequence[tuple[WatchPoints, int]]) -> list[bool]:
+    """Whether calls of what suspends (3.11 and later) still run, or are suspended; else they were closed, or freed.
+
+    Args:
+        calls: each with the address of its frame.
 
     Raises:
         TargetGone, NoPrivilege
     """
-    generator = frame - offsets["gen.iframe"]
-
-    def member(start: int, meaning: str) -> int:
-        field = offsets.fields[meaning]
-        return int.from_bytes(process.read_some(start + field.offset, field.size), "little", signed=True)
-
+    frame_at = offsets["gen.iframe"]
     # Of a freed one some words stay as they were: so ask for all.
+    members = {
+        name: (start + offsets.fields[name].offset, offsets.fields[name].size)
+        for start, names in ((0, ("object.refcnt", "gen.frame_state")), (frame_at, _OF_FRAMES))
+        for name in names
+    }
+    size = max(begin + length for begin, length in members.values())
+    generators = [(frame - frame_at) & _ADDRESS_MASK for _, frame in calls]
     states = {value for name, value in offsets.constants.items() if name.startswith(_ALIVE)}
-    return (
-        member(frame, "frame.code") & offsets.stackref_mask == points.live.address
-        and member(generator, "object.refcnt") & 0xFFFF_FFFF != 0
-        and member(generator, "gen.frame_state") in states
-        and member(frame, "frame.owner") == offsets.constants["FRAME_OWNED_BY_GENERATOR"]
-        and points.entry - 1 <= member(frame, "frame.instr") < points.end
-    )
+    found = []
+    for (points, _), raw in zip(calls, process.read_many(generators, size), strict=True):
+        data = raw or bytes(size)
+        words = {
+            name: int.from_bytes(data[at : at + length], "little", signed=True)
+            for name, (at, length) in members.items()
+        }
+        found.append(
+            words["frame.code"] & offsets.stackref_mask == points.live.address
+            and words["object.refcnt"] & 0xFFFF_FFFF != 0
+            and words["gen.frame_state"] in states
+            and words["frame.owner"] == offsets.constants["FRAME_OWNED_BY_GENERATOR"]
+            and points.entry - 1 <= words["frame.instr"] < points.end
+        )
+    return found
 
 
 def registers_needed(points: Iterable[WatchPoints]) -> int:

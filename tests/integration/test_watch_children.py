@@ -67,6 +67,23 @@ def test_workers_that_are_there_already_are_measured_each_for_itself(
     assert sum(each.ended for each in recording.processes) == 1
 
 
+def test_an_extreme_that_another_process_overwrites_is_not_forgotten(
+    own_interpreter: Interpreter, start_target: Start
+) -> None:
+    program = start_target(own_interpreter, "workers.py")
+    program.run()
+    with session(program, "answers") as measuring:
+        measuring.start()
+        program.run()
+        (before,) = measuring.so_far().functions
+        # who has read older ones writes these after who has seen the extremes
+        measuring.maps.statistics["min_ns"] = before.wall.max_ns
+        measuring.maps.statistics["max_ns"] = before.wall.min_ns
+        (after,) = measuring.stop().functions
+    assert 0 < before.wall.min_ns < before.wall.max_ns
+    assert (after.wall.min_ns, after.wall.max_ns) == (before.wall.min_ns, before.wall.max_ns)
+
+
 def test_children_that_end_make_room_for_those_to_come(
     own_interpreter: Interpreter, start_target: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import sys
+from collections.abc import Sequence
 from types import CodeType
 from typing import Any
 
@@ -19,9 +20,9 @@ from latency.cpython.watch_points import (
     COUNT_BYTES,
     WatchPlan,
     WatchPoints,
+    are_alive,
     groups_of,
     has_ended,
-    is_alive,
     registers_needed,
     watch_points,
 )
@@ -43,6 +44,9 @@ class Memory(Process):
 
     def put(self, address: int, value: int, size: int = 8) -> None:
         self.bytes.update({address + place: byte for place, byte in enumerate(value.to_bytes(size, "little"))})
+
+    def read_many(self, addresses: Sequence[int], size: int) -> list[bytes | None]:
+        return [self.read_some(address, size) for address in addresses]
 
     def read_some(self, address: int, size: int) -> bytes:
         return bytes(self.bytes.get(address + place, 0) for place in range(size))
@@ -164,12 +168,12 @@ def test_a_suspended_call_is_alive_only_if_all_of_its_memory_says_so(minor: int)
     }
     for address, (value, size) in words.items():
         made.put(address, value, size)
-    assert is_alive(made, offsets, points, FRAME)
+    assert are_alive(made, offsets, [(points, FRAME)]) == [True]
     for address, (value, size) in words.items():
         made.put(address, 0x77, size)
         if size == 4:
             made.put(address, 0, size)
-        assert not is_alive(made, offsets, points, FRAME)
+        assert are_alive(made, offsets, [(points, FRAME)]) == [False]
         made.put(address, value, size)
 
 

@@ -1,7 +1,8 @@
-"""The shortest and the longest call of each slot, where several threads run Python at once (free-threaded builds).
+"""The shortest and the longest call of each slot, where several threads run Python at once.
 
-What stands in the statistics can be overwritten by a thread that saw older ones, so each thread that goes beyond that
-keeps its own, too (``bpf/calls.h``).
+Those of free-threaded builds (``bpf/calls.h``), or of several processes that share the slot (``bpf/watch_calls.h``).
+What stands in the statistics can be overwritten by a thread that saw older ones, so each that goes beyond that keeps
+its own, too.
 """
 
 from __future__ import annotations

@@ -20,9 +20,10 @@ from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, WatchPoints
 from latency.errors import AttachError, CompileError, TargetError
 from latency.target.process import Process
 from latency.tracing.counted import wire
+from latency.tracing.counted.extremes import Extremes
 from latency.tracing.counted.maps import CountingMaps
 from latency.tracing.counted.parameters import PT_REGS, cflags, process_flags
-from latency.tracing.kernel import apart
+from latency.tracing.kernel import allocation, apart
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.apart import Probes
 from latency.tracing.kernel.calls import Map
@@ -42,8 +43,8 @@ _TRACEPOINTS = {**_THREADS, **_FORKS}
 _INSTRUCTION_POINTER = 8 * 16  # offset in x86-64's struct pt_regs, in bytes
 _NO_OPCODE = -1
 _MOST_RETURNS = 4
-_OPEN_CALLS = 65_536
-_PROCESSES, _CHILDRENS_THREADS = 4096, 1024
+_OPEN_CALLS, _FEW_OPEN_CALLS = 524_288, 65_536  # the few where a table takes all of its memory beforehand
+_PROCESSES, _CHILDRENS_THREADS, _EXTREMES = 4096, 1024, 16_384
 _SPARE_THREADS = 64
 _U32, _U64 = np.dtype("<u4"), np.dtype("<u8")
 
@@ -133,9 +134,10 @@ class WatchProgram:
             apart.begin()  # a probe sees the exceptions
         entries = {
             "threads": 2 * threads + _SPARE_THREADS + (_CHILDRENS_THREADS if children else 0),
-            "frames": _OPEN_CALLS,
+            "frames": _OPEN_CALLS if allocation.grows() else _FEW_OPEN_CALLS,
             "processes": _PROCESSES if children else 1,
             "homes": len(plan.homes),
+            "extremes": _EXTREMES,
             "statistics": watching.SLOTS,
         }
         try:
@@ -152,6 +154,7 @@ class WatchProgram:
         self.frames = Map(self._maps["frames"], watching.WATCH_KEY, watching.WATCH_CALL)
         self.processes = Map(self._maps["processes"], _U64, watching.WATCH_PROCESS)
         self.maps = CountingMaps(self._maps, watching.WATCH_CONFIG, watching.SLOTS)
+        self.extremes = Extremes(Map(self._maps["extremes"], wire.EXTREMES_KEY, wire.EXTREMES) if children else None)
         self._watched_memory = self.maps.mapped("watched", watching.WATCHED, watching.WATCHED_FUNCTIONS)
 
     @property
@@ -227,7 +230,7 @@ class WatchProgram:
         self.watched[:] = np.zeros(1, watching.WATCHED)
         for place, slot in enumerate(group):
             self.maps.statistics["code"][slot] = functions[slot].live.address
-            self.watched[place] = _record(functions[slot], slot, place)
+            self.watched[place] = watching.record_of(functions[slot], slot, place)
         self._read_counts(target, [functions[slot] for slot in group])
 
     def forget(self, freed: int) -> None:
@@ -268,8 +271,8 @@ class WatchProgram:
 
     def open_frames(self) -> list[tuple[int, int, int]]:
         """The calls that have begun and not ended: (address of the frame, slot, CLOCK_MONOTONIC of the start)."""
-        calls = self.frames.items()
-        return [(int(key["frame"][0]), int(call["slot"][0]), int(call["start_ns"][0])) for key, call in calls]
+        keys, calls = self.frames.everything()
+        return list(zip(keys["frame"].tolist(), calls["slot"].tolist(), calls["start_ns"].tolist(), strict=True))
 
     def freed(self, pid: int) -> int:
         """A bit for each slot whose code object is gone in a process."""
@@ -343,7 +346,8 @@ class WatchProgram:
         self._maps: dict[str, int] = {}
         for shape in made.maps:
             number = entries.get(shape.name, shape.max_entries)
-            fd = kernel.create_map(shape.name, shape.type, shape.key_size, shape.value_size, number, shape.flags)
+            flags = allocation.flags(shape.flags)
+            fd = kernel.create_map(shape.name, shape.type, shape.key_size, shape.value_size, number, flags)
             self._descriptors.append(fd)
             self._maps[shape.name] = fd
         kinds = {
@@ -370,23 +374,6 @@ class WatchProgram:
     def _close(descriptors: list[int]) -> None:
         while descriptors:
             os.close(descriptors.pop())
-
-
-def _record(points: WatchPoints, slot: int, place: int) -> tuple[object, ...]:
-    """As ``wire.WATCHED``."""
-    returns = [*points.returns, *[0] * watching.MOST_RETURNS][: watching.MOST_RETURNS]
-    return (
-        points.live.address,
-        points.count,
-        points.entry,
-        points.units,
-        returns,
-        points.raises,
-        points.exception,
-        int(points.suspends),
-        slot,
-        place,
-    )
 
 
 def _probed(plan: WatchPlan, functions: Sequence[WatchPoints]) -> bool:

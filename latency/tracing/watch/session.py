@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
+
 from latency.cpython import jit
 from latency.cpython.code_digest import CodeDigests
 from latency.cpython.functions import LiveFunction, describe, live_functions
@@ -245,11 +247,14 @@ class WatchSession(CountingSession):
         return found
 
     def _read(self, at_ns: int) -> Reading:
-        statistics = self.maps.statistics
+        slots, extremes = np.arange(len(self._points)), self.program.extremes
+        extremes.look()
+        rows = self.maps.statistics[slots]
+        extremes.into(rows, slots)
         functions: dict[Function, Counted] = {}
         for slot, points in enumerate(self._points):
             counted = functions.setdefault(points.live.function, Counted())
-            counted.add(statistics[slot].copy())
+            counted.add(rows[slot])
             counted.slots.append(slot)
         calls = (
             sum(each.returned for each in functions.values()),

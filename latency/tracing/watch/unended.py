@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 
 import numpy as np
 
 from latency.cpython.interpreter import Target
-from latency.cpython.watch_points import WatchPlan, WatchPoints, has_ended, is_alive
+from latency.cpython.watch_points import WatchPlan, WatchPoints, are_alive, has_ended
 from latency.errors import TargetError
 from latency.recording import Function, Recording
 from latency.target.process import Process
@@ -58,16 +58,19 @@ class Unended:
                 code, frame = self._points[int(call["slot"])].live.address, int(call["frame"])
                 if process and has_ended(process, target.offsets, self._plan, frame, code):
                     found.add((frame, int(call["start_ns"])))
-        for key, value in self._program.frames.items():
-            points, frame = self._points[int(value[0]["slot"])], int(key[0]["frame"])
-            in_a_table = not points.suspends and not value[0]["tid"]
-            process = None if in_a_table else self._readable(int(key[0]["process"]))
-            if process and (
-                not is_alive(process, target.offsets, points, frame)
-                if points.suspends
-                else has_ended(process, target.offsets, self._plan, frame, points.live.address)
-            ):
-                found.add((frame, int(value[0]["start_ns"])))
+        suspending: dict[int, list[tuple[WatchPoints, int, int]]] = {}
+        for tgid, frame, slot, tid, start_ns in self._frames():
+            points = self._points[slot]
+            if points.suspends:
+                suspending.setdefault(tgid, []).append((points, frame, start_ns))
+                continue
+            process = self._readable(tgid) if tid else None  # else it is in its thread's table
+            if process and has_ended(process, target.offsets, self._plan, frame, points.live.address):
+                found.add((frame, start_ns))
+        for tgid, known in suspending.items():
+            if process := self._readable(tgid):
+                alive = are_alive(process, target.offsets, [(points, frame) for points, frame, _ in known])
+                found |= {each[1:] for each, lives in zip(known, alive, strict=True) if not lives}
         return found
 
     def open_calls(self, over: Calls) -> tuple[dict[int, OpenCalls], int]:
@@ -81,9 +84,8 @@ class Unended:
             table = value[0]["calls"]
             in_it = table["open"][: min(int(table["depth"]), wire.DEPTH)]
             calls += [(int(call["frame"]), int(call["slot"]), int(call["start_ns"])) for call in in_it]
-        for key, value in self._program.frames.items():
-            if int(value[0]["tid"]) in tids:  # no place in the table of a thread that is there still
-                calls.append((int(key[0]["frame"]), int(value[0]["slot"]), int(value[0]["start_ns"])))
+        # those that have no place in the table of a thread that is there still
+        calls += [(frame, slot, start_ns) for _, frame, slot, tid, start_ns in self._frames() if tid in tids]
         for frame, slot, start_ns in calls:
             if (frame, start_ns) in over:
                 unseen += 1
@@ -123,6 +125,12 @@ class Unended:
             now = int(row["returned"]), int(row["raised"]), int(row["abandoned"]) + closed[slot]
             ends[points.live.function] = (before[0] + now[0], before[1] + now[1], before[2] + now[2])
         return Seen(ends, frozenset(opens))
+
+    def _frames(self) -> Iterator[tuple[int, int, int, int, int]]:
+        """The calls in the table of frames: (process, frame, slot, thread, CLOCK_MONOTONIC of the start)."""
+        keys, calls = self._program.frames.everything()
+        words = keys["process"], keys["frame"], calls["slot"], calls["tid"], calls["start_ns"]
+        return zip(*(each.tolist() for each in words), strict=True)
 
     def _suspending(self) -> list[tuple[int, int, int]]:
         return [call for call in self._program.open_frames() if self._points[call[1]].suspends]

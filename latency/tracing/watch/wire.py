@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from latency.cpython.watch_points import WatchPoints
 from latency.tracing.counted.wire import THREAD
 
 WATCHED_FUNCTIONS = 4  # PYLAT_WATCHED
@@ -71,3 +72,20 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "pylat_watch_thread": WATCH_THREAD,
     "pylat_watch_config": WATCH_CONFIG,
 }
+
+
+def record_of(points: WatchPoints, slot: int, place: int) -> tuple[object, ...]:
+    """As ``WATCHED``: a function that is watched now, at this place among them."""
+    returns = [*points.returns, *[0] * MOST_RETURNS][:MOST_RETURNS]
+    return (
+        points.live.address,
+        points.count,
+        points.entry,
+        points.units,
+        returns,
+        points.raises,
+        points.exception,
+        int(points.suspends),
+        slot,
+        place,
+    )
