@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,6 +28,7 @@ class TargetProgram:
         script: a file of ``tests/targets`` by its name, or any other Python file by its path.
         arguments: of the script.
         environ: all of its environment; None for an empty one.
+        files: further ones that are to lie in its directory.
         handshake: whether the script speaks the protocol (then the program is ready when this returns).
     """
 
@@ -37,12 +39,13 @@ class TargetProgram:
         *arguments: object,
         environ: dict[str, str] | None = None,
         handshake: bool = True,
+        files: Sequence[Path] = (),
     ) -> None:
         self.interpreter = interpreter
         # a program in a root of its own sees only what is below it
         self.directory = Path(tempfile.mkdtemp(prefix="pylat-", dir=f"{interpreter.root or ''}/tmp"))
         self.directory.chmod(0o755)
-        for file in (*TARGETS.glob("*.py"), TARGETS / script):
+        for file in (*TARGETS.glob("*.py"), TARGETS / script, *files):
             shutil.copy(file, self.directory)
         inside = str(self.directory).removeprefix(interpreter.root or "")
         command = interpreter.command("-B", f"{inside}/{Path(script).name}", *map(str, arguments), directory=inside)
@@ -66,9 +69,9 @@ class TargetProgram:
     ) -> None:
         self.kill()
 
-    def run(self) -> dict[str, dict[str, int]]:
+    def run(self, *arguments: object) -> dict[str, dict[str, int]]:
         """Runs the workload once, and gives its truth: what ``truth`` in ``targets/protocol.py`` says, by qualname."""
-        self.send("run")
+        self.send(" ".join(["run", *map(str, arguments)]))
         return self._answer()
 
     def send(self, line: str) -> None:

@@ -90,13 +90,16 @@ def write_logs(path, logs):
 
 
 def serve(run):
-    """Answers commands until the end; ``run()`` does the workload and gives {qualname: truth(...)}."""
+    """Answers commands until the end; ``run()`` does the workload and gives {qualname: truth(...)}.
+
+    It gets what follows the word ``run``, word by word.
+    """
     say({"ready": True, "pid": os.getpid(), "python": platform.python_version()})
     while True:
         # not "for line in stdin", which reads ahead
         command = sys.stdin.readline().strip()
-        if command == "run":
-            say(run())
+        if command.split()[:1] == ["run"]:
+            say(run(*command.split()[1:]))
         elif command in ("", "quit"):
             return
         else:
