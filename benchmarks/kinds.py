@@ -4,7 +4,7 @@ The kinds are those of ``tests/made_functions.py``, the others those of ``tests/
 programs of a few functions that call each other, by a seed, and shrinks what is counted wrongly. By probes all at once,
 by watchpoints each group of them while its calls are made; the program itself counts how its calls end. Root.
 
-    .venv/bin/python -m benchmarks.kinds [--random N] [--only TEXT…] [--seed N] [--write]
+    .venv/bin/python -m benchmarks.kinds [--random N [--on TEXT…]] [--only TEXT…] [--seed N] [--write]
 
 Exit status 1 where a count is wrong, or something was lost.
 """
@@ -123,6 +123,9 @@ def main() -> int:
     """Try and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--random", type=int, default=0, metavar="N", help="and N programs made by chance on each")
+    parser.add_argument(
+        "--on", nargs="+", default=[""], metavar="TEXT", help="these on interpreters with such names only"
+    )
     parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="interpreters with this in their names")
     parser.add_argument("--seed", type=int, default=1, help="of the programs made by chance (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="the table to benchmarks/results/kinds.md, too")
@@ -131,7 +134,8 @@ def main() -> int:
     for interpreter in lab.interpreters():
         if not any(text in interpreter.id for text in arguments.only):
             continue
-        row = tried(interpreter, programs=arguments.random, number=arguments.seed)
+        programs = arguments.random if any(text in interpreter.id for text in arguments.on) else 0
+        row = tried(interpreter, programs=programs, number=arguments.seed)
         rows.append(row)
         print(" | ".join(row.cells()), *row.bad[:_SHOWN], sep="\n    ", file=sys.stderr, flush=True)
     head = ["interpreter", "kinds, by probes", "by watch", "programs", "by probes", "by watch"]
