@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from latency.cpython.interpreter import Target
+from latency.errors import NoFunctionMatches
+from latency.recording import Options
+from latency.tracing.watch.session import WatchSession
 from tests.requirements import require
 from tests.target_program import TARGETS
 from tests.watch import Watch
@@ -73,3 +78,14 @@ def test_every_worker_is_measured(server: tuple[int, int]) -> None:
     busy = {each.pid: each.returned + each.raised for each in recording.processes if each.pid != master}
     assert set(busy) == workers_of(master)
     assert sum(busy.values()) == 2 * CLIENTS * REQUESTS
+
+
+def test_workers_that_alone_have_the_function_are_named_to_who_would_watch(server: tuple[int, int]) -> None:
+    master, port = server
+    load(port)
+    target = Target(master, engine="watch")
+    with pytest.raises(NoFunctionMatches, match="exist in children of this process alone") as refused:
+        WatchSession(target, Options(func=("answer",), engine="watch", children=True))
+    named = {int(pid) for pid in re.findall(r"-p (\d+)", refused.value.hint)}
+    assert named
+    assert named <= workers_of(master)

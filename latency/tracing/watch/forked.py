@@ -1,13 +1,14 @@
-"""The children that a target has already: watched are those that are as it is."""
+"""The children that a target has already: watched are those that are as it is; others may have the functions alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from latency.cpython.functions import describe
+from latency.cpython.functions import describe, live_functions
 from latency.cpython.interpreter import Target
+from latency.cpython.patterns import Matcher
 from latency.cpython.watch_points import WatchPoints
-from latency.errors import TargetError, UnsupportedBuild
+from latency.errors import NoFunctionMatches, TargetError, UnsupportedBuild
 from latency.recording import Function
 from latency.target.process import Process
 
@@ -26,6 +27,26 @@ def forked_as_it_is(target: Target, points: Sequence[WatchPoints]) -> tuple[list
         except TargetError:
             continue  # it ended meanwhile
     return found, unlike
+
+
+def in_children_alone(target: Target, matcher: Matcher) -> NoFunctionMatches | None:
+    """The error that names the children whose functions match, where none of the target's does; None if none does."""
+    having: list[int] = []
+    for pid in target.process.children(recursive=True):
+        try:
+            process = Process(pid)
+            if _is_loaded(target, process):
+                lives = live_functions(process, target.build, target.offsets)
+                having += [pid] if any(map(matcher.matches, lives)) else []
+        except TargetError:
+            continue  # it ended meanwhile
+    if not having:
+        return None
+    pids = " ".join(f"-p {pid}" for pid in having)
+    return NoFunctionMatches(
+        "the functions exist in children of this process alone: to watch them, each has to be named",
+        f"{pids}; or take another --engine, which follows them",
+    )
 
 
 def _functions(target: Target, points: Sequence[WatchPoints], process: Process | None = None) -> list[Function | None]:

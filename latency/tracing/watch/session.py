@@ -31,7 +31,7 @@ from latency.tracing.kernel import clock
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.limit.watched import SlicesWatched
 from latency.tracing.watch.definitions import Definitions
-from latency.tracing.watch.forked import forked_as_it_is
+from latency.tracing.watch.forked import forked_as_it_is, in_children_alone
 from latency.tracing.watch.gone import Gone
 from latency.tracing.watch.program import WatchProgram, compile_watch
 from latency.tracing.watch.turns import Turns
@@ -232,7 +232,8 @@ class WatchSession(CountingSession):
             lives = live_functions(target.process, target.build, target.offsets)
         wanted = [live for live in lives if matcher.matches(live)]
         if not wanted:
-            raise nothing_matches(matcher, lives)
+            elsewhere = in_children_alone(target, matcher) if self.options.children else None
+            raise elsewhere or nothing_matches(matcher, lives)
         self._of_compiled([(Space(0, target.process.pid, target.process), live) for live in wanted])
         missing = matcher.unmatched(lives)
         self._missing = lambda: missing
