@@ -133,7 +133,7 @@ static __always_inline int pylat_bare_name(u64 code, struct pylat_name *name)
 
 #define PYLAT_ENTRY_STARTS 0
 #define PYLAT_ENTRY_RESUMES 1
-#define PYLAT_ENTRY_IGNORED 2 /* 3.15: RESUME of the creator of a generator expression; a generator is created */
+#define PYLAT_ENTRY_IGNORED 2 /* 3.15: the RESUME of a generator expression that runs before its generator is made */
 #define PYLAT_ENTRY_UNREADABLE 3
 
 #if PYLAT_START != PYLAT_START_BY_LASTI

@@ -52,7 +52,8 @@ static __always_inline int enter(struct pt_regs *ctx, struct account_hit *paid)
     }
 
     int kind = PYLAT_ENTRY_STARTS;
-    if (PYLAT_ALWAYS_ASK_KIND || (flags & PYLAT_SUSPENDS)) {
+    /* Of what does not suspend, every RESUME is its first. */
+    if (flags & PYLAT_SUSPENDS) {
         kind = pylat_entry_kind(ctx, frame, key.code);
         if (kind == PYLAT_ENTRY_UNREADABLE) {
             PYLAT_COUNT(count->read_fault);

@@ -96,7 +96,7 @@ class SitePlan:
             ``"owner"`` (of the frame, and where it stands: RESUME has not run yet).
         resume_opcodes: of the RESUME family, where a suspension is told by the unit that the frame goes on at.
         resume_mask: bits of RESUME's oparg that say where it stands (CPython: RESUME_OPARG_LOCATION_MASK).
-        creator_oparg: the oparg of the RESUME that a generator expression's creator runs once more (3.15), or None.
+        creator_oparg: of the RESUME that a generator expression runs before its generator is made (3.15), or None.
         may_repeat: RESUME can run twice for one entry (3.12 and later, after instrumentation changed).
         notes: what the finder saw, for ``-v`` and ``pylat probes``.
         blind_spots: what this plan cannot see, one line each.

@@ -143,7 +143,6 @@ def cflags(
         "GENERATIONS": GENERATIONS,
         "TASK_SLEPT": task_slept,
         "ENTRY_MAY_REPEAT": int(plan.may_repeat),
-        "ALWAYS_ASK_KIND": int(plan.creator_oparg is not None),
         "START": {"lasti": 1, "oparg": 2, "owner": 3}[plan.start_by],
         "RESUME_MASK": plan.resume_mask,
         "RESUME_CREATOR": _NO_CREATOR if plan.creator_oparg is None else plan.creator_oparg,
