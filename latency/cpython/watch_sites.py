@@ -39,7 +39,7 @@ def watch_plan(image: Image, version: tuple[int, int, int], offsets: Offsets) ->
     if found and by_tail_calls(found):
         base = plan_of(found, version[:2], (), {"entry.frame": found.frame})
     else:
-        base = plan_for(image, version, offsets, (), engine="handlers" if found else "eval")
+        base = plan_for(image, version, offsets, (), engine="handlers" if found else "eval", known=found)
     places = {"entry.frame": base.places["entry.frame"]}
     parts = fetching(found) if found else ()
     homes = homes_at_fetches(found, parts) if found else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from latency.cpython.sites.code import Code
-from latency.cpython.sites.dispatch import Handlers
+from latency.cpython.sites.dispatch import Handlers, has_frame_pointer
 from latency.cpython.sites.plan import Place
 from latency.target.elf import Image
 from tests.unit.elf_builder import ALLOC, CODE, Elf, Section
@@ -54,7 +54,9 @@ def made_handlers(directory: Path, code: dict[str, str], *, frame: str = "rbp", 
         at += len(part)
     read = Code(Image.open(directory / "image"))
     sweep = read.sweep(stretches)
-    return Handlers(read, sweep, {}, by_name, 0, place(frame), place(next_instr), Place("r11"), 0x38)
+    return Handlers(
+        read, sweep, {}, by_name, 0, place(frame), place(next_instr), Place("r11"), 0x38, has_frame_pointer(sweep.lines)
+    )
 
 
 def address_of(found: Handlers, code: dict[str, str], name: str) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from latency.cpython.offsets import Offsets
 from latency.cpython.sites import evaluation, handlers, markers
 from latency.cpython.sites.code import Code, copies, first_emulated
+from latency.cpython.sites.dispatch import Handlers
 from latency.cpython.sites.plan import Role, Site, SitePlan
 from latency.errors import UnsupportedBuild, UsageError
 from latency.target.elf import Image
@@ -22,12 +23,12 @@ _COMMON = (Role.ENTRY, Role.EXIT, Role.RETURN, Role.RAISE)
 
 
 def _finders(
-    image: Image, version: Version, offsets: Offsets, found: Iterable[Marker]
+    image: Image, version: Version, offsets: Offsets, found: Iterable[Marker], known: Handlers | None = None
 ) -> dict[str, Callable[[], SitePlan]]:
     """The engines that exist for a version, the preferred one first: USDT makes the interpreter compute arguments."""
     if version >= (3, 11, 0):
         return {
-            "handlers": lambda: handlers.plan(image, version, offsets),
+            "handlers": lambda: handlers.plan(image, version, offsets, known),
             "usdt": lambda: markers.plan(image, version, offsets, found),
         }
     return {
@@ -48,19 +49,26 @@ def offered(image: Image, version: Version, offsets: Offsets, found: Iterable[Ma
 
 
 def plan_for(
-    image: Image, version: Version, offsets: Offsets, found: Iterable[Marker], *, engine: str = "auto"
+    image: Image,
+    version: Version,
+    offsets: Offsets,
+    found: Iterable[Marker],
+    *,
+    engine: str = "auto",
+    known: Handlers | None = None,
 ) -> SitePlan:
     """The plan to measure by.
 
     Args:
         engine: one of ``sites.ENGINES``, or ``"auto"``: the first that needs no single-stepped probe on the way of
             every call, else the first.
+        known: the handlers of the image's opcodes, where somebody has just looked for them.
 
     Raises:
         UnsupportedBuild: no engine works on this build; the reason is the preferred engine's.
         UsageError: the engine does not exist for this version.
     """
-    finders = _finders(image, version, offsets, tuple(found))
+    finders = _finders(image, version, offsets, tuple(found), known)
     if engine != "auto":
         if engine not in finders:
             raise UsageError(

@@ -30,7 +30,8 @@ _GOES_ELSEWHERE = ("jmp", "ret", "ud2", "int3", "hlt")
 class Handlers:
     """The opcode handlers of an image and what follows from RETURN_VALUE's: where every handler finds the frame.
 
-    ``parts`` are the stretches of code (begin and end addresses) that hold them, which fetch the units.
+    ``parts`` are the stretches of code (begin and end addresses) that hold them, which fetch the units;
+    ``frame_pointer`` says whether the interpreter's function has rbp as such.
     """
 
     code: Code
@@ -42,12 +43,8 @@ class Handlers:
     next_instr: Place
     stack_pointer: Place
     instr_offset: int
+    frame_pointer: bool
     parts: tuple[tuple[int, int], ...] = ()
-
-    @cached_property
-    def frame_pointer(self) -> bool:
-        """Whether the interpreter's function has rbp as such."""
-        return has_frame_pointer(self.sweep.lines)
 
     def lines_before(self, address: int, number: int) -> list[Line]:
         """The instructions that lie before one, at most so many, in their order."""
@@ -75,7 +72,8 @@ def opcode_handlers(image: Image, minor: tuple[int, int], offsets: Offsets) -> H
     sweep = code.sweep(parts)
     frame_pointer = has_frame_pointer(sweep.lines)
     places = _places(code, by_name["RETURN_VALUE"], offsets["frame.instr"], frame_pointer=frame_pointer)
-    return Handlers(code, sweep, numbers, by_name, table, *places, offsets["frame.instr"], tuple(parts))
+    instr_offset = offsets["frame.instr"]
+    return Handlers(code, sweep, numbers, by_name, table, *places, instr_offset, frame_pointer, tuple(parts))
 
 
 def has_frame_pointer(lines: Sequence[Line]) -> bool:

@@ -31,14 +31,18 @@ _YIELD_LIMIT = 64  # instructions of a handler that yields
 
 # Bits of RESUME's oparg that say where it stands: all to 3.12, RESUME_OPARG_LOCATION_MASK after (3.13: 3, 3.15: 7).
 RESUME_MASKS = {(3, 11): 0xFF, (3, 12): 0xFF, (3, 13): 0x3, (3, 14): 0x3, (3, 15): 0x7}
-# 3.15 runs RESUME once more in the call that creates a generator expression.
+# In 3.15 a generator expression runs one more RESUME before its generator is made.
 _CREATOR_OPARGS = {(3, 15): 4}
 
 
-def plan(image: Image, version: tuple[int, int, int], offsets: Offsets) -> SitePlan:
-    """The ``handlers`` engine's plan. Raises UnsupportedBuild, saying what was not found."""
+def plan(image: Image, version: tuple[int, int, int], offsets: Offsets, known: Handlers | None = None) -> SitePlan:
+    """The ``handlers`` engine's plan; ``known`` are the image's handlers, where somebody has just looked for them.
+
+    Raises:
+        UnsupportedBuild: what was not found is said.
+    """
     minor = version[:2]
-    found = opcode_handlers(image, minor, offsets)
+    found = known or opcode_handlers(image, minor, offsets)
     if by_tail_calls(found):
         lines = found.code.sweep(fetching(found)).lines
         require_no_copies(found, lines, (*ENTRY_OPCODES, *YIELD_OPCODES))

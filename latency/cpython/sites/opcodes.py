@@ -90,4 +90,5 @@ def _matches(image: Image, words: np.ndarray[Any, Any], unassigned: list[int]) -
             code |= (words >= segment.address) & (words < segment.address + segment.memory_size)
     sums = np.concatenate([[0], np.cumsum(code)])
     alike &= sums[_ENTRIES:] - sums[:-_ENTRIES] == _ENTRIES
-    return [int(at) for at in np.nonzero(alike)[0] if len(np.unique(words[at : at + _ENTRIES])) > _LEAST_DIFFERENT]
+    places = np.nonzero(alike)[0].tolist()
+    return [at for at in places if len(set(words[at : at + _ENTRIES].tolist())) > _LEAST_DIFFERENT]
