@@ -7,8 +7,6 @@ with a hundred a hundred. One that follows them all costs each of them what it w
 
 from __future__ import annotations
 
-import numpy as np
-
 from latency.cpython.patterns import Matcher
 from latency.tracing.auto import Auto
 from latency.tracing.counted.spaces import Joining
@@ -65,7 +63,7 @@ def _is_half_full(session: Session) -> bool:
     """Of what those have left that it measures already, these need some themselves."""
     capacity, spaces = session.program.capacity, list(session.spaces.values())
     known = sum(len(space.lives) for space in spaces)
-    used = np.count_nonzero(session.maps.statistics["code"])
+    used = len(session.maps.used_slots())
     return 2 * max(known / capacity.functions, len(spaces) / capacity.processes, used / capacity.slots) > 1
 
 

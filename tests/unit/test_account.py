@@ -124,3 +124,18 @@ def test_what_is_said_of_calls_is_their_error_and_how_many_were_delayed() -> Non
     machine.account.preemptions = preempted((0, 0), (3 * 10**9, 1000))
     assert machine.account.of(600 * 3 * 10**5, 5, 600) == Probes(600 * 3 * 10**5, LEAST_ERROR, pytest.approx(0.1), 5)
     assert machine.account.of(0, 0, 0).delayed_share == 0.0
+
+
+def test_threads_are_looked_at_where_somebody_has_passed_a_probe_since() -> None:
+    machine = calibrated()
+    looks = [0]
+
+    def look(_: object) -> None:
+        looks[0] += 1
+
+    machine.account.preemptions = SimpleNamespace(look=look)  # type: ignore[assignment]
+    for found in (1, 1, 1):
+        machine.looks()
+        assert looks[0] == found
+    machine.runs(hits=1).looks().looks()
+    assert looks[0] == 2

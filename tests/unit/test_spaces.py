@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -60,3 +62,58 @@ def test_the_functions_of_the_first_process_are_known_over_spaces_that_are_forgo
     assert sorted(following.spaces) == [1, *range(21 - GENERATIONS, 22)]
     assert following.spaces.ancestors(21) == [*range(20, 20 - GENERATIONS, -1), 1]
     assert following.spaces.known_code(21, LIVE.address) is LIVE
+
+
+class Watched(Space):
+    """A space that knows how often it was looked at."""
+
+    looks = 0
+    over = ""
+
+    def look(self) -> str:
+        self.looks += 1
+        self.ended = self.ended or self.over
+        return self.ended
+
+
+def many(count: int) -> tuple[Following, list[Watched], Any, list[float]]:
+    """So many that are followed: (they, as a ``Following``, as spaces, the programs' table of them, the time)."""
+    now_s = [100.0]
+    following = Following(None, children=True, clock=lambda: now_s[0])  # type: ignore[arg-type]
+    process = Process(os.getpid())
+    found = [Watched(number, process.pid, process) for number in range(1, count + 1)]
+    following.spaces.update({space.number: space for space in found})
+    followed = {space.number for space in found}
+    return following, found, SimpleNamespace(followed_spaces=lambda: set(followed), followed=followed), now_s
+
+
+def test_of_many_processes_only_those_are_looked_at_that_the_programs_follow_no_longer() -> None:
+    following, found, maps, now_s = many(64)
+    following.look(maps)
+    assert [space.looks for space in found] == [1] * 64
+    following.look(maps)
+    assert [space.looks for space in found] == [1] * 64
+    maps.followed -= {7, 9}
+    found[6].over = "exited"  # the other one is still on its way out
+    for looks in (2, 3):
+        following.look(maps)
+        assert [space.looks for space in found if space.number not in (7, 9)] == [1] * 62
+        assert (found[6].ended, found[6].looks, found[8].looks) == ("exited", 2, looks)
+    assert following.over == [7]
+    assert following.ended() == ""
+    now_s[0] += 60.0  # one whose end the programs did not see is found now and then
+    found[3].over = "exited"
+    following.look(maps)
+    assert following.over == [4, 7]
+
+
+def test_of_a_few_processes_each_is_looked_at_each_time() -> None:
+    following, found, maps, _ = many(3)
+    for looks in (1, 2, 3):
+        following.look(maps)
+        assert [space.looks for space in found] == [looks] * 3
+    for space in found:
+        space.over = "exited"
+    assert following.ended() == ""
+    following.look(maps)
+    assert following.ended() == "exited"

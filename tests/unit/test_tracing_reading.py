@@ -14,9 +14,10 @@ from latency.recording.parts import intervals_ns
 from latency.tracing.counted import wire
 from latency.tracing.counted.divided import Divided
 from latency.tracing.counted.opencalls import OpenCalls
-from latency.tracing.counted.reading import Counted, Reading, Slices, Span
+from latency.tracing.counted.reading import Counted, Reading, Span
 from latency.tracing.counted.results import latencies
 from latency.tracing.counted.retired import FIRST_PLACE, Given, Retired
+from latency.tracing.counted.slices import Slices
 from latency.tracing.limit.watched import SlicesWatched
 
 SERVE, IDLE = Function("serve", "app.py", 10), Function("idle", "app.py", 20)

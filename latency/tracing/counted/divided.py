@@ -66,6 +66,15 @@ class Splits:
         self._gc_known = gc_known
         self._extremes = extremes or Extremes()
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether anything is told apart."""
+        return self._splits is not None or self._self_times is not None
+
+    def of_all(self, slots: Iterable[int]) -> Divided:
+        """Of these slots together."""
+        return sum(map(self.of, slots), Divided()) if self.are_kept else Divided()
+
     def of(self, slot: int) -> Divided:
         """Of one slot."""
         return Divided(

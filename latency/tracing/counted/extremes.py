@@ -28,6 +28,11 @@ class Extremes:
         self._table = table
         self._keys, self._values = np.zeros(0, wire.EXTREMES_KEY), np.zeros(0, wire.EXTREMES)
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether there is such a table."""
+        return self._table is not None
+
     def look(self) -> None:
         """What there is now is told from now on."""
         if self._table is not None:

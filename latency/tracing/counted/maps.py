@@ -25,6 +25,10 @@ _EVENT_TYPES = {
     wire.EVENT_MODULE: wire.MODULE_EVENT,
     wire.EVENT_OWNER: wire.OWNER_EVENT,
 }
+_A_FEW = 256
+"""Processes are asked for at a time, several times a second."""
+_STRIDE = 256
+"""So many slots further than the last one in use is looked for others."""
 _U8, _U32, _U64 = np.dtype("u1"), np.dtype("<u4"), np.dtype("<u8")
 
 
@@ -41,9 +45,10 @@ class CountingMaps:
         self.slots = slots
         self._descriptors = descriptors
         self._config = config
-        self._counters = self.map("counters", _U32, wire.COUNTERS)
+        self._counters, self._cpus = self.map("counters", _U32, wire.COUNTERS), kernel.possible_cpus()
         self._config_memory = self.mapped("config", config, 1)
         self._statistics_memory = self.mapped("statistics", wire.STATISTICS, slots)
+        self._looked = min(_STRIDE, slots)
 
     @property
     def config(self) -> np.ndarray[Any, Any]:
@@ -54,6 +59,24 @@ class CountingMaps:
     def statistics(self) -> np.ndarray[Any, Any]:
         """All ``slots`` records of ``wire.STATISTICS``, live."""
         return np.frombuffer(self._statistics_memory, wire.STATISTICS, self.slots)
+
+    def used_slots(self) -> np.ndarray[Any, Any]:
+        """The slots that are somebody's, ascending.
+
+        The programs take the lowest ones first. So those beyond are not looked at, whose memory would be the reader's
+        from then on: more than a page each. Whoever gives slots back asks this before.
+        """
+        codes = self.statistics["code"]
+        while self._looked < self.slots and codes[self._looked - _STRIDE : self._looked].any():
+            self._looked = min(self._looked + _STRIDE, self.slots)
+        return np.flatnonzero(codes[: self._looked])
+
+    def heads(self, slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Copies of the beginnings of the records of these slots: ``wire.HEAD``."""
+        stride = wire.STATISTICS.itemsize
+        everything: np.ndarray[Any, Any] = np.ndarray(self.slots, wire.HEAD, self._statistics_memory, strides=stride)
+        found: np.ndarray[Any, Any] = everything[slots]
+        return found
 
     def enable(self, process: Process) -> None:
         """What comes from now on counts, until the process replaces its program: the kernel ends it then by itself.
@@ -73,9 +96,10 @@ class CountingMaps:
 
     def counters(self) -> dict[str, int]:
         """The counters, summed over the CPUs."""
-        values = self._counters.lookup(np.zeros(1, _U32), kernel.possible_cpus())
+        values = self._counters.lookup(np.zeros(1, _U32), self._cpus)
         assert values is not None  # an array map has every key
-        return {name: int(values[name].sum()) for name in wire.COUNTERS.names or ()}
+        sums = values.view(_U64).reshape(len(values), -1).sum(axis=0).tolist()
+        return dict(zip(wire.COUNTERS.names or (), sums, strict=True))
 
     def map(self, name: str, key: np.dtype[Any], value: np.dtype[Any]) -> Map:
         """One of the maps, by its name in the source."""
@@ -157,6 +181,11 @@ class CallMaps(CountingMaps):
         self.extremes.into(found, slots)
         return found
 
+    @property
+    def tells_more(self) -> bool:
+        """Whether more is told of a call than ``statistics`` holds."""
+        return self.extremes.are_kept or self.splits.are_kept
+
     def give_slots(self, slots: Iterable[int]) -> None:
         """Let the program take these for functions that it meets, the first of them first."""
         for slot in reversed(list(slots)):
@@ -179,6 +208,11 @@ class CallMaps(CountingMaps):
     def followed(self) -> set[int]:
         """The PIDs of those that are; none inside a PID namespace, where the programs go by others."""
         return set() if own_pid_namespace() else {int(key[0]) for key, _ in self.processes.items()}
+
+    def followed_spaces(self) -> set[int]:
+        """The spaces of those that are: without those that have ended, or replaced their program since."""
+        _, values = self.processes.everything(_A_FEW)
+        return set(values["space"].tolist())
 
     def unfollow(self, space: int) -> None:
         """No longer, whoever runs in this space."""

@@ -1,4 +1,4 @@
-"""What the program has counted by one moment, function by function, and the parts of a measurement for error bars."""
+"""What the program has counted by one moment, function by function."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from latency.histogram import BUCKET_MIN, BUCKETS, Histogram
+from latency.histogram import Histogram
 from latency.recording import Function
-from latency.recording.parts import Parts
-from latency.recording.totals import grown
 from latency.tracing.counted import wire
-from latency.tracing.counted.cells import Cells
 from latency.tracing.counted.divided import Divided
-from latency.tracing.counted.maps import CallMaps, CountingMaps
+from latency.tracing.counted.kept import Kept
+from latency.tracing.counted.maps import CallMaps
 from latency.tracing.counted.opencalls import OpenCalls
-from latency.tracing.counted.retired import Given
 from latency.tracing.counted.table import FunctionTable
 from latency.tracing.limit.watched import WatchedUntil
 
 _ROWS = 256
-_NOWHERE = -1
 
 
 class Row(NamedTuple):
@@ -151,62 +147,105 @@ class Reading:
         return sum(counted.cut for counted in self.functions.values())
 
     @classmethod
-    def take(cls, maps: CallMaps, table: FunctionTable, at_ns: int) -> Reading:
-        """Read what the program has counted until now."""
-        statistics = maps.statistics
+    def take(cls, maps: CallMaps, table: FunctionTable, at_ns: int, kept: Kept[Counted] | None = None) -> Reading:
+        """Read what the program has counted until now.
+
+        Args:
+            kept: what was read of the same measurement before; what has not changed since is not read again.
+        """
         maps.extremes.look()
-        functions: dict[Function, Counted] = {}
-        of_function: dict[Function, list[Row]] = {}
-        spaces = dict(table.retired.spaces)
-        unnamed = 0
-        used = np.flatnonzero(statistics["code"])
-        for first in range(0, len(used), _ROWS):  # a few at a time: thousands of functions are tens of megabytes
-            slots = used[first : first + _ROWS]
-            records = maps.rows(slots)
-            kept: list[int] = []
-            groups: list[int] = []
-            known: dict[tuple[Function, bool], int] = {}
-            columns = (records[name].tolist() for name in ("space", "code", "flags", "returned", "raised"))
-            for at, (slot, space, code, flags, returned, raised) in enumerate(
-                zip(slots.tolist(), *columns, strict=True)
-            ):
-                function, wanted = table.function_of(slot, space, code, dead=bool(flags & wire.DEAD))
-                active = bool(flags & wire.ACTIVE)
-                if not wanted:
-                    continue
-                if function is None:
-                    unnamed += 0 if active else returned + raised
-                    continue
-                kept.append(at)
-                groups.append(known.setdefault((function, active), len(known)))
-                if function not in functions:
-                    functions[function] = Counted()
-                if active:
-                    continue
-                counted = functions[function]
-                counted.slots.append(slot)
-                before = spaces.get(space, (0, 0))
-                spaces[space] = before[0] + returned, before[1] + raised
-                divided = maps.splits.of(slot)
-                if divided.split or divided.self_time:
-                    counted.divided += divided
-            for (function, _), row in zip(known, Row.sums(records[kept], groups), strict=True):
-                of_function.setdefault(function, []).append(row)
+        used = maps.used_slots()
+        heads = maps.heads(used)
+        places, unnamed = _places(table, used, heads)
+        before = heads.copy()
+        if kept is None or maps.tells_more:
+            unchanged: dict[Function, Counted] = {}
+        else:
+            unchanged = kept.unchanged(used, before, places, table.retired.version)
+        again = {function: these for function, these in places.items() if function not in unchanged}
+        rows = _rows(maps, used, heads, again)
+        functions = {function: unchanged.get(function) or Counted() for function in places}
+        is_call = heads["flags"] & wire.ACTIVE == 0
+        for function, these in again.items():
+            of_calls = used[these][is_call[these]].tolist()
+            functions[function].slots = of_calls
+            functions[function].divided = maps.splits.of_all(of_calls)
         for key, record in table.retired.rows.items():
-            (row,) = Row.many(record)
-            if key[0] is None:
+            name, (row,) = key[0], Row.many(record)
+            if name is None:
                 unnamed += 0 if row.active else row.returned + row.raised
-                continue
-            counted = functions.setdefault(key[0], Counted())
-            of_function.setdefault(key[0], []).append(row)
-            if not row.active:
-                counted.slots.append(table.retired.places[key])
-        for function, counted in functions.items():
-            counted.add_rows(of_function[function])
-        for function, divided in table.retired.divided.items():
-            if function in functions:
-                functions[function].divided += divided
-        return cls(at_ns, functions, unnamed, spaces, maps.counters())
+            elif name not in unchanged:
+                counted = functions.setdefault(name, Counted())
+                rows.setdefault(name, []).append(row)
+                if not row.active:
+                    counted.slots.append(table.retired.places[key])
+                    counted.divided += table.retired.divided[name]
+        for function, found in rows.items():
+            functions[function].add_rows(found)
+        if kept:
+            kept.keep(used, before, places, table.retired.version, functions)
+        return cls(at_ns, functions, unnamed, _by_space(heads, places, table.retired.spaces), maps.counters())
+
+
+def _places(
+    table: FunctionTable, used: np.ndarray[Any, Any], heads: np.ndarray[Any, Any]
+) -> tuple[dict[Function, list[int]], int]:
+    """(Of each wanted function, where its slots are among those in use; calls of functions whose name is not known.)"""
+    found: dict[Function, list[int]] = {}
+    by_id: dict[int, list[int]] = {}  # of a function in many processes there are many objects
+    unnamed = 0
+    columns = (heads[name].tolist() for name in ("space", "code", "flags", "returned", "raised"))
+    for at, (slot, space, code, flags, returned, raised) in enumerate(zip(used.tolist(), *columns, strict=True)):
+        function, wanted = table.function_of(slot, space, code, dead=bool(flags & wire.DEAD))
+        if wanted and function is None:
+            unnamed += 0 if flags & wire.ACTIVE else returned + raised
+        elif wanted and function is not None:
+            these = by_id.get(id(function))
+            if these is None:
+                these = by_id[id(function)] = found.setdefault(function, [])
+            these.append(at)
+    return found, unnamed
+
+
+def _rows(
+    maps: CallMaps,
+    used: np.ndarray[Any, Any],
+    heads: np.ndarray[Any, Any],
+    places: Mapping[Function, list[int]],
+) -> dict[Function, list[Row]]:
+    """The records of these functions, added up. What ``heads`` says of their calls is from then on what these say."""
+    functions = list(places)
+    at = np.array([each for these in places.values() for each in these], np.int64)
+    groups = 2 * np.repeat(np.arange(len(functions)), np.array([len(these) for these in places.values()], np.int64))
+    groups += heads["flags"][at] & wire.ACTIVE != 0
+    order = at.argsort()
+    at, groups = at[order], groups[order]
+    found: dict[Function, list[Row]] = {}
+    for first in range(0, len(at), _ROWS):  # a few at a time: thousands of functions are tens of megabytes
+        these = at[first : first + _ROWS]
+        records = maps.rows(used[these])
+        for name in ("returned", "raised"):
+            heads[name][these] = records[name]
+        numbers, group_of = np.unique(groups[first : first + _ROWS], return_inverse=True)
+        for number, row in zip(numbers.tolist(), Row.sums(records, group_of.tolist()), strict=True):
+            found.setdefault(functions[number // 2], []).append(row)
+    return found
+
+
+def _by_space(
+    heads: np.ndarray[Any, Any], places: Mapping[Function, list[int]], retired: Mapping[int, tuple[int, int]]
+) -> dict[int, tuple[int, int]]:
+    """(Returned, raised) calls of these functions in each address space."""
+    at = np.array([each for these in places.values() for each in these], np.int64)
+    at = at[heads["flags"][at] & wire.ACTIVE == 0]
+    numbers, where = np.unique(heads["space"][at], return_inverse=True)
+    calls = np.zeros((len(numbers), 2), np.int64)
+    np.add.at(calls, where, np.stack([heads["returned"][at], heads["raised"][at]], axis=1).astype(np.int64))
+    found = dict(retired)
+    for number, (returned, raised) in zip(numbers.tolist(), calls.tolist(), strict=True):
+        before = found.get(number, (0, 0))
+        found[number] = before[0] + returned, before[1] + raised
+    return found
 
 
 @dataclass(frozen=True)
@@ -256,113 +295,3 @@ class Span:
         if first is None or self.earlier is None:
             return started_at
         return started_at + timedelta(microseconds=(self.earlier.at_ns - first.at_ns) // 1000)
-
-
-class _ByCell(NamedTuple):
-    """The entries of all parts by cell."""
-
-    part: np.ndarray[Any, Any]
-    cell: np.ndarray[Any, Any]
-    grown: np.ndarray[Any, Any]
-
-
-@dataclass
-class Slices:
-    """Which buckets grew by how much in each equal part of the measurement, kept sparse: for error bars.
-
-    Attributes:
-        parts: (cells, growth) of each part; a cell is slot * BUCKETS + bucket.
-        limit: more parts than this are joined in pairs, so that a measurement without a known end keeps equal parts.
-    """
-
-    limit: int = 60
-    parts: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = field(default_factory=list)
-    joined: int = 1
-    _pending: int = 0
-    _now: Cells = field(default_factory=Cells)
-    _retired: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = field(default_factory=list)
-    _by_cell: _ByCell | None = None
-
-    def add(self, maps: CountingMaps) -> None:
-        """One more part ends now. Call it at equal intervals."""
-        self._by_cell = None
-        self._pending += 1
-        if self._pending < self.joined:
-            return
-        self._pending = 0
-        cells, counts = self._now.cells, self._now.counts
-        self._now.look(maps.statistics)
-        cells, more = grown(self._now.cells, self._now.counts, cells, counts)
-        found = [(cells.astype(np.uint32), more.astype(np.uint32)), *self._retired]
-        self._retired = []
-        self.parts.append((np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])))
-        if len(self.parts) >= self.limit:
-            self.parts = [_joined(*self.parts[at : at + 2]) for at in range(0, len(self.parts) - 1, 2)]
-            self.joined *= 2
-
-    def skip(self, maps: CountingMaps) -> None:
-        """What was counted until now is in no part."""
-        self.add(maps)
-        self.parts.clear()
-
-    def give_back(self, given: Sequence[Given]) -> None:
-        """These slots start again from zero, for other functions; what they had moves to the places of the retired."""
-        if not given:
-            return
-        self._by_cell = None
-        places = np.arange(max(each.slot for each in given) + 1, dtype=np.int64)
-        for slot, place, counts in given:
-            places[slot] = _NOWHERE if place is None else place
-            more = counts.astype(np.int64) - self._now.row(slot)
-            cells = np.flatnonzero(more)
-            if place is not None and len(cells):
-                self._retired.append(((cells + place * BUCKETS).astype(np.uint32), more[cells].astype(np.uint32)))
-        self._now.forget([each.slot for each in given])
-        self.parts = [_moved(part, places) for part in self.parts]
-
-    def of(self, counted: Counted, wall: Histogram) -> Sequence[Histogram]:
-        """The parts of a function's calls; () where they are not known.
-
-        Args:
-            wall: all of its calls since the first part began.
-        """
-        if not len(wall.counts) or not counted.slots:
-            return ()
-        part, cells, counts = self._sorted()
-        found = []
-        for slot in counted.slots:
-            entries = slice(*cells.searchsorted([slot * BUCKETS, (slot + 1) * BUCKETS]))
-            found.append((part[entries], cells[entries] - (slot * BUCKETS - BUCKET_MIN + wall.offset), counts[entries]))
-        together = found[0] if len(found) == 1 else tuple(np.concatenate(each) for each in zip(*found, strict=True))
-        return Parts(wall, len(self.parts), *together)
-
-    def _sorted(self) -> _ByCell:
-        if self._by_cell is None:
-            empty = np.zeros(0, np.int64)
-            cells = np.concatenate([empty, *(part[0] for part in self.parts)])
-            grown = np.concatenate([empty, *(part[1] for part in self.parts)])
-            part = np.repeat(np.arange(len(self.parts)), [len(each[0]) for each in self.parts])
-            order = cells.argsort(kind="stable")
-            self._by_cell = _ByCell(part[order], cells[order], grown[order])
-        return self._by_cell
-
-
-def _moved(
-    part: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], places: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """The entries of a part with the cells of each slot where ``places`` says; what was moved once stays."""
-    cells, grown = part[0].astype(np.int64), part[1]
-    slots = cells // BUCKETS
-    here = slots < len(places)
-    moved = np.where(here, places[np.minimum(slots, len(places) - 1)], slots)
-    kept = moved != _NOWHERE
-    return ((cells + (moved - slots) * BUCKETS)[kept].astype(np.uint32), grown[kept])
-
-
-def _joined(
-    one: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], other: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    cells, where = np.unique(np.concatenate([one[0], other[0]]), return_inverse=True)
-    grown = np.zeros(len(cells), np.uint32)
-    np.add.at(grown, where, np.concatenate([one[1], other[1]]))
-    return cells, grown

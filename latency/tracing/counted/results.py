@@ -8,7 +8,8 @@ from latency.histogram import Histogram
 from latency.recording import Function, FunctionLatency, Probes, Watched
 from latency.tracing.counted.codes import About
 from latency.tracing.counted.opencalls import OpenCalls
-from latency.tracing.counted.reading import Counted, Reading, Slices
+from latency.tracing.counted.reading import Counted, Reading
+from latency.tracing.counted.slices import Slices
 from latency.tracing.limit.watched import ages
 
 

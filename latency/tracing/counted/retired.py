@@ -49,17 +49,20 @@ class Retired:
         places: the number of each of these.
         divided: where the time of these calls went.
         spaces: (returned, raised) calls in each address space.
+        version: another one with each record that was kept.
     """
 
     rows: dict[tuple[Function | None, bool], np.ndarray[Any, Any]] = field(default_factory=dict)
     places: dict[tuple[Function | None, bool], int] = field(default_factory=dict)
     divided: dict[Function, Divided] = field(default_factory=dict)
     spaces: dict[int, tuple[int, int]] = field(default_factory=dict)
+    version: int = 0
 
     def add(self, function: Function | None, row: np.void, divided: Divided) -> int | None:
         """Keep one record. Returns the place, None where nothing was counted."""
         if not any(row[name] for name in _ADDED) and not row["counts"].any():
             return None
+        self.version += 1
         active = bool(row["flags"] & wire.ACTIVE)
         key = function, active
         if key not in self.rows:

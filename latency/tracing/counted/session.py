@@ -31,8 +31,9 @@ from latency.tracing.counted.codes import About
 from latency.tracing.counted.maps import CountingMaps
 from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.proof import Proof
-from latency.tracing.counted.reading import Reading, Slices, Span
+from latency.tracing.counted.reading import Reading, Span
 from latency.tracing.counted.results import latencies
+from latency.tracing.counted.slices import Slices
 from latency.tracing.counted.spaces import Space
 from latency.tracing.counted.tally import Counted
 from latency.tracing.kernel import clock

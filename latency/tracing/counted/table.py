@@ -215,16 +215,20 @@ class FunctionTable:
             self._left_out.add(function)
         return False
 
+    @property
+    def ripens(self) -> bool:
+        """Whether ``give_back`` has found slots that it can give back when it is asked once more."""
+        return bool(self._ripe)
+
     def give_back(self, maps: CallMaps, in_use: Callable[[], set[int]]) -> list[Given]:
         """Let the program use the slots again that serve no more: of freed code objects, and of functions not wanted.
 
         Args:
             in_use: the slots of calls that are open now; asked for only where there is something to give back.
         """
-        statistics = maps.statistics
-        flags = statistics["flags"]
+        used = maps.used_slots()
         struck_out = [slot for slot, function in self._slots.items() if function is None]
-        candidates = {*struck_out, *np.flatnonzero(flags & wire.DEAD).tolist()}
+        candidates = {*struck_out, *used[maps.statistics["flags"][used] & wire.DEAD != 0].tolist()}
         # A call may be on its way to a slot: only what was of no use at the last look, too, is taken.
         ready = candidates & self._ripe
         self._ripe = candidates
@@ -242,23 +246,25 @@ class FunctionTable:
         statistics = maps.statistics
         for slot, calls in maps.forget_spaces(numbers).items():
             statistics["cut"][slot] += calls
-        used = np.flatnonzero(statistics["code"])
+        used = maps.used_slots()
         gone = used[np.isin(statistics["space"][used], list(numbers))].tolist()
         given = [self._give_back(maps, slot) for slot in gone]
-        self._hand_down(statistics, numbers)
+        self._hand_down(maps, numbers)
         for key in [key for key in self._met if key[0] in numbers]:
             del self._met[key]
         self.announced.forget_spaces(numbers)
         self._ripe.difference_update(gone)
         return given
 
-    def _hand_down(self, statistics: np.ndarray[Any, Any], numbers: set[int]) -> None:
+    def _hand_down(self, maps: CallMaps, numbers: set[int]) -> None:
         """What these spaces know by name is known of those from now on that were forked from them."""
         heirs = self._spaces.heirs(numbers)
         if not heirs:
             return
-        of_heirs = np.isin(statistics["space"], [space.number for space in heirs]) & (statistics["code"] != 0)
-        for slot in np.flatnonzero(of_heirs).tolist():
+        statistics = maps.statistics
+        used = maps.used_slots()
+        of_heirs = used[np.isin(statistics["space"][used], [space.number for space in heirs])]
+        for slot in of_heirs.tolist():
             self.owner(slot, statistics[slot])  # told while it is known whom they have it from
         met: dict[int, dict[int, Function]] = {}
         for (number, address), function in self._met.items():

@@ -70,7 +70,7 @@ class Tally:
         """Read what has been counted until now."""
         statistics = self.maps.statistics
         self.maps.extremes.look()
-        used = np.flatnonzero(statistics["code"])
+        used = self.maps.used_slots()
         heads = {name: statistics[name][used].astype(np.int64) for name in ("flags", "sum_ns", "cut", *_COPIED)}
         self._name(used, statistics, heads["flags"])
         active = heads["flags"] & wire.ACTIVE != 0

@@ -52,6 +52,8 @@ STATISTICS = np.dtype(
         ("counts", "<u8", (BUCKETS,)),
     ]
 )
+HEAD = np.dtype(STATISTICS.descr[:-1])
+"""The same without the counters at its end."""
 EXTREMES_KEY = np.dtype([("tid", "<u4"), ("slot", "<u4")])
 EXTREMES = np.dtype([("min_ns", "<u8"), ("max_ns", "<u8")])
 OPEN = np.dtype(

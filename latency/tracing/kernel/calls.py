@@ -300,10 +300,10 @@ class Map:
             for place in range(len(keys)):  # the kernel stops at the first that is not there
                 self.delete(keys[place : place + 1])
 
-    def everything(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """All keys and their values, of a hash map, in a few calls (Linux 5.6)."""
+    def everything(self, at_once: int = _BATCH) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """All keys and their values, of a hash map, in a few calls (Linux 5.6); so many by each."""
         found: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
-        where, more, room = np.zeros(1, np.uint64), True, _BATCH
+        where, more, room = np.zeros(1, np.uint64), True, at_once
         begun = False
         while more:
             keys, values = np.zeros(room, self.key), np.zeros(room, self.value)

@@ -50,6 +50,7 @@ class Account:
         self._seen = np.zeros(wire.SAMPLE_SETS)
         self._off = np.zeros(_STEPS)  # how many groups of hits differed from their price by so many steps
         self._spread = self._looks = 0.0
+        self._samples = -1
 
     def calibrated(self, maps: CallMaps) -> None:
         """Hits in pylat's own process were measured, with nothing in between: the first prices."""
@@ -59,8 +60,10 @@ class Account:
 
     def refresh(self, maps: CallMaps, processes: Iterable[Process] = ()) -> None:
         """Several times a second, while the target runs: these processes."""
-        self.preemptions.look(processes)
-        if int((maps.samples["count"] - self._seen).sum()) >= _FRESH:
+        before, self._samples = self._samples, int(maps.samples["count"].sum())
+        if before != self._samples:  # else nobody has passed a probe, whom a lost processor could have delayed
+            self.preemptions.look(processes)
+        if self._samples - int(self._seen.sum()) >= _FRESH:
             self._look(maps)
 
     def of(self, sum_ns: int, unsure_ns: int, calls: int) -> Probes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from latency.tracing.counted.table import FunctionTable
 from latency.tracing.kernel import clock
 
 _CODE_BYTES = 136  # covers the members below in all versions
+_FEW, _ALL_S = 4, 5.0
+"""Of more processes only those are looked at each time that the programs follow no longer; all, as often as that."""
 _LASTING = (
     "object.type",
     "code.consts",
@@ -51,7 +54,7 @@ class Following:
         strangers: PIDs of those that run another program since, which may be a CPython of another build.
     """
 
-    def __init__(self, target: Target, *, children: bool) -> None:
+    def __init__(self, target: Target, *, children: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self.spaces = Spaces()
         self.strangers: list[int] = []
         self._target = target
@@ -59,6 +62,7 @@ class Following:
         self._heads: dict[int, tuple[Bytes, Flags]] = {}
         self._mine: list[int] = []
         self._gone: list[tuple[int, int]] = []
+        self._clock, self._all_due_s = clock, 0.0
 
     @property
     def processes(self) -> list[Process]:
@@ -132,17 +136,30 @@ class Following:
             self.spaces[number] = Space.of_pid(number, pid, 0)
             self.strangers.append(pid)
 
+    def look(self, maps: CallMaps) -> None:
+        """See who has ended by now. The programs know it of those that they follow, and tell of all at once."""
+        there = [space for space in self.spaces.values() if not space.ended]
+        if len(there) > _FEW:
+            now_s = self._clock()
+            if now_s < self._all_due_s:
+                followed = maps.followed_spaces()
+                there = [space for space in there if space.number not in followed]
+            else:
+                self._all_due_s = now_s + _ALL_S
+        for space in there:
+            space.look()
+
     def ended(self) -> str:
         """``""`` while anybody is there, or how the target ended: ``"exited"``, or ``"exec"`` where only its
-        own program is followed."""
-        ends = [space.look() for space in self.spaces.values()]
+        own program is followed; at the last ``look``."""
+        ends = [space.ended for space in self.spaces.values()]
         if "" in ends:
             return ""
         return "exited" if self._children else ends[0]
 
     @property
     def over(self) -> list[int]:
-        """The numbers of those that had ended at the last look (``ended``), but for the target itself."""
+        """The numbers of those that had ended at the last look, but for the target itself."""
         return [space.number for space in list(self.spaces.values())[1:] if space.ended]
 
     def finished(self, over: Collection[int], least: int) -> set[int]:
@@ -153,6 +170,8 @@ class Following:
             over: those that had ended before all was taken in that the program has told.
             least: of fewer none.
         """
+        if len(over) < least:
+            return set()
         asked = {number for space in self.spaces.running for number in self.spaces.ancestors(space.number, GENERATIONS)}
         found = set(over) - asked
         return found if len(found) >= least else set()
@@ -174,7 +193,7 @@ class Following:
         """The calls of each process, those before and after an exec together."""
         found: dict[int, ProcessCalls] = {}
         here = [
-            (space.number, space.pid, bool(space.look()))
+            (space.number, space.pid, bool(space.ended))
             for space in self.spaces.values()
             if not space.foreign or space.number in reading.spaces
         ]

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import numpy as np
-
 from latency.cpython import jit
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Target
@@ -21,8 +19,9 @@ from latency.recording import Options, Overhead, Probes, ProcessCalls, Recording
 from latency.recording.totals import Totals
 from latency.tracing.counted import opencalls, wire
 from latency.tracing.counted.codes import AT_THE_END
+from latency.tracing.counted.kept import Kept
 from latency.tracing.counted.maps import CallMaps, decoded
-from latency.tracing.counted.reading import Reading, Span
+from latency.tracing.counted.reading import Counted, Reading, Span
 from latency.tracing.counted.session import CountingSession
 from latency.tracing.counted.spaces import Spaces
 from latency.tracing.counted.table import FunctionTable
@@ -38,10 +37,9 @@ from latency.tracing.probes.look import Look
 from latency.tracing.probes.part import Part
 from latency.tracing.probes.parts import parts_of
 from latency.tracing.probes.program import Program
+from latency.tracing.probes.tidying import Tidying
 
 _MAIN_THREAD_ENDED = "calls right after the main thread ended, by which the kernel had placed the probes"
-_WAITING = 16
-"""So many processes end before their tables are cleared, which takes a look at all that is known."""
 
 
 class Session(CountingSession):
@@ -79,6 +77,7 @@ class Session(CountingSession):
         self.hit_cost: HitCost | None = None
         self.account: Account | None = None
         self._looked: tuple[Reading, float] | None = None
+        self._kept: Kept[Counted] = Kept()
         jit.require_off(target.process, target.build)
         self.parts = [*parts, *parts_of(target, options)]
         target.plan = replace(
@@ -101,6 +100,7 @@ class Session(CountingSession):
             for part in self.parts:
                 part.loaded(self)
             self._tally = Tally(self.maps, self.table, self.spaces)
+            self._tidying = Tidying(self.maps, self.table, self.following)
             with target.stopwatch.step("fill tables"):
                 self.table.fill(self.maps)
                 self.maps.want_names(self._loader.names or ())
@@ -180,18 +180,14 @@ class Session(CountingSession):
     def poll(self) -> str:
         """Take in what has happened since."""
         self.take_events()
-        given = self.table.give_back(self.maps, lambda: {call.slot for call in opencalls.open_calls(self.maps)})
+        self.following.look(self.maps)
         why = self.following.ended()
         if not why and self.program.go_by(*self._place()):
             self.unseen.append(_MAIN_THREAD_ENDED)
-        if over := self.following.over:
-            self.take_events()  # whom they have forked before they ended is known then
-            few = 2 * np.count_nonzero(self.maps.statistics["code"]) < self.maps.slots
-            finished = self.following.finished(over, _WAITING if few else 1)
-            given += self.table.give_back_spaces(self.maps, finished)
-            self.following.forget(finished)
-        self._slices.give_back(given)
-        self._tally.forget([each.slot for each in given])
+        given = self._tidying.step(watching=self.watched.running, take_events=self.take_events)
+        if given:
+            self._slices.give_back(given)
+            self._tally.forget([each.slot for each in given])
         if self.account:
             self.account.refresh(self.maps, self.following.processes)
         for part in self.parts if not why else ():
@@ -220,7 +216,7 @@ class Session(CountingSession):
             self.account.refresh(self.maps, self.following.processes)
         for part in self.parts:
             part.end()
-        reading = until or self._read(ended_ns)
+        reading = until or Reading.take(self.maps, self.table, ended_ns)
         self.table.codes.take(AT_THE_END)
         opens = opencalls.by_slot(opencalls.open_calls(self.maps) - stale, self.maps)
         self.program.stop_following()
@@ -308,7 +304,7 @@ class Session(CountingSession):
     # -- results ---------------------------------------------------------------------------------
 
     def _read(self, at_ns: int) -> Reading:
-        return Reading.take(self.maps, self.table, at_ns)
+        return Reading.take(self.maps, self.table, at_ns, self._kept)
 
     def _recording(self, span: Span) -> Recording:
         recording = super()._recording(span)
@@ -323,6 +319,7 @@ class Session(CountingSession):
         return (*super()._blind_spots(), *self.table.unseen)
 
     def _processes(self, reading: Reading) -> tuple[ProcessCalls, ...]:
+        self.following.look(self.maps)
         return self.following.calls(reading)
 
     def _overhead(self, span: Span) -> Overhead | None:
