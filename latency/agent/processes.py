@@ -13,6 +13,8 @@ from pathlib import Path
 from latency.agent.config import Wanted
 
 _YOUNG_S = 5.0  # a process that has just been forked may become another program of the same file
+_ALL_S = 5.0
+"""Who is older than that may replace its program, too: it is looked at as often as this."""
 _CONTAINER = re.compile(r"[0-9a-f]{64}")
 _POD = re.compile(r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})")
 _UNIT = re.compile(r"[^/]+\.(?:service|scope|socket)")
@@ -80,7 +82,7 @@ def _user(uid: int) -> str:
 
 
 class Census:
-    """Who is there. A process that is known already costs one link to be read.
+    """Who is there. A process that is known already costs one link to be read, now and then.
 
     Args:
         proc: a mounted proc file system.
@@ -88,7 +90,9 @@ class Census:
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
-        self._known: dict[int, tuple[str, float]] = {}
+        self._known: dict[int, tuple[str, float, float]] = {}  # executable, since when, when it was looked at
+        self._sign: tuple[int, bytes] | None = None
+        self._listed_s = 0.0
         self.pids: frozenset[int] = frozenset()
 
     def forget(self) -> None:
@@ -101,25 +105,42 @@ class Census:
 
     def look(self, now_s: float) -> Iterator[Seen]:
         """Those who are new, have replaced their program, or are so young that they still may, the oldest first."""
-        present = {int(name) for name in os.listdir(self._proc) if name.isdecimal()}
-        self.pids = frozenset(present)
-        for pid in self._known.keys() - present:
-            del self._known[pid]
+        self._list(now_s)
         found, proc = [], str(self._proc)  # a path made of words takes as long as the kernel does
-        for pid in present:
+        for pid in self.pids:
+            before, since_s, looked_s = self._known.get(pid, ("", now_s, now_s))
+            if now_s - since_s > _YOUNG_S and now_s - looked_s < _ALL_S:
+                continue
             try:
                 executable = os.readlink(f"{proc}/{pid}/exe")
             except OSError:
-                continue  # a thread of the kernel, or it has ended
-            before, since_s = self._known.get(pid, ("", now_s))
-            if before != executable:
-                since_s = now_s
-            elif now_s - since_s > _YOUNG_S:
+                executable = ""  # a thread of the kernel, or it has ended
+            is_new = before != executable
+            self._known[pid] = executable, now_s if is_new else since_s, now_s
+            if not executable or (not is_new and now_s - since_s > _YOUNG_S):
                 continue
-            self._known[pid] = executable, since_s
             if (seen := self.one(pid, executable)) is not None:
                 found.append(seen)
         yield from sorted(found, key=lambda seen: (seen.start_ticks, seen.pid))
+
+    def _list(self, now_s: float) -> None:
+        """The PIDs, where they may be others than at the last look."""
+        sign = self._now()
+        if sign is not None and sign == self._sign and 0 <= now_s - self._listed_s < _ALL_S:
+            return
+        self._sign, self._listed_s = sign, now_s
+        self.pids = frozenset(int(name) for name in os.listdir(self._proc) if name.isdecimal())
+        for pid in self._known.keys() - self.pids:
+            del self._known[pid]
+
+    def _now(self) -> tuple[int, bytes] | None:
+        """How many processes there are, and which number was given last (Linux fs/proc/root.c and loadavg.c): what
+        says at once that nobody has come or ended. None where that is not told."""
+        try:
+            with open(f"{self._proc}/loadavg", "rb") as file:
+                return os.stat(self._proc).st_nlink, file.read().split()[4]
+        except (OSError, IndexError):
+            return None
 
     def one(self, pid: int, executable: str = "") -> Seen | None:
         """One process; None where it is none any more, or may not be looked at."""

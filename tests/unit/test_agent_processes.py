@@ -118,3 +118,28 @@ def test_what_vanishes_while_it_is_looked_at_is_left_out(tmp_path: Path) -> None
     (tmp_path / "6").mkdir()
     (tmp_path / "meminfo").touch()
     assert list(Census(tmp_path).look(0.0)) == []
+
+
+def test_the_processes_are_listed_where_one_has_come_or_ended_and_now_and_then(tmp_path: Path) -> None:
+    last = tmp_path / "loadavg"
+    last.write_text("0.10 0.20 0.30 1/2 5\n")
+    (tmp_path / "5").mkdir()
+    census = Census(tmp_path)
+
+    def listed(now_s: float) -> set[int]:
+        assert list(census.look(now_s)) == []
+        return set(census.pids)
+
+    assert listed(0.0) == {5}
+    (tmp_path / "5").rename(tmp_path / "6")
+    assert listed(1.0) == {5}  # as many as before, and no number was given since
+    last.write_text("0.10 0.20 0.30 1/2 6\n")
+    assert listed(2.0) == {6}
+    (tmp_path / "6").rename(tmp_path / "7")
+    assert listed(3.0) == {6}
+    assert listed(8.0) == {7}
+    (tmp_path / "8").mkdir()
+    last.unlink()  # where the kernel does not say
+    assert listed(8.5) == {7, 8}
+    (tmp_path / "8").rmdir()
+    assert listed(8.6) == {7}
