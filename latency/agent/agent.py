@@ -21,6 +21,7 @@ from latency.agent import config as configured
 from latency.agent import metrics as named
 from latency.agent.config import Config
 from latency.agent.fleet import Fleet
+from latency.agent.garbage import Garbage
 from latency.agent.push import Pusher, Resources
 from latency.agent.server import Server
 from latency.agent.slow_log import SlowLog
@@ -146,6 +147,7 @@ class Agent:
         """Until ``end``."""
         try:
             read_s = time.monotonic()
+            garbage = Garbage()
             while not self._over:
                 now_s = self._turned_s = time.monotonic()
                 if self._reload:
@@ -161,6 +163,9 @@ class Agent:
                 if (took_s := time.monotonic() - now_s) > _PATIENCE_S:
                     of_it = f"{reloaded_s - now_s:.1f} s of it by reading the file again"
                     self._tell("agent", "slow_turn", f"one turn took {took_s:.1f} s, {of_it}: nobody was answered")
+                if self._ready:
+                    running = [each for group in self._fleet.groups() for each in group.running]
+                    garbage.step(running, sum(self._fleet.begun.values()), now_s)
                 select.select([self._wake], (), (), POLL_S if self._ready else BUSY_POLL_S)
                 _drain(self._wake)
         finally:

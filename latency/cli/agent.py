@@ -15,7 +15,7 @@ from latency.cli.terminal import say
 from latency.errors import MissingLibrary
 from latency.export.formats import writer
 from latency.report.names import escape
-from latency.tracing.kernel.host import require
+from latency.tracing.kernel.host import one_heap, require
 
 _LONGEST_LINE = 1000
 _WRITERS = ("text", "protobuf", "otlp")
@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name in _WRITERS:
         writer(name)
     require()
+    one_heap()
     agent = _module("agent").Agent(path, os.environ, lambda line: say(escape(line, _LONGEST_LINE)), sys.stdout)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: agent.end())
