@@ -20,7 +20,7 @@ from latency import __version__
 from latency.agent import config as configured
 from latency.agent import metrics as named
 from latency.agent.config import Config
-from latency.agent.fleet import Fleet
+from latency.agent.fleet import POLL_S, Fleet
 from latency.agent.garbage import Garbage
 from latency.agent.push import Pusher, Resources
 from latency.agent.server import Server
@@ -31,8 +31,8 @@ from latency.export.families import Family, Source, Table, families
 from latency.export.metrics import Metric
 from latency.tracing.kernel.host import resident_bytes
 
-POLL_S, BUSY_POLL_S = 0.5, 0.1
-"""How often measurements are asked; the shorter while some are about to begin."""
+BUSY_POLL_S = 0.1
+"""How long a turn lasts while measurements are about to begin, or are in a hurry; else ``fleet.POLL_S``."""
 READ_S = 20.0
 """How often measurements are read where nobody asks, so that slow calls are told in time."""
 _PATIENCE_S = 8.0  # of whoever asks: less than a scrape usually has
@@ -163,10 +163,11 @@ class Agent:
                 if (took_s := time.monotonic() - now_s) > _PATIENCE_S:
                     of_it = f"{reloaded_s - now_s:.1f} s of it by reading the file again"
                     self._tell("agent", "slow_turn", f"one turn took {took_s:.1f} s, {of_it}: nobody was answered")
+                running = [each for group in self._fleet.groups() for each in group.running]
                 if self._ready:
-                    running = [each for group in self._fleet.groups() for each in group.running]
                     garbage.step(running, sum(self._fleet.begun.values()), now_s)
-                select.select([self._wake], (), (), POLL_S if self._ready else BUSY_POLL_S)
+                busy = not self._ready or any(each.measurement.hurries for each in running)
+                select.select([self._wake], (), (), BUSY_POLL_S if busy else POLL_S)
                 _drain(self._wake)
         finally:
             self._close()

@@ -26,8 +26,8 @@ from latency.tracing import together
 from latency.tracing.measurement import Measurement
 from latency.tracing.together import Joining
 
-LOOK_S = 1.0
-"""How often it is looked who is there."""
+LOOK_S, POLL_S = 1.0, 0.5
+"""How often it is looked who is there; and how often a measurement is asked that is not in a hurry."""
 _GONE = (NoSuchProcess, TargetGone)
 
 
@@ -74,7 +74,7 @@ class Fleet:
     # -- what goes on ------------------------------------------------------------------------------
 
     def step(self, now_s: float) -> None:
-        """One turn: call it several times a second."""
+        """One turn: call it several times a second, and ten times where a measurement ``hurries``."""
         self._poll(now_s)
         if now_s >= self._next_look_s:
             self._next_look_s = now_s + LOOK_S
@@ -264,8 +264,9 @@ class Fleet:
     def _poll(self, now_s: float) -> None:
         for key, candidate in list(self._candidates.items()):
             running = candidate.running
-            if not running:
+            if not running or (now_s < running.due_s and not running.measurement.hurries):
                 continue
+            running.due_s = now_s + POLL_S
             try:
                 why = running.measurement.poll()
                 doubt = running.measurement.doubt()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from math import inf
 
 from latency.agent.config import Rule
 from latency.recording import Function, Losses, Recording, SlowCall
@@ -25,12 +26,14 @@ class Running:
         limit_pct: what it may cost, of one CPU; infinite for no limit.
         pids: the processes that it follows, as far as it has told.
         taken: what its intervals have told so far; None before the first.
+        due_s: when it is asked again.
     """
 
     measurement: Measurement
     limit_pct: float
     pids: set[int] = field(default_factory=set)
     taken: Recording | None = None
+    due_s: float = -inf
 
 
 class Group:

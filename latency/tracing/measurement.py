@@ -37,6 +37,8 @@ class Measurement(Protocol):
         looked_s: how much of the measurement's time has passed when ``start`` returns.
         remarks: what whoever waits for it should know when it begins, a line each.
         missing: the patterns that have meant no function yet.
+        hurries: it costs more than its limit just now, and ``poll`` will take the probes away for a time: ask it ten
+            times a second.
     """
 
     options: Options
@@ -63,6 +65,10 @@ class Measurement(Protocol):
 
     @property
     def remarks(self) -> list[str]:
+        """See above."""
+
+    @property
+    def hurries(self) -> bool:
         """See above."""
 
     def start(self) -> None:

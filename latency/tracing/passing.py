@@ -51,6 +51,11 @@ class Passing(Generic[_Session]):
         """Those of what measures now."""
         return self.session.remarks
 
+    @property
+    def hurries(self) -> bool:
+        """That of what measures now."""
+        return self.session.hurries
+
     def poll(self) -> str:
         """As ``Measurement`` says, and so are those below."""
         return self.session.poll()

@@ -38,8 +38,11 @@ class Made:
     strangers: list[int] = field(default_factory=list)
     stopped: bool = False
     told: int = 0
+    hurries: bool = False
+    polls: int = 0
 
     def poll(self) -> str:
+        self.polls += 1
         if self.breaks:
             raise self.breaks
         return self.ends
@@ -185,6 +188,20 @@ def test_what_is_refused_is_tried_again_after_ever_longer_times(machine: Machine
     del machine.refuses[10]
     steps(found, 2000.0)
     assert states(found) == {10: "measured"}
+
+
+def test_a_measurement_is_asked_twice_a_second_and_each_turn_while_a_slice_lasts(machine: Machine) -> None:
+    machine.processes = {10: 1}
+    found = fleet(machine)
+    steps(found, 0.0)
+    made = machine.made[10]
+    for turn in range(1, 21):
+        found.step(turn / 10)
+    assert made.polls == 1 + 4
+    made.hurries = True
+    for turn in range(21, 26):
+        found.step(turn / 10)
+    assert made.polls == 1 + 4 + 5
 
 
 def test_children_of_who_is_refused_are_tried_by_themselves_and_never_counted_twice(machine: Machine) -> None:

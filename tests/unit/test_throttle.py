@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from latency.tracing.limit.throttle import AWAY_S, CREDIT_S, SHORTEST_S, Throttle
+from latency.tracing.limit.throttle import AWAY_S, CREDIT_S, KEPT_S, SHORTEST_S, Throttle
 
 POLL_S = 0.05
 
@@ -78,3 +78,35 @@ def test_a_slice_in_which_far_more_happens_than_was_foreseen_ends_early() -> Non
     throttle = limited()
     cost, _ = run(throttle, lambda now: 0.06 if now < 60 else 3.0, 60.5)
     assert cost <= 0.05 * 60.5 + 1.0
+
+
+@pytest.mark.parametrize("quiet_s", [60, 3600])
+def test_what_was_left_of_the_limit_long_ago_is_no_credit(quiet_s: int) -> None:
+    throttle, busy_s = limited(), 60
+    cost, _ = run(throttle, lambda now: 0.5 if now > quiet_s else 0.0, quiet_s + busy_s)
+    assert 0.04 * busy_s < cost <= 0.05 * (busy_s + KEPT_S + CREDIT_S) + 0.5 * 2 * SHORTEST_S
+
+
+def test_a_slice_that_is_ended_late_makes_the_next_ones_rarer() -> None:
+    """Whoever asks seldom lets a slice last longer; the average holds all the same, over a longer time."""
+    throttle, now, cost = limited(), 0.0, 0.0
+    while now < 600:
+        cost += 0.8 * 0.5 if throttle.watching else 0.0
+        now += 0.5
+        throttle.step(now, cost)
+    assert 0.04 * 600 < cost <= 0.05 * (600 + CREDIT_S) + 0.8 * 2 * 0.5
+
+
+def test_it_hurries_while_it_costs_more_than_the_limit() -> None:
+    throttle = limited()
+    now = cost = 0.0
+    hurried: dict[tuple[bool, bool], set[bool]] = {}
+    while now < 120:
+        busy = now < 60
+        cost += 0.5 * POLL_S if throttle.watching and busy else 0.0
+        now += POLL_S
+        before = throttle.watching
+        throttle.step(now, cost)
+        if now < 58 or now > 65:
+            hurried.setdefault((busy, before and throttle.watching), set()).add(throttle.hurries)
+    assert hurried == {(True, True): {True}, (True, False): {True, False}, (False, True): {False}}

@@ -51,6 +51,7 @@ class CountingSession(ABC):
         unseen: what this session did not see, one line each, beside the plan's blind spots.
         remarks: what whoever waits for the measurement should know, one line each.
         looked_s: how much of the measurement's time has passed when ``start`` returns.
+        hurries: as ``Measurement`` says.
         watched: when the probes or watchpoints were in place, and what the slices' ends cut.
         vanished: calls whose end was missed.
         not_run: hits and events for which the kernel did not run pylat's programs; known at the end.
@@ -64,6 +65,7 @@ class CountingSession(ABC):
         self.remarks: list[str] = []
         self._missing: Callable[[], list[str]] = list
         self.looked_s = 0.0
+        self.hurries = False
         self.watched = SlicesWatched()
         self.vanished = self.not_run = 0
         self._info = target.info(show_secrets=options.show_secrets)  # now: at the end the process may be gone

@@ -20,16 +20,18 @@ CYCLE_S = 2.0
 """A slice and what follows it, where that makes no slice too short or too long."""
 CREDIT_S = 1.0
 """At the beginning the limit holds for this time ahead: a short burst does not cut anything."""
+KEPT_S = 10.0
+"""What is left of the limit is kept for so long: hours in which nothing happens allow no minutes without a limit."""
 _MEMORY_S = 0.5
 
 
 @dataclass
 class Throttle:
-    """Keeps the average cost since the beginning under a limit.
+    """Keeps the average cost under a limit: since the beginning, and over any time but for ``KEPT_S`` and a slice.
 
     Args:
         limit: share of one CPU: 0.05 is 5 %.
-        begin_s: when the measurement began.
+        begin_s: when the measurement began; later, since when the limit holds on the average.
         random: where the slices' beginnings and lengths come from.
     """
 
@@ -51,6 +53,7 @@ class Throttle:
             now_s: not before the last call's.
             cost_s: what the probes have cost the target since the beginning, seconds of CPU.
         """
+        self.begin_s += max(now_s - self.begin_s - cost_s / self.limit - KEPT_S, 0.0)
         if self.watching:
             self._learn(now_s, cost_s)
             if self._enough(now_s, cost_s):
@@ -60,6 +63,11 @@ class Throttle:
             self._at_change, self._last = cost_s, (now_s, cost_s)
             self._change_s = now_s + self._length_s()
         return self.watching
+
+    @property
+    def hurries(self) -> bool:
+        """Whether it costs more than the limit just now: the sooner ``step`` is called, the better."""
+        return self.watching and self._rate > self.limit
 
     def _learn(self, now_s: float, cost_s: float) -> None:
         """The cost of one second with probes, over the last half second or so."""
@@ -110,16 +118,20 @@ class Keeper:
         """It was placed for the first time."""
         self._throttle = Throttle(self._limit, now_s)
 
-    def keep(self, now_s: float, cost_s: float) -> None:
+    def keep(self, now_s: float, cost_s: float) -> bool:
         """Call it often. Raises what ``pause`` and ``resume`` raise.
 
         Args:
             now_s, cost_s: as ``Throttle.step`` takes them.
+
+        Returns:
+            Whether it ``hurries``.
         """
         if self._throttle is None:
-            return
+            return False
         before, watching = self._throttle.watching, self._throttle.step(now_s, cost_s)
         if before and not watching:
             self._pause()
         elif watching and not before:
             self._resume()
+        return self._throttle.hurries

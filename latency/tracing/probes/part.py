@@ -33,6 +33,7 @@ class Host(Protocol):
     unseen: list[str]
     watched: SlicesWatched
     vanished: int
+    hurries: bool
     hit_cost: HitCost | None
 
     @property

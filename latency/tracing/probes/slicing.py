@@ -38,7 +38,7 @@ class Slicing(Part):
 
     def poll(self) -> None:
         """Keep the limit. Raises AttachError, TargetGone."""
-        self._keeper.keep(time.monotonic(), self._session.spent_s())
+        self._session.hurries = self._keeper.keep(time.monotonic(), self._session.spent_s())
 
     def pause(self) -> None:
         """Take the probes away for a time. The calls that are open are cut: they are counted, with their age."""

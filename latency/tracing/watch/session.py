@@ -125,7 +125,8 @@ class WatchSession(CountingSession):
         if not why and self._first is not None:
             self._definitions.are_freed(self.turns.freed | self.program.freed(self.target.process.pid))
             try:
-                self.turns.keep((self.maps.counters()["hits"] - self._first.counters["hits"]) * self._trap_ns / 1e9)
+                hits = self.maps.counters()["hits"] - self._first.counters["hits"]
+                self.hurries = self.turns.keep(hits * self._trap_ns / 1e9)
             except TargetGone:
                 why = self._ended() or "exited"
         return "" if why and self.options.children and self._others_alive() else why

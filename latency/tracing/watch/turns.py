@@ -89,13 +89,17 @@ class Turns:
             self._keeper = Keeper(limit_pct / 100, self.pause, self.resume)
             self._keeper.begin(now_s)
 
-    def keep(self, cost_s: float) -> None:
-        """Call it often, with what the hits have cost since the beginning. Raises AttachError, TargetGone."""
+    def keep(self, cost_s: float) -> bool:
+        """Call it often, with what the hits have cost since the beginning. Raises AttachError, TargetGone.
+
+        Returns:
+            Whether it ``hurries``.
+        """
         now_s = time.monotonic()
-        if self._keeper and self._any_left:
-            self._keeper.keep(now_s, cost_s)
+        hurries = bool(self._keeper and self._any_left and self._keeper.keep(now_s, cost_s))
         if self._in_place and self._rounds.is_over(now_s):
             self.advance()
+        return hurries
 
     def advance(self) -> None:
         """End a slice; the next one is of the next group. Raises AttachError, TargetGone."""
