@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -70,7 +70,7 @@ class Snapshot:
         self.own(table)
         found = [({"service.name": "pylat-agent", "service.instance.id": host}, table.families())]
         for service, sources in self.groups:
-            bare = [Source(each.recording, {}, each.created) for each in sources]
+            bare = [replace(each, labels={}) for each in sources]
             labels = {name: text for name, text in sources[0].labels.items() if name != "service" and text}
             attributes = {
                 "service.name": service,
@@ -163,7 +163,7 @@ class Agent:
                 if (took_s := time.monotonic() - now_s) > _PATIENCE_S:
                     of_it = f"{reloaded_s - now_s:.1f} s of it by reading the file again"
                     self._tell("agent", "slow_turn", f"one turn took {took_s:.1f} s, {of_it}: nobody was answered")
-                running = [each for group in self._fleet.groups() for each in group.running]
+                running = dict.fromkeys(each for group in self._fleet.groups() for each in group.running)
                 if self._ready:
                     garbage.step(running, sum(self._fleet.begun.values()), now_s)
                 busy = not self._ready or any(each.measurement.hurries for each in running)
@@ -218,7 +218,8 @@ class Agent:
         groups = []
         for group in self._fleet.groups():
             labels = {"service": group.rule.name, **wanted, **group.labels}
-            sources = tuple(Source(each, labels, group.created) for each in group.recordings())
+            whole = group.is_common
+            sources = tuple(Source(each, labels, group.created, whole=whole) for each in group.recordings())
             if sources:
                 groups.append((group.rule.name, sources))
         snapshot = Snapshot(tuple(groups), self._own())

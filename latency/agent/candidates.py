@@ -16,7 +16,7 @@ from latency.cpython.wrapped import target_of
 from latency.errors import NoFunctionMatches
 from latency.tracing import together
 from latency.tracing.measurement import Measurement, begin
-from latency.tracing.together import Joining
+from latency.tracing.together import Joining, Series
 
 BUDGET, ENDED = "machine_budget", "ended_before"
 _FIRST_RETRY_S, _LAST_RETRY_S, _POSTPONED_S = 2.0, 3600.0, 10.0
@@ -51,9 +51,15 @@ class Candidate:
     within: Running | None = None
 
     @property
-    def series(self) -> tuple[str, tuple[str, ...]]:
-        """In which it counts: the rule's name, and what its labels say."""
-        return self.rule.name, tuple(self.seen.label(name) for name in self.rule.labels)
+    def series(self) -> Series:
+        """In which of its rule's it counts: what its labels say."""
+        return tuple(self.seen.label(name) for name in self.rule.labels)
+
+    @property
+    def alive(self) -> set[Series]:
+        """The series of which processes are measured: its own, and those of whom its measurement follows."""
+        own = {self.series} if self.running or self.within else set()
+        return own | (self.running.alive if self.running else set())
 
     def covers(self, rule: Rule, pid: int, above: Collection[int]) -> bool:
         """Whether its measurement for this rule sees a process already, or will, as one of its children.
@@ -68,6 +74,15 @@ class Candidate:
             and (running is not None or not self.tries)
             and (self.seen.pid in above or (running is not None and pid in running.pids))
         )
+
+    def is_above(self, each: Candidate, ancestors: Callable[[int], Collection[int]]) -> bool:
+        """Whether another one, which runs below it, is measured for the same rule: it would be counted twice.
+
+        Args:
+            ancestors: tells the PIDs above a process.
+        """
+        is_measured = each.running is not None or each.within is not None
+        return is_measured and each.rule.name == self.rule.name and self.seen.pid in ancestors(each.seen.pid)
 
     def refuse(self, reason: str, now_s: float) -> None:
         """It is tried again, after twice the time of the last try."""
@@ -111,10 +126,12 @@ def join_or_begin(
 
 
 def _joining(candidate: Candidate, others: Iterable[Running]) -> tuple[Running, Joining] | None:
-    pid = candidate.seen.pid
+    pid, series = candidate.seen.pid, candidate.series
     for running in others:
+        if not running.takes(series):
+            continue
         young = _age_s(candidate.seen) < _YOUNG_S
-        found = together.look_at(running.measurement, pid, young=young)
+        found = together.look_at(running.measurement, pid, young=young, series=running.joining(series))
         # one that has none of the functions, and is old enough to have them, is refused, and that is told
         if found and (young or any(space.lives for space in found.spaces)):
             return running, found

@@ -14,14 +14,15 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from latency.agent.candidates import BUDGET, ENDED, LEAST_PCT, Candidate, Found, granted_pct, join_or_begin, start
 from latency.agent.config import Config, Rule
 from latency.agent.processes import Census, Seen, matches
 from latency.agent.strangers import Strangers
-from latency.agent.totals import Group, Running
+from latency.agent.totals import Group, Groups, Running, closed
 from latency.errors import NoSuchProcess, NotCPython, PylatError, TargetGone
-from latency.recording import SlowCall
+from latency.recording import Recording, SlowCall
 from latency.tracing import together
 from latency.tracing.measurement import Measurement
 from latency.tracing.together import Joining
@@ -64,7 +65,7 @@ class Fleet:
         self._say = say
         self._census = census or Census()
         self._begin, self._found = begin, found
-        self._groups: dict[tuple[str, tuple[str, ...]], Group] = {}
+        self._groups = Groups()
         self._candidates: dict[tuple[str, int], Candidate] = {}
         self._strangers = Strangers()
         self._pool = ThreadPoolExecutor(1)
@@ -85,7 +86,10 @@ class Fleet:
     def read(self) -> None:
         """Take in what all measurements have seen by now."""
         for group in self._groups.values():
-            self.slow += [(group.rule.name, call) for call in group.read()]
+            group.beyond = 0
+        for candidate in self._candidates.values():
+            if candidate.running:
+                self.slow += self._groups.read(candidate.rule, candidate.running)
 
     def reload(self, config: Config, now_s: float) -> None:
         """Other rules. What a rule measures that stays as it was goes on; of all others everything begins anew."""
@@ -141,11 +145,8 @@ class Fleet:
             elif candidate.running:
                 self._hand_on(key)
         self._strangers.among(present)
-        for name, group in list(self._groups.items()):
-            if group.running:
-                group.alive_s = now_s
-            elif group.rule.labels and now_s - group.alive_s > self.config.ended_s:
-                del self._groups[name]
+        alive = {(it.rule.name, series) for it in self._candidates.values() for series in it.alive}
+        self._groups.forget(alive, now_s, self.config.ended_s)
         self.looked = True
 
     def _consider(self, rule: Rule, seen: Seen, above: list[int], now_s: float) -> None:
@@ -178,28 +179,19 @@ class Fleet:
             if self._covered(rule, pid, self._census.ancestors(pid)):
                 del self._candidates[rule.name, pid]
                 continue
-            if any(self._below(each, candidate) for each in self._candidates.values()):
+            others = [each for each in self._candidates.values() if each.seen.pid not in self._strangers]
+            if any(candidate.is_above(each, self._census.ancestors) for each in others):
                 candidate.postpone("children_are_measured", now_s)
                 continue
             candidate.limit_pct = granted_pct(candidate, self._candidates.values(), self.config, len(due))
-            group = self._groups.get(candidate.series)
-            others = tuple(group.running) if group else ()
-            if candidate.limit_pct < LEAST_PCT and not others:
+            running = self._groups.running(rule)
+            if candidate.limit_pct < LEAST_PCT and not running:
                 self._refuse(candidate, BUDGET, "the budget of the machine is used up", now_s)
                 continue
             candidate.state = "starting"
-            self._starting = candidate, self._pool.submit(join_or_begin, candidate, others, self._begin)
+            self._starting = candidate, self._pool.submit(join_or_begin, candidate, running, self._begin)
             self._starting[1].add_done_callback(lambda _: self._found())
             return
-
-    def _below(self, each: Candidate, candidate: Candidate) -> bool:
-        """Whether one that is measured for the same rule runs below a candidate: it would be counted twice."""
-        return (
-            (each.running is not None or each.within is not None)
-            and each.rule.name == candidate.rule.name
-            and candidate.seen.pid in self._census.ancestors(each.seen.pid)
-            and each.seen.pid not in self._strangers
-        )
 
     def _collect(self, now_s: float) -> None:
         if not self._starting or not self._starting[1].done():
@@ -223,23 +215,24 @@ class Fleet:
                 self._refuse(candidate, BUDGET, "the budget of the machine is used up", now_s)
                 return
             if isinstance(found, tuple):
-                self._join(candidate, *found)
+                self._join(candidate, *found, now_s)
                 return
             candidate.state, candidate.reason, candidate.tries = "measured", "", 0
-            candidate.running = Running(found, candidate.limit_pct, {candidate.seen.pid})
+            candidate.running = Running(found, candidate.limit_pct, candidate.series, {candidate.seen.pid})
             self.begun[candidate.rule.name] += 1
-            self._group(candidate, now_s).running.append(candidate.running)
+            self._groups.begin(candidate.rule, candidate.series, candidate.running, now_s)
 
-    def _join(self, candidate: Candidate, running: Running, found: Joining) -> None:
+    def _join(self, candidate: Candidate, running: Running, found: Joining, now_s: float) -> None:
         """It is measured together with others, if these are measured still."""
         going_on = any(each.running is running for each in self._candidates.values())
-        if not going_on or not together.join(running.measurement, found):
+        if not going_on or not running.takes(candidate.series) or not together.join(running.measurement, found):
             candidate.state = "waiting"
             return
         candidate.state, candidate.reason, candidate.tries = "measured", "", 0
         candidate.within = running
         running.pids |= found.pids
         self.begun[candidate.rule.name] += 1
+        self._groups.begin(candidate.rule, candidate.series, running, now_s)
 
     def _missed(self, candidate: Candidate) -> None:
         """It has ended before it was tried: nobody will say what it called."""
@@ -252,12 +245,6 @@ class Fleet:
         self._say(candidate.rule.name, reason, f"process {candidate.seen.pid}: {text}")
         if candidate.tries == 1:
             self._census.forget()  # its children are on their own now
-
-    def _group(self, candidate: Candidate, now_s: float) -> Group:
-        key, rule = candidate.series, candidate.rule
-        if key not in self._groups:
-            self._groups[key] = Group(rule, dict(zip(rule.labels, key[1], strict=True)), now_s)
-        return self._groups[key]
 
     # -- going on, and ending --------------------------------------------------------------------------
 
@@ -314,15 +301,12 @@ class Fleet:
         assert running
         for key in [key for key, each in self._candidates.items() if each.within is running]:
             self._census.again(self._candidates.pop(key).seen.pid)  # whoever is there still is tried anew
-        group = next(each for each in self._groups.values() if running in each.running)
-        try:
-            self.slow += [(group.rule.name, call) for call in group.take(running)]
-            final = running.measurement.stop()
-        except PylatError:
-            final = None
+        final: Recording | None = None
+        with suppress(PylatError):
+            self.slow += self._groups.read(candidate.rule, running)
+            final = closed(running.measurement.stop(), lost=lost)
         running.measurement.close()
-        group.end(running, final, lost=lost)
-        group.alive_s = now_s
+        self._groups.end(running, final, now_s)
 
     def _settle(self, now_s: float) -> None:
         """Wait for what is just being started."""

@@ -76,11 +76,13 @@ class Source:
         recording: what was measured.
         labels: of all its series: ``service``, ``pid``. All sources of one export have the same names.
         created: since when it counts, where that is not when the recording began.
+        whole: what it says beside its functions (what measuring costs, what was lost) is exported, too.
     """
 
     recording: Recording
     labels: Mapping[str, str] = field(default_factory=dict)
     created: datetime | None = None
+    whole: bool = True
 
 
 def families(sources: Iterable[Source], *, version: str, table: Table | None = None) -> list[Family]:
@@ -218,6 +220,13 @@ def _add(table: Table, source: Source, version: str) -> None:
             for part, part_ns in each.split.totals_ns.items():
                 if part != "gc" or each.split.gc_known:
                     table.add(named.PART, (*labels, part), part_ns, created, common=common)
+    if source.whole:
+        _add_whole(table, run, created, common)
+    table.add(named.BUILD, (version,), 1, created)
+
+
+def _add_whole(table: Table, run: Recording, created: datetime, common: Labels) -> None:
+    """What a recording says beside its functions."""
     for reason, count in run.losses.as_dict().items():
         table.add(named.LOST, (reason,), count, created, common=common)
     for metric, value in _of_run(run):
@@ -227,7 +236,6 @@ def _add(table: Table, source: Source, version: str) -> None:
     table.add(named.TARGET, known, 1, created, common=common)
     if run.overhead and run.overhead.memory_bytes:
         table.add(named.MEMORY, (), run.overhead.memory_bytes, created)
-    table.add(named.BUILD, (version,), 1, created)
 
 
 def _labels(function: Function) -> tuple[str, str, str, str]:

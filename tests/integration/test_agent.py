@@ -261,6 +261,33 @@ def test_a_server_that_comes_later_is_measured_and_one_that_ends_keeps_its_count
         assert running.value("pylat_lost_events_total") == 0
 
 
+def test_servers_that_are_told_apart_have_series_of_their_own(tmp_path: Path) -> None:
+    port = free_port()
+    path = write_rules(tmp_path, port)
+    path.write_text(path.read_text().replace("    slower: 20ms", "    labels: [pid]"))
+    options = ("--max-requests", "20")
+    with (
+        gunicorn(tmp_path / "0", *options) as first,
+        gunicorn(tmp_path / "1", *options) as second,
+        agent(path, port) as running,
+    ):
+        running.wait("pylat_agent_targets", 2, state="measured")
+        pids = [str(server.master.pid) for server in (first, second)]
+        for server, pid, requests in zip((first, second), pids, (10, 20), strict=True):
+            server.load(requests)
+            running.wait(f"{METRIC}_count", requests * CLIENTS, function="handle", pid=pid)
+            raised = sum(how == "raised" for how, _ in server.calls)
+            assert running.value("pylat_function_raised_total", function="handle", pid=pid) == raised
+        assert running.value("pylat_lost_events_total", pid="") == running.value("pylat_lost_events_total") == 0
+        assert running.value("pylat_probe_hits_total", pid="") == running.value("pylat_probe_hits_total")
+        first.master.terminate()
+        first.master.wait()
+        running.wait("pylat_agent_targets", 1)
+        second.load(5)
+        running.wait(f"{METRIC}_count", 25 * CLIENTS, function="handle", pid=pids[1])
+        assert running.value(f"{METRIC}_count", function="handle", pid=pids[0]) == 10 * CLIENTS
+
+
 def test_the_capabilities_of_its_unit_are_enough_for_another_users_processes(tmp_path: Path, repository: Path) -> None:
     require(shutil.which("setpriv"), "setpriv of util-linux")
     require(links() == PROCESSES, "without uprobe-multi links CAP_SYS_ADMIN is needed, too")

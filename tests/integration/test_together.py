@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from latency.agent.totals import Running
 from latency.cpython.interpreter import Target
 from latency.errors import TargetError
 from latency.recording import Options
@@ -59,6 +60,26 @@ def test_who_is_young_joins_without_a_search(
         truth = added([first.run(), second.run()])
         assert session.poll() == ""
         assert wrong(session.stop(), truth) == {}
+
+
+def test_who_joins_can_be_told_apart_with_children_and_threads(
+    interpreter: Interpreter, start_target: Callable[..., TargetProgram]
+) -> None:
+    first, second, third = (start_target(interpreter, "workers.py") for _ in range(3))
+    with measuring(first) as session:
+        for target, series in ((second, ("2",)), (third, ("3",))):
+            found = together.look_at(session, target.pid, young=False, series=series)
+            assert found
+            assert together.join(session, found)
+        truths = [first.run(), second.run(), added([third.run(), third.run()])]
+        assert session.poll() == ""
+        running = Running(session, 5.0, ("1",))
+        told, _ = running.interval()
+        final = running.parts(session.stop())
+    for parts in (told, final):
+        assert sorted(parts) == [("",), ("1",), ("2",), ("3",)]
+        assert [wrong(parts[each,], truth) for each, truth in zip("123", truths, strict=True)] == [{}, {}, {}]
+        assert wrong(parts["",], {}) == {}
 
 
 def test_a_glob_means_the_functions_of_who_joins_too(

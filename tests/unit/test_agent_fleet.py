@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from latency.agent.processes import Seen
 from latency.errors import AttachError, NotCPython, PylatError, TargetGone, UnsupportedBuild
 from latency.recording import Function, Losses, Options, ProcessCalls, Recording
 from latency.tracing import together
+from latency.tracing.counted.spaces import OwnFunction
 from latency.tracing.measurement import Measurement
 from tests.exported import measured, recording
 
@@ -30,6 +32,7 @@ class Made:
 
     pid: int
     pids: Sequence[int] = ()
+    gone: Sequence[int] = ()
     calls: int = 0
     ends: str = ""
     breaks: PylatError | None = None
@@ -38,6 +41,8 @@ class Made:
     strangers: list[int] = field(default_factory=list)
     stopped: bool = False
     told: int = 0
+    joined: dict[tuple[str, ...], int] = field(default_factory=dict)
+    told_of: dict[tuple[str, ...], int] = field(default_factory=dict)
     hurries: bool = False
     polls: int = 0
 
@@ -50,21 +55,26 @@ class Made:
     def doubt(self) -> str:
         return ""
 
-    def _recording(self, calls: int, open_calls: int = 0) -> Recording:
+    def _recording(self, calls: int, joined: dict[tuple[str, ...], int], open_calls: int = 0) -> Recording:
         functions = [
             replace(measured(Function(f"f{number}", "app.py", number), [1000] * calls), open=open_calls)
             for number in range(self.functions)
         ]
-        return recording(*functions, processes=tuple(ProcessCalls(pid) for pid in (self.pid, *self.pids)))
+        for series, count in joined.items():
+            functions.append(measured(OwnFunction("f0", "app.py", 0, series=series), [1000] * count))
+        processes = [ProcessCalls(pid, ended=pid in self.gone) for pid in (self.pid, *self.pids, *self.gone)]
+        return recording(*functions, processes=tuple(processes))
 
     def interval(self) -> Recording:
         assert not self.stopped
         new, self.told = self.calls - self.told, self.calls
-        return self._recording(new)
+        joined = {series: count - self.told_of.get(series, 0) for series, count in self.joined.items()}
+        self.told_of = dict(self.joined)
+        return self._recording(new, joined)
 
     def stop(self) -> Recording:
         self.stopped = True
-        return self._recording(self.calls, self.open)
+        return self._recording(self.calls, self.joined, self.open)
 
     def close(self) -> None:
         assert self.stopped
@@ -257,7 +267,7 @@ def test_who_ended_before_its_turn_is_counted(machine: Machine) -> None:
 def joins(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Whoever comes can join; those who did."""
     pids: list[int] = []
-    found = lambda _, pid, young: SimpleNamespace(pids={pid}, spaces=[SimpleNamespace(lives={1: 1})])  # noqa: E731
+    found = lambda *_, **__: SimpleNamespace(pids={_[1]}, spaces=[SimpleNamespace(lives={1: 1})])  # noqa: E731
     monkeypatch.setattr(together, "look_at", found)
     monkeypatch.setattr(together, "join", lambda _, joining: pids.extend(joining.pids) or True)
     return pids
@@ -307,12 +317,76 @@ def test_those_that_joined_what_breaks_off_are_tried_anew(machine: Machine, join
     assert joins == [10, 11]
 
 
-def test_series_of_their_own_are_measurements_of_their_own(machine: Machine, joins: list[int]) -> None:
+def by_series(found: Fleet) -> dict[str, int]:
+    found.read()
+    return {group.labels["pid"]: sum(each.calls for each in group.recordings()) for group in found.groups()}
+
+
+def test_series_of_their_own_are_told_apart_in_one_measurement(machine: Machine, joins: list[int]) -> None:
     machine.processes = {10: 1, 11: 1}
     found = fleet(machine, replace(RULE, labels=("pid",)))
     steps(found, 0.0)
+    assert (machine.began, joins) == ([11], [10])
+    made = machine.made[11]
+    made.calls, made.joined = 3, {("10",): 5}
+    assert by_series(found) == {"": 0, "11": 3, "10": 5}
+    made.calls, made.joined = 4, {("10",): 7}
+    assert by_series(found) == {"": 0, "11": 4, "10": 7}
+    made.calls, made.joined, made.ends = 5, {("10",): 9}, "exited"  # between the last reading and the end
+    machine.processes = {}
+    steps(found, 1.0)
+    assert made.stopped
+    assert by_series(found) == {"": 0, "11": 5, "10": 9}
+    names = {each.function for group in found.groups() for run in group.recordings() for each in run.functions}
+    assert names == {Function("f0", "app.py", 0)}
+
+
+def test_what_measuring_costs_and_what_is_lost_is_of_no_series(machine: Machine, joins: list[int]) -> None:
+    machine.processes = {10: 1, 11: 1}
+    found = fleet(machine, replace(RULE, labels=("pid",)))
+    steps(found, 0.0)
+    machine.made[11].calls, machine.made[11].open = 3, 2
+    machine.made[11].breaks = AttachError("the kernel refused", "")
+    steps(found, 1.0)
+    lost = {group.labels["pid"]: [each.losses for each in group.recordings()] for group in found.groups()}
+    assert lost[""] == [Losses(unmatched_entry=2)]
+    assert lost["11"] == [Losses()]
+    assert [group.labels["pid"] for group in found.groups() if group.is_common] == [""]
+
+
+def test_who_comes_with_the_labels_of_one_that_is_forgotten_is_measured_by_itself(
+    machine: Machine, joins: list[int]
+) -> None:
+    machine.processes = {10: 1, 11: 1}
+    found = fleet(machine, replace(RULE, labels=("pid",)))
+    steps(found, 0.0)
+    made = machine.made[11]
+    made.joined = {("10",): 5}
+    assert by_series(found)["10"] == 5
+    made.gone = [10]
+    del machine.processes[10]
+    steps(found, 2.0)
+    steps(found, 400.0)
+    assert by_series(found) == {"": 0, "11": 0}
+    machine.processes[10] = 1
+    steps(found, 402.0)
     assert machine.began == [11, 10]
-    assert not joins
+    machine.made[10].calls = 1
+    assert by_series(found) == {"": 0, "11": 0, "10": 1}
+    made.ends, machine.made[10].ends, machine.processes = "exited", "exited", {}
+    steps(found, 404.0)
+    assert by_series(found) == {"": 0, "11": 0, "10": 1}
+
+
+def test_series_stay_while_anybody_is_measured_for_them(machine: Machine, joins: list[int], monkeypatch: Any) -> None:
+    machine.processes = {10: 1, 11: 1}
+    found = fleet(machine, replace(RULE, labels=("pid",)))
+    steps(found, 0.0)
+    del machine.processes[10]
+    monkeypatch.setattr(together, "series_alive", lambda _: {(), ("10",)})  # children that it has left
+    steps(found, 2.0)
+    steps(found, 400.0)
+    assert set(by_series(found)) == {"", "11", "10"}
 
 
 def test_counts_stay_when_processes_end(machine: Machine) -> None:
@@ -420,14 +494,14 @@ def test_series_of_their_own_are_kept_for_a_while_after_the_end(machine: Machine
     machine.processes = {10: 1}
     found = fleet(machine, replace(RULE, labels=("pid",)))
     steps(found, 0.0)
-    assert [group.labels for group in found.groups()] == [{"pid": "10"}]
+    assert [group.labels for group in found.groups()] == [{"pid": ""}, {"pid": "10"}]
     machine.made[10].ends = "exited"
     machine.processes = {}
     steps(found, 1.0)
     steps(found, 299.0)
-    assert len(list(found.groups())) == 1
+    assert len(list(found.groups())) == 2
     steps(found, 302.0)
-    assert not list(found.groups())
+    assert [group.labels for group in found.groups()] == [{"pid": ""}]  # what was lost stays
 
 
 def test_memory_does_not_grow_with_the_processes_that_have_ended(machine: Machine) -> None:

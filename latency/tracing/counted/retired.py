@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -58,6 +59,15 @@ class Retired:
     spaces: dict[int, tuple[int, int]] = field(default_factory=dict)
     version: int = 0
 
+    def forget(self, functions: Iterable[Function]) -> None:
+        """Nobody asks for these any more."""
+        for function in functions:
+            self.version += 1
+            self.divided.pop(function, None)
+            for active in (False, True):
+                self.rows.pop((function, active), None)
+                self.places.pop((function, active), None)
+
     def add(self, function: Function | None, row: np.void, divided: Divided) -> int | None:
         """Keep one record. Returns the place, None where nothing was counted."""
         if not any(row[name] for name in _ADDED) and not row["counts"].any():
@@ -68,7 +78,7 @@ class Retired:
         if key not in self.rows:
             self.rows[key] = np.zeros(1, wire.STATISTICS)
             self.rows[key]["flags"] = row["flags"] & wire.ACTIVE
-            self.places[key] = FIRST_PLACE + len(self.places)
+            self.places[key] = 1 + max(self.places.values(), default=FIRST_PLACE - 1)
         kept = self.rows[key]
         for name in (*_ADDED, "counts"):
             kept[name] += row[name]

@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from latency.cpython.functions import LiveFunction
 from latency.errors import TargetError
+from latency.recording import Function
 from latency.target.build import Build
 from latency.target.process import Process
 from latency.target.vm import Bytes, Flags
+
+Series: TypeAlias = tuple[str, ...]
+"""By what whoever measures tells processes apart; ``()`` for all those that a measurement began with."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFunction(Function):
+    """A function of processes that joined a measurement, and are told apart from those that it began with.
+
+    Attributes:
+        series: whose.
+    """
+
+    series: Series = ()
+
+    @property
+    def plain(self) -> Function:
+        """The same, whoever's it is."""
+        return Function(self.qualname, self.filename, self.line, self.kind, self.module)
 
 
 @dataclass
@@ -25,6 +46,7 @@ class Space:
         ended: ``""``, ``"exited"`` or ``"exec"``.
         build: the target's, as it is mapped in this process; None where it is as in the target, or not known yet.
         foreign: it runs another program, and is followed for what it will fork.
+        series: whose its functions are.
     """
 
     number: int
@@ -36,6 +58,7 @@ class Space:
     image: tuple[int, ...] = ()
     build: Build | None = None
     foreign: bool = False
+    series: Series = ()
 
     def __post_init__(self) -> None:
         self.image = self.process.image_identity() if self.process else ()
@@ -92,6 +115,15 @@ class Spaces(dict[int, Space]):
             if each in self and address in self[each].lives:
                 return self[each].lives[address]
         return None
+
+    def named(self, number: int, function: Function) -> Function:
+        """A function as it is counted in this space."""
+        space = self.get(number)
+        if space is None or not space.series:
+            return function
+        return OwnFunction(
+            function.qualname, function.filename, function.line, function.kind, function.module, space.series
+        )
 
     def ancestors(self, number: int, most: int | None = None) -> list[int]:
         """The spaces that this one was forked from, the nearest first, at most so many."""

@@ -160,7 +160,7 @@ class FunctionTable:
             return  # told from memory when it is asked for, or counted as unnamed
         function, module = self.announced.completed(function, (number, address))
         wanted = self._wants(function, module)
-        self._slots[slot] = function if wanted else None
+        self._slots[slot] = self._spaces.named(number, function) if wanted else None
         active_slot = int(event["active_slot"])
         if active_slot != wire.NO_SLOT:
             self._slots[active_slot] = self._slots[slot]
@@ -170,7 +170,7 @@ class FunctionTable:
         value["flags"] = wire.STRUCK_OUT
         if wanted:
             if number:  # where children are followed
-                self._met[number, address] = function
+                self._met[number, address] = self._spaces.named(number, function)
             self.codes.want(function, number, address)
             value["slot"], value["active_slot"] = slot, active_slot
             value["flags"] = wire.WANTED | (wire.SUSPENDS if function.kind != "function" else 0)
@@ -197,7 +197,7 @@ class FunctionTable:
         if live is None:
             return None, True
         wanted = self._wants(live.function, live.module)
-        self._slots[slot] = live.function if wanted else None
+        self._slots[slot] = self._spaces.named(space, live.function) if wanted else None
         if wanted and not dead:
             self.codes.want(live.function, space, code, live.owners)
         return self._slots[slot], wanted

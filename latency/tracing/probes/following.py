@@ -122,7 +122,9 @@ class Following:
         first = joining.spaces[0].process
         for pid in first.children(recursive=True) if first else ():
             if pid not in self._there:
-                self._enter(Space.of_pid(_number(pid), pid, 0), maps, table, ())
+                late = Space.of_pid(_number(pid), pid, 0)
+                late.series = joining.spaces[0].series
+                self._enter(late, maps, table, ())
 
     def take(self, kind: int, event: np.ndarray[Any, Any]) -> None:
         """A ``wire.PROCESS_EVENT``: a process was forked, or has replaced its program."""
@@ -130,10 +132,12 @@ class Following:
         if kind == wire.EVENT_FORK:
             parent = self.spaces.get(other)
             self.spaces[number] = Space.of_pid(number, pid, other, parent.build if parent else None)
+            self.spaces[number].series = parent.series if parent else ()
         elif kind == wire.EVENT_EXEC:
+            self.spaces[number] = Space.of_pid(number, pid, 0)
             if before := self.spaces.get(other):
                 before.ended = before.ended or "exec"
-            self.spaces[number] = Space.of_pid(number, pid, 0)
+                self.spaces[number].series = before.series
             self.strangers.append(pid)
 
     def look(self, maps: CallMaps) -> None:
