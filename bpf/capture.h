@@ -20,7 +20,9 @@
 #define PYLAT_ROUND_BLOCKS 8 /* PYLAT_QUEUED of them take 32 programs, one after the other: the kernel allows 33 */
 #define PYLAT_FOLLOWED 104
 #else
+#ifndef PYLAT_ROUND_BLOCKS
 #define PYLAT_ROUND_BLOCKS 16
+#endif
 #ifndef PYLAT_FOLLOWED
 #define PYLAT_FOLLOWED 64
 #endif

@@ -265,6 +265,7 @@ static __always_inline int leave(struct pt_regs *ctx, u64 frame, u64 thread_stat
     work->call.frame = frame;
     work->call.start_ns = ended.start_ns;
     work->call.end_ns = ended.end_ns;
+    work->call.latency_ns = latency_of(&ended);
     work->call.active_ns = ended.active_ns;
     work->call.suspensions = ended.suspensions;
     account_goes_on(paid, kind);

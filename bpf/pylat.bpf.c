@@ -476,14 +476,18 @@ int pylat_slow(struct pt_regs *ctx)
                 break;
             tell_code(now->code_type, told->space, code);
         }
-        pylat_take_stack(told, told->frame);
+        caller = told->frame;
+        int unread = pylat_caller(&caller);
+        pylat_take_stack(told, caller, unread);
         pylat_own_numbers(&told->own_tgid, &told->own_tid);
         bpf_get_current_comm(told->comm, sizeof(told->comm));
         if (told->raised)
-            pylat_take_exception(told, work->thread_state);
+            pylat_take_exception(told, pylat_exception_type(pylat_thread_state(work->thread_state)));
 #if PYLAT_SLOW_VALUES
+        told->taken_at = PYLAT_TAKEN_AT_END;
         pylat_frame_code(told->frame, &told->code);
-        pylat_begin_arguments(work);
+        pylat_read(told->code_head, sizeof(told->code_head), (void *)told->code);
+        pylat_begin_arguments(&work->list, &work->arguments, told->frame, told->code);
 #endif
     }
     work->rounds++;

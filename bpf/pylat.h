@@ -356,6 +356,10 @@ struct pylat_stack_frame {
 #define PYLAT_STACK_CUT 2    /* there are more frames than fit */
 #define PYLAT_STACK_BROKEN 3 /* the next frame could not be read */
 
+/* When the arguments of a slow call were taken along. */
+#define PYLAT_TAKEN_AT_END 1
+#define PYLAT_TAKEN_AT_ENTRY 2 /* where a frame holds them no longer when its call is seen to end (watch) */
+
 struct pylat_slow_call {
     u32 kind;
     u32 tgid;
@@ -368,12 +372,15 @@ struct pylat_slow_call {
     u64 code;
     u64 start_ns;
     u64 end_ns;
-    u64 active_ns;
+    u64 latency_ns; /* in between, without what was taken off: as in the histogram */
+    u64 active_ns;  /* of what suspends; all bits where it is not known */
     u64 threshold_ns;
     u32 suspensions;
     u32 depth; /* entries of stack[] in use, the innermost first: the caller */
     u32 own_tgid;
-    u32 own_tid; /* in the target's PID namespace */
+    u32 own_tid;  /* in the target's PID namespace */
+    u32 taken_at; /* 0: no arguments are there */
+    u32 padding;
     u8 comm[PYLAT_COMM_BYTES];
     u8 exception[PYLAT_TYPE_NAME_BYTES]; /* tp_name of what it raised */
     u8 code_head[PYLAT_CODE_HEAD_BYTES];

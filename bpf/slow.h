@@ -27,16 +27,14 @@ static __always_inline int pylat_caller(u64 *frame)
     return pylat_read_u64(*frame + PYLAT_FRAME_PREVIOUS, frame);
 }
 
-static __always_inline void pylat_take_stack(struct pylat_slow_call *told, u64 frame)
+/* From the frame on that called this one; `unread`: which that is could not be read. */
+static __always_inline void pylat_take_stack(struct pylat_slow_call *told, u64 frame, int unread)
 {
     told->depth = 0;
     for (u32 i = 0; i < PYLAT_STACK_FRAMES; i++) {
         struct pylat_stack_frame *to = &told->stack[i];
-        told->stack_end = PYLAT_STACK_BROKEN;
-        if (pylat_caller(&frame))
-            return;
-        told->stack_end = PYLAT_STACK_WHOLE;
-        if (!frame)
+        told->stack_end = unread ? PYLAT_STACK_BROKEN : PYLAT_STACK_WHOLE;
+        if (unread || !frame)
             return;
         told->stack_end = PYLAT_STACK_BROKEN;
         to->instruction = to->owner = 0;
@@ -49,21 +47,27 @@ static __always_inline void pylat_take_stack(struct pylat_slow_call *told, u64 f
             return;
 #endif
         told->depth = i + 1;
+        unread = pylat_caller(&frame);
     }
-    u64 beyond = frame;
-    told->stack_end = pylat_caller(&beyond) ? PYLAT_STACK_BROKEN : beyond ? PYLAT_STACK_CUT : PYLAT_STACK_WHOLE;
+    told->stack_end = unread ? PYLAT_STACK_BROKEN : frame ? PYLAT_STACK_CUT : PYLAT_STACK_WHOLE;
 }
 
-/* The name of the type of the exception that is being raised. */
-static __always_inline void pylat_take_exception(struct pylat_slow_call *told, u64 thread_state)
+/* The type of the exception that is being raised in a thread. */
+static __always_inline u64 pylat_exception_type(u64 thread_state)
 {
-    u64 type = 0, name = 0;
-    told->exception[0] = 0;
-    thread_state = pylat_thread_state(thread_state);
+    u64 type = 0;
     pylat_read_u64(thread_state + PYLAT_TSTATE_EXCEPTION, &type);
 #if PYLAT_EXCEPTION_IS_VALUE
     pylat_read_u64(type + PYLAT_OBJECT_TYPE, &type);
 #endif
+    return type;
+}
+
+/* The name of the type of what it raised. */
+static __always_inline void pylat_take_exception(struct pylat_slow_call *told, u64 type)
+{
+    u64 name = 0;
+    told->exception[0] = 0;
     if (!pylat_read_u64(type + PYLAT_TYPE_NAME, &name))
         pylat_read_text(told->exception, sizeof(told->exception), (void *)name);
 }
@@ -91,18 +95,16 @@ static __always_inline void pylat_take_code(struct pylat_slow_code *told, u64 co
 }
 
 /* Begin with the arguments as the frame holds them, and with what tells their names. */
-static __always_inline void pylat_begin_arguments(struct pylat_slow_work *work)
+static __always_inline void pylat_begin_arguments(struct pylat_worklist *list, struct pylat_snapshot *to, u64 frame,
+                                                  u64 code)
 {
-    struct pylat_slow_call *told = &work->call;
-    struct pylat_worklist *list = &work->list;
     u32 positional = 0, keyword_only = 0, co_flags = 0;
-    u64 names = 0, code = told->code, locals = told->frame + PYLAT_FRAME_LOCALS;
-    pylat_read(told->code_head, sizeof(told->code_head), (void *)code);
+    u64 names = 0, locals = frame + PYLAT_FRAME_LOCALS;
     pylat_read(&positional, sizeof(positional), (void *)(code + PYLAT_CODE_ARGCOUNT));
     pylat_read(&keyword_only, sizeof(keyword_only), (void *)(code + PYLAT_CODE_KWONLYARGCOUNT));
     pylat_read(&co_flags, sizeof(co_flags), (void *)(code + PYLAT_CODE_FLAGS));
     u32 count = positional + keyword_only + (co_flags >> 2 & 1) + (co_flags >> 3 & 1); /* CO_VARARGS, CO_VARKEYWORDS */
-    pylat_begin_with_values(list, &work->arguments, locals, count);
+    pylat_begin_with_values(list, to, locals, count);
     pylat_read_u64(code + PYLAT_CODE_ARGUMENT_NAMES, &names);
     pylat_enqueue(list, names, 0, 1);
 #if PYLAT_CODE_LOCAL_KINDS >= 0

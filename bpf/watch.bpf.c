@@ -13,6 +13,7 @@
 #include "watch_calls.h"
 #include "watch_frames.h"
 #include "watch_maps.h"
+#include "watch_slow.h"
 
 /* struct bpf_perf_event_data (linux/bpf_perf_event.h), of x86-64. */
 struct watch_context {
@@ -135,8 +136,37 @@ int pylat_watch(struct watch_context *ctx)
     else if (ending)
         ending_fetched(&hit, ending, ending->slot, address - 1);
 #endif
+#if PYLAT_SLOWER
+#if PYLAT_SLOW_VALUES
+    if (hit.taking)
+        take_programs.call(ctx, 0);
+#endif
+    if (hit.telling) {
+        slow_programs.call(ctx, 0);
+        not_told(hit.count);
+    }
+#endif
     return 0;
 }
+
+#if PYLAT_SLOWER
+/* Programs of their own, as in pylat.bpf.c, which call themselves while there is more to take along. */
+int pylat_watch_slow(struct watch_context *ctx)
+{
+    if (tell(ctx, 0, 0, PYLAT_START == PYLAT_START_BY_OPARG))
+        slow_programs.call(ctx, 0);
+    return 0;
+}
+
+#if PYLAT_SLOW_VALUES
+int pylat_watch_take(struct watch_context *ctx)
+{
+    if (take_entry())
+        take_programs.call(ctx, 0);
+    return 0;
+}
+#endif
+#endif
 
 #ifdef PYLAT_RAISE_FRAME
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_OPCODE
@@ -187,7 +217,7 @@ int pylat_watch_raise(struct pt_regs *ctx)
 #endif
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_OPCODE
     if (suspending_raised(&hit, frame, PYLAT_PLACE(ctx, RAISE_TSTATE)))
-        return 0;
+        goto ended;
 #endif
     hit.thread = threads.lookup(&tid);
     if (!hit.thread || !(hit.thread->calls.depth || hit.thread->beyond))
@@ -201,11 +231,30 @@ int pylat_watch_raise(struct pt_regs *ctx)
     if (!more || !take_call(&hit, frame, more, &call))
         return 0;
     u64 half_traps = 2 * (hit.thread->traps - more->traps) + 1;
+    finish(&hit, &call, half_traps, 1, 1);
     close_call(&hit, frame);
-    finish(&hit, &call, half_traps, 1);
+#endif
+#if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_OPCODE
+ended:
+#endif
+#if PYLAT_SLOWER
+    if (hit.telling) {
+        raise_programs.call(ctx, 0);
+        not_told(hit.count);
+    }
 #endif
     return 0;
 }
+
+#if PYLAT_SLOWER
+int pylat_watch_raise_slow(struct pt_regs *ctx)
+{
+    u64 running = PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE ? PYLAT_PLACE(ctx, RAISE_FRAME) : 0;
+    if (tell(ctx, running, 1, PYLAT_START == PYLAT_START_BY_OPARG))
+        raise_programs.call(ctx, 0);
+    return 0;
+}
+#endif
 #endif
 
 /* A thread ends, or its program is replaced: its open calls end with it, without a latency. */
@@ -223,6 +272,9 @@ static __always_inline void forget_thread(u32 tid, struct pylat_counters *count)
         asm volatile("" : "+r"(left));
         key.frame = thread->calls.open[left].frame;
         frames.delete(&key);
+#if PYLAT_SLOWER && PYLAT_SLOW_VALUES
+        entry_values.delete(&key);
+#endif
     }
     threads.delete(&tid);
 }

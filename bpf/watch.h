@@ -61,6 +61,7 @@ struct pylat_watch_call {
     u64 raised_ns;    /* to 3.10: when an exception came up last that it may handle, 0 for none */
     u64 raised_traps; /* of the thread, then */
     u64 outer;        /* where it has a tid: the thread's `beyond` before it */
+    u64 told_ns;      /* of the thread, when the call began */
     u16 slot;
     u16 place;
     u32 tid; /* of its thread, where that one's table had no place for it; else 0 */
@@ -76,16 +77,20 @@ struct pylat_watch_home {
 
 struct pylat_watch_thread {
     struct pylat_thread calls;
-    u64 traps;  /* watchpoint hits on this thread */
-    u64 ended;  /* the frame whose last unit it fetched last */
-    u64 beyond; /* the frame of the call that began last without a place in the table, 0 for none */
+    u64 traps;   /* watchpoint hits on this thread */
+    u64 ended;   /* the frame whose last unit it fetched last */
+    u64 beyond;  /* the frame of the call that began last without a place in the table, 0 for none */
+    u64 told_ns; /* what it took on this thread to take arguments along and to tell slow calls */
 };
 
 struct pylat_watch_config {
     u64 leave_begins[PYLAT_WATCH_LEAVES]; /* 3.12 and later: where frames are released, as below */
     u64 leave_ends[PYLAT_WATCH_LEAVES];
-    u64 generator_exit_type;       /* of the class GeneratorExit */
-    u64 trap_ns;                   /* what one hit takes */
+    u64 generator_exit_type; /* of the class GeneratorExit */
+    u64 trap_ns;             /* what one hit takes */
+    u64 code_type;           /* address of PyCode_Type */
+    u64 slower_ns;           /* as in struct pylat_config, and the next one, too */
+    u64 floor_ns;
     u64 begins[PYLAT_WATCH_PARTS]; /* 3.11 and later: where each begins, ascending; PYLAT_WATCH_NO_PART for none */
     u64 ends[PYLAT_WATCH_PARTS];   /* and where it ends */
     u64 again[PYLAT_WATCH_AGAIN];  /* 3.11: behind each instruction of these; 0 for none */

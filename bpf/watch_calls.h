@@ -7,6 +7,7 @@
 #include "stack.h"
 #include "statistics.h"
 #include "watch_frames.h"
+#include "watch_slow.h"
 
 #define PLACES (PYLAT_WATCHED - 1)
 
@@ -16,6 +17,10 @@ static __always_inline int take_call(struct hit *hit, u64 frame, const struct py
                                      struct pylat_open *call)
 {
     struct pylat_watch_thread *thread = hit->thread;
+#if PYLAT_SLOWER
+    hit->caller = more->caller;
+    hit->told_ns = thread->told_ns - more->told_ns;
+#endif
     if (!more->tid)
         return pylat_pop(&thread->calls, frame, 0, call) == PYLAT_MATCHED;
     if (thread->calls.too_deep)
@@ -47,8 +52,10 @@ static __always_inline void keep_extreme(const struct hit *hit, u32 slot, u64 ns
 }
 #endif
 
-/* A call ended. `traps`: the watchpoint hits that lie between its two time stamps, in halves. */
-static __always_inline void finish(struct hit *hit, const struct pylat_open *call, u64 half_traps, int raised)
+/* A call ended. `half_traps`: the watchpoint hits that lie between its two time stamps, in halves. `intact`: its frame
+ * still holds its arguments. Before close_call, which drops those that were taken along when it began. */
+static __always_inline void finish(struct hit *hit, const struct pylat_open *call, u64 half_traps, int raised,
+                                   int intact)
 {
     u32 slot = call->slot;
     struct pylat_statistics *of = statistics.lookup(&slot);
@@ -58,16 +65,22 @@ static __always_inline void finish(struct hit *hit, const struct pylat_open *cal
         PYLAT_COUNT(hit->count->negative);
         return;
     }
-    u64 ns = hit->now_ns - call->start_ns, traps_ns = half_traps * hit->config->trap_ns / 2;
+    u64 ns = hit->now_ns - call->start_ns, taken_ns = half_traps * hit->config->trap_ns / 2;
+#if PYLAT_SLOWER
+    taken_ns += hit->told_ns;
+#endif
+    ns = ns > taken_ns ? ns - taken_ns : 0;
     __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
     __sync_fetch_and_add(raised ? &hit->process->raised : &hit->process->returned, 1);
-    ns = ns > traps_ns ? ns - traps_ns : 1; /* as in pylat_count_latency */
     int extreme = pylat_count_latency(of, ns);
 #if PYLAT_MANY_PROCESSES
     if (extreme)
-        keep_extreme(hit, slot, ns);
+        keep_extreme(hit, slot, ns + !ns); /* as in pylat_count_latency */
 #endif
     PYLAT_COUNT_OFTEN(hit->count->matched);
+#if PYLAT_SLOWER
+    judge(hit, of, call, ns, raised, intact);
+#endif
 }
 
 /* A call ends that is not open: it began before pylat watched, or found no place and is lost. */
@@ -91,11 +104,11 @@ static __always_inline void finish_suspending(struct hit *hit, u64 frame, const 
 {
     struct pylat_open whole = {.frame = frame, .start_ns = call->start_ns, .slot = call->slot};
     u32 slot = call->slot;
+    if (raised != PYLAT_GENERATOR_EXIT)
+        finish(hit, &whole, half_traps, raised, 1);
     close_call(hit, frame);
-    if (raised != PYLAT_GENERATOR_EXIT) {
-        finish(hit, &whole, half_traps, raised);
+    if (raised != PYLAT_GENERATOR_EXIT)
         return;
-    }
     struct pylat_statistics *of = statistics.lookup(&slot);
     if (of)
         __sync_fetch_and_add(&of->abandoned, 1);
@@ -149,6 +162,9 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
     if (hit->thread->ended == frame)
         hit->thread->ended = 0;
     struct pylat_watch_call more = {.traps = hit->thread->traps, .slot = slot, .place = place};
+#if PYLAT_SLOWER
+    more.told_ns = hit->thread->told_ns;
+#endif
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
     s32 last = 0;
     pylat_read_u64(frame + PYLAT_WATCH_FRAME_BACK, &more.caller);
@@ -174,9 +190,14 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
             __sync_fetch_and_add(lost, 1);
         if (!of->suspends)
             pylat_pop(calls, frame, 1, &call);
-    } else if (is_beyond) {
-        hit->thread->beyond = frame;
+        return;
     }
+    if (is_beyond)
+        hit->thread->beyond = frame;
+#if PYLAT_SLOWER && PYLAT_SLOW_VALUES
+    if (of->count && hit->config->floor_ns != ~0ULL)
+        begin_taking(hit, frame, of->code, more.start_ns);
+#endif
 }
 
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
@@ -211,11 +232,11 @@ static __always_inline void exception_reached(struct hit *hit, u64 caller)
     if (!more || !of || !take_call(hit, frame, more, &call))
         return;
     u64 half_traps = 2 * (hit->thread->traps - more->traps) + 1;
-    close_call(hit, frame);
     if (last_opcode(frame, of) == PYLAT_WATCH_RETURN_1)
         PYLAT_COUNT(hit->count->unmatched_entry); /* it had returned, and somebody keeps its frame */
     else
-        finish(hit, &call, half_traps, 1);
+        finish(hit, &call, half_traps, 1, 0);
+    close_call(hit, frame);
 }
 
 /* PyTraceBack_Here: an exception has come up in this frame. Without a block to handle it, it leaves the call now; the
@@ -235,8 +256,8 @@ static __always_inline void exception_came_up(struct hit *hit, u64 frame)
     u64 half_traps = 2 * (hit->thread->traps - more->traps) + 1;
     if (!take_call(hit, frame, more, &call))
         return;
+    finish(hit, &call, half_traps, 1, 0);
     close_call(hit, frame);
-    finish(hit, &call, half_traps, 1);
 }
 #endif
 
@@ -282,18 +303,22 @@ static __always_inline void count_written(struct hit *hit, const struct pylat_wa
         return;
     }
 #endif
+    finish(hit, &call, half_traps, raised, 0);
     close_call(hit, frame);
-    finish(hit, &call, half_traps, raised);
 }
 
 #if PYLAT_START == PYLAT_START_BY_OPARG
 /* How an exception leaves a frame that has just put it on its value stack. */
-static __always_inline int raised_by(u64 frame, u32 place, u64 generator_exit_type)
+static __always_inline int raised_by(struct hit *hit, u64 frame, u32 place)
 {
     u64 exception = 0, type = 0;
     pylat_read_u64(frame + place, &exception);
-    pylat_read_u64((exception & PYLAT_FRAME_CODE_MASK) + PYLAT_OBJECT_TYPE, &type);
-    return type == generator_exit_type ? PYLAT_GENERATOR_EXIT : PYLAT_RAISED;
+    exception &= PYLAT_FRAME_CODE_MASK;
+    pylat_read_u64(exception + PYLAT_OBJECT_TYPE, &type);
+#if PYLAT_SLOWER
+    hit->exception = exception;
+#endif
+    return type == hit->config->generator_exit_type ? PYLAT_GENERATOR_EXIT : PYLAT_RAISED;
 }
 
 /* A unit was fetched that ends the call. Its frame stands at an earlier one: it is told of the new unit by that itself.
@@ -329,7 +354,7 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
     hit->thread->ended = found;
     int raised = PYLAT_NOT_RAISED;
     if (unit + 1 == of->raises)
-        raised = raised_by(found, of->exception, hit->config->generator_exit_type);
+        raised = raised_by(hit, found, of->exception);
     if (of->suspends) {
         finish_suspending(hit, found, call, OWN_HALF_TRAPS, raised);
         return;
@@ -338,8 +363,8 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
     u64 half_traps = 2 * (hit->thread->traps - call->traps);
     if (!take_call(hit, found, call, &plain))
         return;
+    finish(hit, &plain, half_traps, PYLAT_NOT_RAISED, 1);
     close_call(hit, found);
-    finish(hit, &plain, half_traps, PYLAT_NOT_RAISED);
 }
 #endif
 

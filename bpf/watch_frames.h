@@ -32,6 +32,13 @@ struct hit {
     struct pylat_watch_config *config;
     struct pylat_counters *count;
     struct pylat_watch_thread *thread;
+#if PYLAT_SLOWER
+    struct pylat_watch_telling *telling; /* the slow call that has ended, or NULL */
+    u64 caller;                          /* of the call that ends: to 3.10 its caller's frame */
+    u64 told_ns;                         /* and what telling took while it ran */
+    u64 exception;                       /* and what it raised, where that has just been read */
+    int taking;                          /* a call has begun whose arguments are to be taken along */
+#endif
 #if PYLAT_START == PYLAT_START_BY_LASTI
     u64 codes[PYLAT_WATCHED]; /* of the functions that may begin: those of equal bytecode can share it; 0 for none */
 #endif
@@ -47,6 +54,9 @@ static __always_inline void close_call(const struct hit *hit, u64 frame)
 {
     struct pylat_watch_key key = {.frame = frame, .process = hit->tgid};
     frames.delete(&key);
+#if PYLAT_SLOWER && PYLAT_SLOW_VALUES
+    entry_values.delete(&key);
+#endif
 }
 
 /* An index below a power of two that the verifier sees the bound of, on old kernels too (pylat_place). */

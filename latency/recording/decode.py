@@ -38,7 +38,7 @@ from latency.recording.model import (
 )
 from latency.recording.parts import Parts
 from latency.recording.probes import Probes
-from latency.recording.slow import MOST_SLOWEST, OUTCOMES, Argument, SlowCall, SlowCalls, Slower, StackFrame
+from latency.recording.slow import MOMENTS, MOST_SLOWEST, OUTCOMES, Argument, SlowCall, SlowCalls, Slower, StackFrame
 from latency.recording.split import PARTS, Split
 
 MAX_BUCKETS = 4096
@@ -169,6 +169,7 @@ def _slow_call(value: object) -> SlowCall:
         outcome=member(call, "outcome", one_of(OUTCOMES)),
         exception=member(call, "exception", text),
         arguments=member(call, "arguments", optional(list_of(_argument, most=MAX_ARGUMENTS))),
+        arguments_at=member(call, "arguments_at", one_of(MOMENTS), "end"),
         stack=member(call, "stack", list_of(_stack_frame, most=MAX_STACK)),
         stack_whole=member(call, "stack_whole", boolean),
         active_ns=member(call, "active_ns", optional(count)),

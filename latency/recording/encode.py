@@ -64,6 +64,7 @@ def slow_call_to_json(call: SlowCall) -> Json:
         **{name: getattr(call, name) for name in ("duration_ns", "active_ns", "threshold_ns", "pid", "tid", "thread")},
         **{name: getattr(call, name) for name in ("host_pid", "host_tid", "outcome", "exception", "stack_whole")},
         "arguments": None if arguments is None else [asdict(each) for each in arguments],
+        "arguments_at": call.arguments_at,
         "stack": [{**_named(frame.function), "at": frame.line} for frame in call.stack],
     }
 

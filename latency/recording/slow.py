@@ -16,6 +16,8 @@ SLOWEST = 10
 """How many are kept unless something else is asked for."""
 MOST_SLOWEST = 10_000
 OUTCOMES = ("returned", "raised")
+MOMENTS = ("end", "entry")
+"""At which the arguments of a call were taken."""
 
 _UNITS_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9}
 _LONGEST_NS = 10**18
@@ -71,7 +73,7 @@ class Argument:
 
     Attributes:
         name: its name.
-        text: what it held at the end of the call.
+        text: what it held at the end of the call, or at its entry (``SlowCall.arguments_at``).
         later: some of that was read only afterwards, and may have changed in between.
     """
 
@@ -94,11 +96,12 @@ class SlowCall:
         host_pid, host_tid: the kernel's own numbers of these: others where the target is in a PID namespace. 0: not
             known.
         outcome: one of ``OUTCOMES``.
-        exception: the name of the type of what it raised.
+        exception: the name of the type of what it raised; ``""`` otherwise, and where it is not known.
         arguments: None where they could not be read.
+        arguments_at: when they were taken, one of ``MOMENTS``.
         stack: of its callers, the innermost first; of a generator or coroutine those that resumed it last.
         stack_whole: whether the last of them has no caller.
-        active_ns: of a generator or coroutine, the time that it ran; else None.
+        active_ns: of a generator or coroutine, the time that it ran, where that is known; else None.
     """
 
     function: Function
@@ -116,6 +119,7 @@ class SlowCall:
     active_ns: int | None = None
     host_pid: int = 0
     host_tid: int = 0
+    arguments_at: str = "end"
 
 
 @dataclass(frozen=True)

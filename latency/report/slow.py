@@ -16,6 +16,7 @@ MOST_FRAMES = 12
 _LONGEST_ARGUMENT = 200
 _INDENT = "    "
 _LATER = "~"
+_AT_ENTRY = "arguments at entry"
 
 
 def slow_calls(slow: SlowCalls, unit: str | None, width: int, *, values: bool = True) -> Iterator[Line]:
@@ -74,12 +75,16 @@ def doubts(slow: SlowCalls) -> Iterator[Said]:
 
 def note(slow: SlowCalls, *, values: bool) -> str:
     """What the marks of the kept calls mean."""
-    parts = ["arguments as they stood at the end of the call"] if values else []
+    parts = []
+    if values:
+        at_entry = any(call.arguments and call.arguments_at == "entry" for call in slow.kept)
+        at_end = "arguments as they stood at the end of the call"
+        parts = [f"{at_end}, or, where it says so, at its entry" if at_entry else at_end]
     if any(argument.later for call in slow.kept for argument in call.arguments or ()):
         parts.append(f"{_LATER}: read in part after it, and may have changed since")
     if any(HIDDEN in argument.text for call in slow.kept for argument in call.arguments or ()):
         parts.append(f"{HIDDEN}: secret by its name, not recorded; --show-secrets shows it")
-    if any(call.active_ns is not None for call in slow.kept):
+    if any(call.function.kind != "function" or call.active_ns is not None for call in slow.kept):
         parts.append("the stack of a generator or coroutine is that of whoever resumed it last")
     return "; ".join(parts)
 
@@ -100,6 +105,8 @@ def headline(call: SlowCall, slow: SlowCalls, unit: str | None) -> list[str]:
         parts.append(f"ran for {duration(call.active_ns, unit)} of it")
     if Slower.parse(slow.slower).quantile:
         parts.append(f"threshold {duration(call.threshold_ns, unit)}")
+    if call.arguments and call.arguments_at == "entry":
+        parts.append(_AT_ENTRY)
     return parts
 
 

@@ -46,8 +46,6 @@ def cannot_watch(target: Target, options: Options, functions: Sequence[LiveFunct
         return "watch follows the forks of one Python, and not another program's children"
     if options.offcpu or options.self_time:
         return "watch does not see where a call's time goes"
-    if options.slower:
-        return "watch does not tell slow calls one by one"
     return str(refusal(target.process, target.build, target.offsets, functions, children=options.children) or "")
 
 

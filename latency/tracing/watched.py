@@ -76,7 +76,8 @@ def _probing(target: Target, options: Options, attachment: str) -> Session:
     target = copy.copy(target)
     target.stopwatch = Stopwatch()
     target.plan = target.probes_plan()
-    return Session(target, replace(options, engine="auto", max_overhead_pct=None), attachment=attachment)
+    options = replace(options, engine="auto", max_overhead_pct=None, slower="")
+    return Session(target, options, attachment=attachment)
 
 
 def _close(probing: Future[Session]) -> None:

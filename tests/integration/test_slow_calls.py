@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from latency.recording import Argument, SlowCall, SlowCalls, dumps, load, loads
-from latency.tracing.probes import slow as telling
+from latency.tracing.counted import slow as telling
 from tests.lab import Interpreter
 from tests.pylat_command import pylat
 from tests.target_program import TargetProgram
@@ -153,7 +153,7 @@ def test_a_percentile_is_of_each_function_and_waits_for_enough_calls(
 def test_slow_calls_that_do_not_fit_the_ring_buffer_are_counted_and_measured_all_the_same(
     own_interpreter: Interpreter, start_target: Start, watch: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("latency.tracing.probes.slow.SLOW_BYTES", 1 << 14)
+    monkeypatch.setattr(telling.SlowLog, "ring_bytes", 1 << 14)
     target = start_target(own_interpreter, "slow.py", 0)
     session = watch(target.pid, ["__main__:plain", "__main__:failing"], slower="1ns")
     truth = [known for known in target.run().values() if known["function"] in ("plain", "failing")]
@@ -236,13 +236,6 @@ def test_slow_calls_of_children_are_told_with_their_process(
         (child, (Argument("name", "'in the child'"),), "parent", 13),
         (target.pid, (Argument("name", "'in the parent'"),), "parent", 16),
     }
-
-
-def test_the_watch_engine_says_that_it_tells_no_slow_calls(own_interpreter: Interpreter, start_target: Start) -> None:
-    target = start_target(own_interpreter, "slow.py")
-    refused = pylat("-p", target.pid, "--func", "plain", "--engine", "watch", "--slower", "1ms", "-d", "1")
-    assert refused.status == 2
-    assert "does not tell slow calls" in refused.err
 
 
 def test_the_demo_names_its_planted_slow_path() -> None:

@@ -86,6 +86,12 @@ class Taken:
         snapshot = capture.Snapshot(taken["stream"][: taken["bytes"]].tobytes(), beneath)
         return self._reader.describe(id(value), memory=snapshot), snapshot.later
 
+    def alone(self, taken: Any, value: object) -> str:
+        """Its text from what was taken along, and from classes."""
+        stream = taken["stream"][: taken["bytes"]].tobytes()
+        snapshot = capture.Snapshot(stream, capture.NOTHING, classes=self._process)
+        return self._reader.describe(id(value), memory=snapshot)
+
 
 @pytest.fixture(scope="module")
 def library(compile_bpf: Callable[..., ctypes.CDLL]) -> ctypes.CDLL:
@@ -127,6 +133,7 @@ def test_a_value_within_the_bounds_is_taken_along_whole(taken: Taken, value: obj
     # A number that looks like an address (ma_version_tag, to 3.11) can lead to so much that the snapshot is full.
     is_full = snapshot["bytes"] >= capture.SNAPSHOT_BYTES or snapshot["blocks"] >= capture.QUEUED // 2
     assert not later or is_full
+    assert later or taken.alone(snapshot, value) == whole
 
 
 def test_what_changes_afterwards_does_not_change_the_text(taken: Taken) -> None:
@@ -147,6 +154,18 @@ def test_what_lies_beyond_the_bounds_is_asked_of_the_process_and_counted(taken: 
         text, later = taken.described(taken(value), value, beneath=process)
         assert text == taken._reader.describe(id(value))
     assert later > 0
+
+
+def test_where_nothing_is_asked_later_what_lies_beyond_the_bounds_is_an_ellipsis(taken: Taken) -> None:
+    value = [[str(1000 + 30 * row + column) for column in range(30)] for row in range(30)]
+    snapshot = taken(value)
+    whole = taken._reader.describe(id(value))
+    value.clear()
+    text = taken.alone(snapshot, value)
+    assert text != whole
+    assert text.startswith(whole[:20])
+    assert "…" in text
+    assert "unreadable" not in text
 
 
 def test_a_snapshot_stays_within_its_bounds_and_ends_for_a_cycle(taken: Taken) -> None:

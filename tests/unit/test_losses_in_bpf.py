@@ -19,6 +19,7 @@ ALLOWED = {
     ("calls.h", "threads.update"): "looked up behind, by whoever counts",
     ("trace_events.h", "trace_threads.update"): "looked up behind",
     ("slow_calls.h", "told_codes.update"): "told once more the next time",
+    ("watch_slow.h", "entry_values.update"): "of such a call the arguments are said to be unknown",
 }
 _CALL = re.compile(r"\b(\w+\.(?:update|insert|push|ringbuf_reserve|ringbuf_output))\(")
 _GUARD = re.compile(r"^(?:else\s+)?if\s*\(|^else\b|^for\s*\(")

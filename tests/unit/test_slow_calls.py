@@ -115,6 +115,7 @@ def test_slow_calls_come_back_from_a_file_as_they_were() -> None:
     whole = recording(
         call(50, outcome="raised", exception="LookupError", arguments=None, stack_whole=False),
         call(40, active_ns=5, stack=(), arguments=()),
+        call(30, arguments_at="entry"),
         lost=3,
         unjudged=4,
         seen=70,
@@ -155,6 +156,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
     "slow_calls.kept[0].arguments: not a list of at most": lambda slow: slow["kept"][0].update(arguments=[[]] * 1001),
     "slow_calls.kept[0].arguments[0].text: not text": lambda slow: slow["kept"][0]["arguments"][0].update(text=[]),
     "slow_calls.kept[0].arguments[0].later: missing": lambda slow: slow["kept"][0]["arguments"][0].pop("later"),
+    "slow_calls.kept[0].arguments_at: not one of": lambda slow: slow["kept"][0].update(arguments_at="soon"),
     "slow_calls.kept[0].active_ns: not a whole number": lambda slow: slow["kept"][0].update(active_ns="5"),
     "slow_calls.kept: not the longest first": lambda slow: slow["kept"].append(slow["kept"][0] | {"duration_ns": 9**9}),
 }  # fmt: skip
@@ -210,6 +212,23 @@ def test_the_report_says_what_the_arguments_are_and_what_was_read_later() -> Non
     text = " ".join(shown(call()).split())
     assert "arguments as they stood at the end of the call; ~: read in part after it, and may have changed" in text
     assert "~" not in shown(call(arguments=(Argument("a", "1"),)))
+
+
+def test_of_which_calls_the_arguments_are_those_of_the_entry_is_said() -> None:
+    lines = shown(call(50, arguments_at="entry"), call(40)).splitlines()
+    assert [line for line in lines if "thread 43" in line] == [
+        "50.0 ms  05:00:00.123456Z  thread 43 (worker-1)  returned  arguments at entry",
+        "40.0 ms  05:00:00.123456Z  thread 43 (worker-1)  returned",
+    ]
+    assert "at the end of the call, or, where it says so, at its entry" in " ".join("\n".join(lines).split())
+    assert "arguments at entry" not in shown(call(arguments=None, arguments_at="entry"))
+
+
+def test_of_a_coroutine_that_was_watched_the_stack_is_said_to_be_that_of_the_last_resume() -> None:
+    watched = call(function=Function("handle", "/srv/app.py", 88, "coroutine"), active_ns=None)
+    text = " ".join(shown(watched).split())
+    assert "that of whoever resumed it last" in text
+    assert "ran for" not in text
 
 
 def test_of_a_coroutine_the_stack_is_said_to_be_that_of_the_last_resume() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.values import Captured, Memory
+from latency.cpython.values.memory import Spent
 from latency.errors import TargetError
 
 BLOCK = np.dtype([("address", "<u8"), ("size", "<u4"), ("object", "<u4")])
@@ -64,6 +65,7 @@ class Snapshot:
     Args:
         stream: of a ``struct pylat_snapshot``, the part in use.
         beneath: what is asked for everything that was not taken along.
+        classes: from where classes are read, if not from there.
 
     Attributes:
         later: how often that was asked; whoever describes a value sets it to 0 before.
@@ -71,9 +73,10 @@ class Snapshot:
         first: the bytes of the first block.
     """
 
-    def __init__(self, stream: bytes, beneath: Memory | None) -> None:
+    def __init__(self, stream: bytes, beneath: Memory | None, *, classes: Memory | None = None) -> None:
         self.later = 0
-        self.classes = beneath or self  # they are not taken along, and asking for them is no reading of values
+        # They are not taken along, and asking for them is no reading of values.
+        self.classes = classes or beneath or self
         self._objects: dict[int, bytes] = {}
         self.first = b""
         blocks: list[tuple[int, bytes]] = []
@@ -111,6 +114,17 @@ class _Later:
     def read_some(self, address: int, size: int) -> bytes:
         self._snapshot.later += 1
         return b"" if self._beneath is None else self._beneath.read_some(address, size)
+
+
+class _Nothing:
+    """Of what was not taken along nothing is known: a bound is reached there, and not the end of memory."""
+
+    def read_some(self, address: int, size: int) -> bytes:
+        """Raises Spent."""
+        raise Spent
+
+
+NOTHING: Memory = _Nothing()
 
 
 class Quiet:

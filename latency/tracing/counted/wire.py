@@ -27,6 +27,7 @@ EVENT_MODULE, EVENT_OWNER = 16, 18
 RUNNING, WAITING, RUNNABLE, GC, SUSPENDED_PART = range(5)
 PARTS, SPLIT_BUCKETS = 5, 145
 SLOW_CODE, SLOW_CALL = 1, 2
+TAKEN_AT_END, TAKEN_AT_ENTRY = 1, 2
 SNAPSHOT_HEAD_BYTES = 8  # of struct pylat_snapshot (bpf/capture.h), before its stream
 HIT_ENTRY, HIT_EXIT, HIT_RAISE, HIT_YIELD, HIT_DEALLOC, HIT_OTHER = range(6)
 HIT_KINDS = 6
@@ -157,8 +158,8 @@ SLOW_CALL_EVENT = np.dtype(
         ("raised", "u1"),
         ("stack_end", "u1"),
         *((name, "<u8") for name in ("space", "frame", "code")),
-        *((name, "<u8") for name in ("start_ns", "end_ns", "active_ns", "threshold_ns")),
-        *((name, "<u4") for name in ("suspensions", "depth", "own_tgid", "own_tid")),
+        *((name, "<u8") for name in ("start_ns", "end_ns", "latency_ns", "active_ns", "threshold_ns")),
+        *((name, "<u4") for name in ("suspensions", "depth", "own_tgid", "own_tid", "taken_at", "padding")),
         ("comm", "u1", (COMM_BYTES,)),
         ("exception", "u1", (TYPE_NAME_BYTES,)),
         ("code_head", "u1", (CODE_HEAD_BYTES,)),

@@ -20,9 +20,9 @@ def parts_of(target: Target, options: Options) -> list[Part]:
 
         found.append(Splitting.of(target, options))
     if options.slower:
-        from latency.tracing.probes.slow import SlowLog  # it imports the decoder of values
+        from latency.tracing.probes.slow import Slow  # it imports the decoder of values
 
-        found.append(SlowLog(target, options))
+        found.append(Slow(target, options))
     if options.max_overhead_pct is not None:
         found.append(Slicing(options.max_overhead_pct))
     return found

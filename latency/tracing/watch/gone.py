@@ -41,7 +41,7 @@ class Gone:
         left = np.isin(frames["process"], keys[marked])
         # What suspends belongs to no thread, and was not counted when one ended.
         np.add.at(self._program.maps.statistics["cut"], calls["slot"][left & (calls["tid"] == 0)], 1)
-        self._program.frames.delete_many(frames[left])
+        self._program.drop(frames[left])
         self._program.processes.delete_many(keys[marked])
 
 

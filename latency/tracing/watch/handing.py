@@ -57,7 +57,7 @@ class Handing:
             opens: of the other engine, by frame.
         """
         for frame in mine - opens.keys():  # closed or freed while suspended, or ended while it was handed over
-            self._program.frames.delete(_key(frame))
+            self._program.drop(_key(frame))
         for frame in opens.keys() - mine:
             self._add(frame, opens[frame])
         self._first, self.number = reading, len(opens)
@@ -81,7 +81,9 @@ class Handing:
             thread = np.array([call.tid], program.threads.key)
             program.threads.add(thread, np.zeros(1, wire.WATCH_THREAD))
             value = program.threads.lookup(thread)
-            more["tid"], more["traps"] = call.tid, 0 if value is None else value["traps"]
+            more["tid"] = call.tid
+            if value is not None:
+                more["traps"], more["told_ns"] = value["traps"], value["told_ns"]
             more["caller"], more["caller_lasti"] = self._caller(frame)
         program.frames.add(_key(frame), more)
 

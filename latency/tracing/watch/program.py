@@ -6,105 +6,40 @@ import ctypes
 import os
 import resource
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from latency.cache import Cache
-from latency.cpython.offsets import Offsets
 from latency.cpython.sites import Role
 from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, WatchPoints
-from latency.errors import AttachError, CompileError, TargetError
+from latency.errors import AttachError, TargetError
 from latency.target.process import Process
 from latency.tracing.counted import wire
 from latency.tracing.counted.extremes import Extremes
 from latency.tracing.counted.maps import CountingMaps
-from latency.tracing.counted.parameters import PT_REGS, cflags, process_flags
 from latency.tracing.kernel import allocation, apart
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.apart import Probes
 from latency.tracing.kernel.calls import Map
-from latency.tracing.kernel.compiler import Object, kept_or_compiled
+from latency.tracing.kernel.compiler import Object
 from latency.tracing.kernel.multi import by_multi
 from latency.tracing.kernel.refusals import refused_call, refused_program
-from latency.tracing.kernel.tracepoints import left_out, twice
+from latency.tracing.kernel.tracepoints import left_out
 from latency.tracing.watch import wire as watching
+from latency.tracing.watch.compiling import CALLED, RAISE, TRACEPOINTS, WATCH, is_of_probes, kind_of, needed
 from latency.tracing.watch.events import READ_WRITE, Watchpoint, Watchpoints, require_all, watchpoints_of
 from latency.tracing.watch.trap import CALIBRATION_READS, reading_ns
 
-SOURCE = "watch.bpf.c"
-_WATCH, _RAISE = "pylat_watch", "pylat_watch_raise"
-_THREADS = twice({"pylat_thread_exit": "sched_process_exit"})
-_FORKS = twice({"pylat_fork": "sched_process_fork", "pylat_exec": "sched_process_exec"})
-_TRACEPOINTS = {**_THREADS, **_FORKS}
-_INSTRUCTION_POINTER = 8 * 16  # offset in x86-64's struct pt_regs, in bytes
-_NO_OPCODE = -1
-_MOST_RETURNS = 4
 _OPEN_CALLS, _FEW_OPEN_CALLS = 524_288, 65_536  # the few where a table takes all of its memory beforehand
 _PROCESSES, _CHILDRENS_THREADS, _EXTREMES = 4096, 1024, 16_384
 _SPARE_THREADS = 64
+_TELLING = 64  # threads in which a slow call is told at one moment, or more on a large machine
+ENTRIES = 1024
+"""Open calls that hold what was taken along of their arguments, 9 kB each."""
 _U32, _U64 = np.dtype("<u4"), np.dtype("<u8")
-
-
-def watch_flags(offsets: Offsets, plan: WatchPlan, *, children: bool = False) -> list[str]:
-    """The compiler flags for ``bpf/watch.bpf.c``, sorted.
-
-    Args:
-        children: follow forks.
-
-    Raises:
-        UnsupportedBuild: the offsets lack a member that the plan needs.
-    """
-    returns = [*plan.returns, *[_NO_OPCODE] * _MOST_RETURNS][:_MOST_RETURNS]
-    before_3_11 = plan.start_by == "lasti"
-    values = {
-        "REGISTERS": len(PT_REGS),
-        "PLACE": _INSTRUCTION_POINTER,
-        "LEAVE": 1 if before_3_11 else 3 if plan.leave else 2,
-        "FRESH": plan.fresh,
-        "LASTI_BYTES": plan.lasti_bytes,
-        "FRAME_BACK": offsets["frame.previous"],
-        **{f"RETURN_{number}": opcode for number, opcode in enumerate(returns, 1)},
-    }
-    executing, blocks = offsets.get("frame.executing"), offsets.get("frame.blocks")
-    return sorted(
-        [
-            *cflags(
-                offsets,
-                plan,
-                every_function=False,
-                children=children,
-                further=process_flags() if children else None,
-            ),
-            *(f"-DPYLAT_WATCH_{name}={value}" for name, value in values.items()),
-            *(["-DPYLAT_WATCH_HOMES=1"] if plan.homes else []),
-            f"-DPYLAT_FRAME_EXECUTING={-1 if executing is None else executing}",
-            f"-DPYLAT_FRAME_BLOCKS={-1 if blocks is None else blocks}",
-        ]
-    )
-
-
-def compile_watch(offsets: Offsets, plan: WatchPlan, *, children: bool = False) -> Object:
-    """What ``WatchProgram`` loads. Raises MissingBcc, CompileError, NoPrivilege."""
-    flags = watch_flags(offsets, plan, children=children)
-    made = kept_or_compiled(flags, _functions(plan, children=children), Cache(), source=SOURCE)
-    sizes = {shape.name: shape.value_size for shape in made.maps}
-    expected = {
-        "config": watching.WATCH_CONFIG,
-        "statistics": wire.STATISTICS,
-        "counters": wire.COUNTERS,
-        "watched": watching.WATCHED,
-        "threads": watching.WATCH_THREAD,
-        "frames": watching.WATCH_CALL,
-        "processes": watching.WATCH_PROCESS,
-        **({"homes": watching.WATCH_HOME} if plan.homes else {}),
-    }
-    if any(sizes.get(name) != dtype.itemsize for name, dtype in expected.items()):
-        raise CompileError("bpf/watch.h and latency/tracing/watch/wire.py disagree on a struct", "reinstall pylat")
-    return made
 
 
 class WatchProgram:
@@ -113,7 +48,8 @@ class WatchProgram:
     Args:
         made: from ``compile_watch``.
         threads: how many threads the target has now; the tables hold twice as many, and some.
-        children: as ``made`` was compiled for.
+        children, slow: as ``made`` was compiled for.
+        slow_bytes: of the ring buffer of slow calls.
 
     Raises:
         CompileError: the kernel's verifier refuses a program; ``detail`` is the end of its log.
@@ -123,9 +59,19 @@ class WatchProgram:
 
     attachment = "watchpoints"
 
-    def __init__(self, made: Object, plan: WatchPlan, *, threads: int, children: bool = False) -> None:
+    def __init__(
+        self,
+        made: Object,
+        plan: WatchPlan,
+        *,
+        threads: int,
+        children: bool = False,
+        slow: Mapping[str, int] | None = None,
+        slow_bytes: int = 0,
+    ) -> None:
         self._plan = plan
         self._children = children
+        self._names = needed(plan, children=children, slow=slow)
         self._descriptors: list[int] = []
         self._links: list[int] = []
         self._tracepoints: list[int] = []
@@ -139,6 +85,9 @@ class WatchProgram:
             "homes": len(plan.homes),
             "extremes": _EXTREMES,
             "statistics": watching.SLOTS,
+            "slow_events": slow_bytes,
+            "slow_work": max(_TELLING, 2 * kernel.possible_cpus()),
+            "entry_values": ENTRIES,
         }
         try:
             self._load(made, entries)
@@ -148,10 +97,12 @@ class WatchProgram:
         except OSError as error:
             self._close(self._descriptors)
             raise refused_call(error) from error
-        self._watchpoints = Watchpoints(self._functions[_WATCH], forks=children)
+        self._watchpoints = Watchpoints(self._functions[WATCH], forks=children)
         self._tried_hits = 0  # of the calibration
         self.threads = Map(self._maps["threads"], _U32, watching.WATCH_THREAD)
         self.frames = Map(self._maps["frames"], watching.WATCH_KEY, watching.WATCH_CALL)
+        values = self._maps.get("entry_values")
+        self._entry_values = None if values is None else Map(values, watching.WATCH_KEY, _U64)
         self.processes = Map(self._maps["processes"], _U64, watching.WATCH_PROCESS)
         self.maps = CountingMaps(self._maps, watching.WATCH_CONFIG, watching.SLOTS)
         self.extremes = Extremes(Map(self._maps["extremes"], wire.EXTREMES_KEY, wire.EXTREMES) if children else None)
@@ -200,7 +151,7 @@ class WatchProgram:
         try:
             for each in processes:
                 self._follow(each.pid)
-            for name, tracepoint in _TRACEPOINTS.items():
+            for name, tracepoint in TRACEPOINTS.items():
                 if name in self._functions:
                     self._tracepoints.append(kernel.attach_raw_tracepoint(self._functions[name], tracepoint))
             pid = 0 if self._children else processes[0].pid
@@ -242,10 +193,10 @@ class WatchProgram:
     def _raises(self, path: str, pid: int, places: Sequence[int]) -> Iterator[Probes]:
         """The probe on exceptions: by a multi link where there are any, since it needs fewer rights."""
         if self._multi and places:
-            yield Probes(self._functions[_RAISE], path, places, [0] * len(places), pid, multi=True)
+            yield Probes(self._functions[RAISE], path, places, [0] * len(places), pid, multi=True)
             return
         for place in places:
-            yield Probes(self._functions[_RAISE], path, (place,), (0,), pid, multi=False)
+            yield Probes(self._functions[RAISE], path, (place,), (0,), pid, multi=False)
 
     def trap_ns(self) -> float:
         """What one hit takes on this machine, nanoseconds: measured on a byte of pylat's own, in about 20 ms.
@@ -255,7 +206,7 @@ class WatchProgram:
         """
         byte = ctypes.c_ubyte()
         bare_ns = reading_ns(byte)
-        watchpoints = Watchpoints(self._functions[_WATCH])
+        watchpoints = Watchpoints(self._functions[WATCH])
         thread = threading.get_native_id()
         self._follow(os.getpid())
         watchpoints.place([Watchpoint(ctypes.addressof(byte), 1, READ_WRITE)], lambda: [thread])
@@ -281,16 +232,22 @@ class WatchProgram:
 
     def forget_calls(self) -> None:
         """Empty the tables of open calls: their ends will not be seen. Nothing may be attached."""
-        for table in (self.threads, self.frames):
+        for table in filter(None, (self.threads, self.frames, self._entry_values)):
             for key in list(table.keys()):
                 table.delete(key)
+
+    def drop(self, frames: np.ndarray[Any, Any]) -> None:
+        """The calls of these (``wire.WATCH_KEY``) are open no longer."""
+        self.frames.delete_many(frames)
+        if self._entry_values:
+            self._entry_values.delete_many(frames)
 
     @property
     def not_run(self) -> int:
         """Hits and events so far for which the kernel did not run the programs. Nothing may be attached."""
         runs = self.maps.map("runs", _U32, _U64).lookup(np.zeros(1, _U32), kernel.possible_cpus())
         assert runs is not None  # an array map has every key
-        missed = left_out(self._functions, _TRACEPOINTS)
+        missed = left_out(self._functions, TRACEPOINTS)
         return missed + max(0, self._tried_hits + self._watchpoints.hits - int(runs.sum()))
 
     def detach(self) -> None:
@@ -350,25 +307,26 @@ class WatchProgram:
             fd = kernel.create_map(shape.name, shape.type, shape.key_size, shape.value_size, number, flags)
             self._descriptors.append(fd)
             self._maps[shape.name] = fd
-        kinds = {
-            _WATCH: kernel.PROG_TYPE_PERF_EVENT,
-            _RAISE: kernel.PROG_TYPE_KPROBE,
-            **dict.fromkeys(_TRACEPOINTS, kernel.PROG_TYPE_RAW_TRACEPOINT),
-        }
-        attach_types = {_RAISE: kernel.TRACE_UPROBE_MULTI} if self._multi else {}
+        multi = kernel.TRACE_UPROBE_MULTI if self._multi else 0
         maps = [self._maps[shape.name] for shape in made.maps]
         # The verifier is most of the time to start, and takes one program on each processor.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             loading = {
                 name: pool.submit(
-                    kernel.load_program, name, kinds[name], made.instructions(name, maps), attach_types.get(name, 0)
+                    kernel.load_program,
+                    name,
+                    kind_of(name),
+                    made.instructions(name, maps),
+                    multi if is_of_probes(name) else 0,
                 )
-                for name in _functions(self._plan, children=self._children)
+                for name in self._names
             }
         self._functions = {name: each.result() for name, each in loading.items() if not each.exception()}
         self._descriptors += self._functions.values()
         for each in loading.values():
             each.result()  # raises what went wrong
+        for name in CALLED.keys() & self._functions.keys():
+            Map(self._maps[CALLED[name]], _U32, _U32).update(np.zeros(1, _U32), np.array([self._functions[name]], _U32))
 
     @staticmethod
     def _close(descriptors: list[int]) -> None:
@@ -379,8 +337,3 @@ class WatchProgram:
 def _probed(plan: WatchPlan, functions: Sequence[WatchPoints]) -> bool:
     """Whether exceptions need a probe: to 3.11 always, later for what nothing tells otherwise."""
     return not plan.leave or any(each.needs_probe for each in functions)
-
-
-def _functions(plan: WatchPlan, *, children: bool) -> list[str]:
-    raises = [_RAISE] if any(plan.of(Role.RAISE)) else []
-    return [_WATCH, *_THREADS, *(_FORKS if children else ()), *raises]

@@ -6,9 +6,10 @@ end:     disable; detach; read
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,21 +31,23 @@ from latency.tracing.counted.spaces import Space
 from latency.tracing.kernel import clock
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.limit.watched import SlicesWatched
+from latency.tracing.watch.compiling import compile_watch
 from latency.tracing.watch.definitions import Definitions
 from latency.tracing.watch.forked import forked_as_it_is, in_children_alone
 from latency.tracing.watch.gone import Gone
-from latency.tracing.watch.program import WatchProgram, compile_watch
+from latency.tracing.watch.program import WatchProgram
 from latency.tracing.watch.turns import Turns
 from latency.tracing.watch.unended import Unended, unaccounted
 from latency.tracing.watch.wire import EXECUTED
+
+if TYPE_CHECKING:
+    from latency.tracing.watch.slow import WatchSlow
 
 
 def require_watchable(target: Target, options: Options) -> None:
     """Raises UsageError where these options cannot be met by watchpoints, whatever the functions are."""
     if not options.func:
         raise UsageError("the watch engine measures single functions", "name them with --func")
-    if options.slower:
-        raise UsageError("the watch engine does not tell slow calls one by one", "take another --engine")
     if options.offcpu or options.self_time:
         raise UsageError("the engine watch does not see where a call's time goes", "take --engine auto")
     if target.around:
@@ -80,23 +83,34 @@ class WatchSession(CountingSession):
         self._unlike: list[int] = []  # children that are not followed
         self._closed = 0  # calls that were found to be abandoned when the measurement ended
         self._handed = 0  # calls that another engine has seen begin
+        self._slow = _slow_log(target, options)
+        slow = self._slow.flags() if self._slow else None
         if options.children:
             require_first_pid_namespace()
         # The compiler is another process: search the heap meanwhile.
         with ThreadPoolExecutor(1) as pool:
-            compiling = pool.submit(compile_watch, target.offsets, self._plan, children=options.children)
+            compiling = pool.submit(compile_watch, target.offsets, self._plan, children=options.children, slow=slow)
             with target.stopwatch.step("find functions"):
                 self._points = self._find_functions(lives)
             with target.stopwatch.step("wait for the compiler"):
                 made = compiling.result()
         with target.stopwatch.step("load"):
             threads = len(target.process.threads())
-            self.program = WatchProgram(made, self._plan, threads=threads, children=options.children)
+            self.program = WatchProgram(
+                made,
+                self._plan,
+                threads=threads,
+                children=options.children,
+                slow=slow,
+                slow_bytes=self._slow.ring_bytes if self._slow else 0,
+            )
         self.maps = self.program.maps
         self._past = Gone(self.program)
         self._unended = Unended(target, self.program, self._points, self._ended)
         self.turns = Turns(target, self.program, self._points, self._unended, self.watched)
         self._definitions = Definitions(target, self._matcher, self._points)
+        if self._slow:
+            self._slow.watch(self.maps, self._points, self._unended)
 
     @property
     def functions(self) -> list[LiveFunction]:
@@ -114,19 +128,23 @@ class WatchSession(CountingSession):
         with target.stopwatch.step("attach"):
             exit_type = target.build.address("PyExc_GeneratorExit")
             program.maps.config["generator_exit_type"] = target.process.u64(exit_type)
+            program.maps.config["code_type"] = target.build.address("PyCode_Type")
             self._place()
         self._count()
 
     def poll(self) -> str:
         """``""``, or why nothing can be measured any longer: ``"exited"`` or ``"exec"``."""
         why = self._ended()
+        if self._slow:
+            self._slow.poll()
         if self.options.children:
             self._past.look()
         if not why and self._first is not None:
             self._definitions.are_freed(self.turns.freed | self.program.freed(self.target.process.pid))
             try:
-                hits = self.maps.counters()["hits"] - self._first.counters["hits"]
-                self.hurries = self.turns.keep(hits * self._trap_ns / 1e9)
+                now, before = self.maps.counters(), self._first.counters
+                cost_ns = self._cost_ns({name: now[name] - before[name] for name in now})
+                self.hurries = self.turns.keep(cost_ns / 1e9)
             except TargetGone:
                 why = self._ended() or "exited"
         return "" if why and self.options.children and self._others_alive() else why
@@ -140,6 +158,8 @@ class WatchSession(CountingSession):
         opens, unseen = self._unended.open_calls(over)
         self._closed = self.turns.closed + self._unended.count_closed(over)
         self.program.detach()
+        if self._slow:
+            self._slow.end()
         self._definitions.look()
         self._memory_bytes, self._map_bytes = resident_bytes(), self.maps.map_bytes
         self.not_run = self.program.not_run
@@ -157,6 +177,8 @@ class WatchSession(CountingSession):
 
     def close(self) -> None:
         """Take everything away."""
+        if self._slow:
+            self._slow.close()
         self.program.close()
 
     def restart(self) -> None:
@@ -165,6 +187,8 @@ class WatchSession(CountingSession):
         self.program.detach()
         self.program.forget_calls()
         self.maps.statistics[:] = 0
+        if self._slow:
+            self._slow.restart(clock.now_ns())
         self.watched = SlicesWatched()
         self.turns = Turns(self.target, self.program, self._points, self._unended, self.watched)
         self._place()
@@ -179,6 +203,8 @@ class WatchSession(CountingSession):
         self._first, self._handed = first, handed
         self.watched.restart(first.at_ns)
         self._slices.skip(self.maps)
+        if self._slow:
+            self._slow.restart(first.at_ns)
 
     def reading(self, at_ns: int) -> Reading:
         """What has been counted by now, which is ``at_ns``."""
@@ -199,24 +225,14 @@ class WatchSession(CountingSession):
             now = describe(target.process, target.build, target.offsets, points.live.address)
             if now is None or now.function.line != points.live.function.line:
                 raise AttachError(f"{points.live.function.qualname} was freed just now", "try again")
-        self._look_at_code()
+        self._about = _about(target, self._points)
 
     def _count(self) -> None:
         self.turns.tell()
+        if self._slow:
+            self._slow.begin()
         self._begin()
         self.turns.begin(self.options.max_overhead_pct if self._may_be_sliced else None)
-
-    def _look_at_code(self) -> None:
-        digests = CodeDigests(self.target.build, self.target.offsets).take(
-            self.target.process, [points.live.address for points in self._points]
-        )
-        known: dict[Function, set[str]] = {}
-        for points in self._points:
-            known.setdefault(points.live.function, set()).add(digests.get(points.live.address, ""))
-        owners = {points.live.function: points.live.owners for points in self._points}
-        self._about = lambda function: About(
-            next(iter(known[function])) if len(known[function]) == 1 else "", owners[function]
-        )
 
     def _ended(self) -> str:
         return self.target.process.ending(self._image)
@@ -231,6 +247,8 @@ class WatchSession(CountingSession):
         matcher = self._matcher
         if lives is None:
             lives = live_functions(target.process, target.build, target.offsets)
+        if self._slow:
+            self._slow.found(lives)
         wanted = [live for live in lives if matcher.matches(live)]
         if not wanted:
             elsewhere = in_children_alone(target, matcher) if self.options.children else None
@@ -239,14 +257,13 @@ class WatchSession(CountingSession):
         missing = matcher.unmatched(lives)
         self._missing = lambda: missing
         self.remarks += not_there_yet(missing, matcher, lives)
-        forks = self.options.children
-        refused = refusal(target.process, target.build, target.offsets, wanted, forks=forks)
-        if refused:
-            raise refused
-        found = [watch_points(target.process, target.offsets, live) for live in wanted]
-        if any(each.needs_probe for each in found) and not any(self._plan.of(Role.RAISE)):
-            raise UsageError("where this build unwinds a frame is not known", "take another --engine")
-        return found
+        return _points_of(target, self._plan, wanted, forks=self.options.children)
+
+    def _next_reading(self) -> Reading:
+        reading = super()._next_reading()
+        if self._slow:
+            self._slow.take()
+        return reading
 
     def _read(self, at_ns: int) -> Reading:
         slots, extremes = np.arange(len(self._points)), self.program.extremes
@@ -288,6 +305,8 @@ class WatchSession(CountingSession):
         events = {**recording.events, "abandoned": recording.events["abandoned"] + self._closed}
         events["entries"] += self._handed if span.whole else 0
         recording = replace(recording, events=events)
+        if self._slow:
+            recording = self._slow.told(recording, span)
         if not span.over:
             return recording
         lost = Losses(unwatched=self.unwatched, unmatched_entry=unaccounted(recording))
@@ -324,18 +343,53 @@ class WatchSession(CountingSession):
         )
 
     def _overhead(self, span: Span) -> Overhead | None:
-        hits = span.counters["hits"]
+        hits, cost_ns = span.counters["hits"], self._cost_ns(span.counters)
         if not hits or span.duration_s <= 0:
             return None
         return Overhead(
             hits=hits,
-            ns_per_hit=self._trap_ns,
-            share_of_cpu=hits * self._trap_ns / 1e9 / span.duration_s,
+            ns_per_hit=cost_ns / hits,
+            share_of_cpu=cost_ns / 1e9 / span.duration_s,
             memory_bytes=self._memory_bytes,
             map_bytes=self._map_bytes,
         )
+
+    def _cost_ns(self, counters: Mapping[str, int]) -> float:
+        """Of hits, and of telling slow calls."""
+        return counters["hits"] * self._trap_ns + counters["taken_ns"]
 
     def _attached(self) -> Iterator[str]:
         turns = len(self.turns.groups)
         how = f"{self.program.attachment}, in {turns} turns" if turns > 1 else self.program.attachment
         yield f"live functions that match: {len(self.functions):,}; attached by {how}"
+
+
+def _slow_log(target: Target, options: Options) -> WatchSlow | None:
+    if not options.slower:
+        return None
+    from latency.tracing.watch.slow import WatchSlow  # it imports the decoder of values
+
+    return WatchSlow(target, options)
+
+
+def _points_of(target: Target, plan: WatchPlan, wanted: Sequence[LiveFunction], *, forks: bool) -> list[WatchPoints]:
+    """Where these functions are watched. Raises UsageError."""
+    refused = refusal(target.process, target.build, target.offsets, wanted, forks=forks)
+    if refused:
+        raise refused
+    found = [watch_points(target.process, target.offsets, live) for live in wanted]
+    if any(each.needs_probe for each in found) and not any(plan.of(Role.RAISE)):
+        raise UsageError("where this build unwinds a frame is not known", "take another --engine")
+    return found
+
+
+def _about(target: Target, watched: Sequence[WatchPoints]) -> Callable[[Function], About]:
+    """What is known of their code."""
+    digests = CodeDigests(target.build, target.offsets).take(
+        target.process, [points.live.address for points in watched]
+    )
+    known: dict[Function, set[str]] = {}
+    for points in watched:
+        known.setdefault(points.live.function, set()).add(digests.get(points.live.address, ""))
+    owners = {points.live.function: points.live.owners for points in watched}
+    return lambda function: About(next(iter(known[function])) if len(known[function]) == 1 else "", owners[function])

@@ -53,7 +53,7 @@ class Unended:
         target, found = self._target, Calls()
         for _, value in self._program.threads.items():
             calls = value[0]["calls"]
-            process = self._readable(int(calls["space"]))
+            process = self.readable(int(calls["space"]))
             for call in calls["open"][: min(int(calls["depth"]), wire.DEPTH)]:
                 code, frame = self._points[int(call["slot"])].live.address, int(call["frame"])
                 if process and has_ended(process, target.offsets, self._plan, frame, code):
@@ -64,11 +64,11 @@ class Unended:
             if points.suspends:
                 suspending.setdefault(tgid, []).append((points, frame, start_ns))
                 continue
-            process = self._readable(tgid) if tid else None  # else it is in its thread's table
+            process = self.readable(tgid) if tid else None  # else it is in its thread's table
             if process and has_ended(process, target.offsets, self._plan, frame, points.live.address):
                 found.add((frame, start_ns))
         for tgid, known in suspending.items():
-            if process := self._readable(tgid):
+            if process := self.readable(tgid):
                 alive = are_alive(process, target.offsets, [(points, frame) for points, frame, _ in known])
                 found |= {each[1:] for each, lives in zip(known, alive, strict=True) if not lives}
         return found
@@ -135,7 +135,7 @@ class Unended:
     def _suspending(self) -> list[tuple[int, int, int]]:
         return [call for call in self._program.open_frames() if self._points[call[1]].suspends]
 
-    def _readable(self, tgid: int) -> Process | None:
+    def readable(self, tgid: int) -> Process | None:
         """The process of a key (0: the target), while it runs what it ran when its calls began."""
         target = self._target.process
         if tgid in (0, target.pid):

@@ -44,18 +44,18 @@ WATCH_KEY = np.dtype([("frame", "<u8"), ("process", "<u8")])
 WATCH_CALL = np.dtype(
     [
         *((name, "<u8") for name in ("caller", "caller_lasti", "traps", "start_ns")),
-        *((name, "<u8") for name in ("raised_ns", "raised_traps", "outer")),
+        *((name, "<u8") for name in ("raised_ns", "raised_traps", "outer", "told_ns")),
         ("slot", "<u2"),
         ("place", "<u2"),
         ("tid", "<u4"),
     ]
 )
 WATCH_HOME = np.dtype([("at", "<i8"), ("from_base", "<u8")])
-WATCH_THREAD = np.dtype([("calls", THREAD), *((name, "<u8") for name in ("traps", "ended", "beyond"))])
+WATCH_THREAD = np.dtype([("calls", THREAD), *((name, "<u8") for name in ("traps", "ended", "beyond", "told_ns"))])
 WATCH_CONFIG = np.dtype(
     [
         *((name, "<u8", (MOST_LEAVES,)) for name in ("leave_begins", "leave_ends")),
-        *((name, "<u8") for name in ("generator_exit_type", "trap_ns")),
+        *((name, "<u8") for name in ("generator_exit_type", "trap_ns", "code_type", "slower_ns", "floor_ns")),
         *((name, "<u8", (MOST_PARTS,)) for name in ("begins", "ends")),
         ("again", "<u8", (MOST_AGAIN,)),
         ("enabled", "<u4"),
