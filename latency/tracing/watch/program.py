@@ -16,10 +16,12 @@ import numpy as np
 from latency.cpython.sites import Role
 from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, WatchPoints
 from latency.errors import AttachError, TargetError
+from latency.recording import Function
 from latency.target.process import Process
 from latency.tracing.counted import wire
 from latency.tracing.counted.extremes import Extremes
 from latency.tracing.counted.maps import CountingMaps
+from latency.tracing.counted.reading import Counted
 from latency.tracing.kernel import allocation, apart
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.apart import Probes
@@ -337,3 +339,17 @@ class WatchProgram:
 def _probed(plan: WatchPlan, functions: Sequence[WatchPoints]) -> bool:
     """Whether exceptions need a probe: to 3.11 always, later for what nothing tells otherwise."""
     return not plan.leave or any(each.needs_probe for each in functions)
+
+
+def counted(program: WatchProgram, points: Sequence[WatchPoints]) -> dict[Function, Counted]:
+    """What the statistics hold now, by function; ``points`` by slot."""
+    slots = np.arange(len(points))
+    program.extremes.look()
+    rows = program.maps.statistics[slots]
+    program.extremes.into(rows, slots)
+    functions: dict[Function, Counted] = {}
+    for slot, each in enumerate(points):
+        known = functions.setdefault(each.live.function, Counted())
+        known.add(rows[slot])
+        known.slots.append(slot)
+    return functions

@@ -11,8 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from latency.cpython import jit
 from latency.cpython.code_digest import CodeDigests
 from latency.cpython.functions import LiveFunction, describe, live_functions
@@ -25,7 +23,7 @@ from latency.recording import Function, Losses, Options, Overhead, ProcessCalls,
 from latency.tracing.counted.agreement import Seen
 from latency.tracing.counted.codes import About
 from latency.tracing.counted.opencalls import OpenCalls
-from latency.tracing.counted.reading import Counted, Reading, Span
+from latency.tracing.counted.reading import Reading, Span
 from latency.tracing.counted.session import CountingSession
 from latency.tracing.counted.spaces import Space
 from latency.tracing.kernel import clock
@@ -35,7 +33,7 @@ from latency.tracing.watch.compiling import compile_watch
 from latency.tracing.watch.definitions import Definitions
 from latency.tracing.watch.forked import forked_as_it_is, in_children_alone
 from latency.tracing.watch.gone import Gone
-from latency.tracing.watch.program import WatchProgram
+from latency.tracing.watch.program import WatchProgram, counted
 from latency.tracing.watch.turns import Turns
 from latency.tracing.watch.unended import Unended, unaccounted
 from latency.tracing.watch.wire import EXECUTED
@@ -266,15 +264,7 @@ class WatchSession(CountingSession):
         return reading
 
     def _read(self, at_ns: int) -> Reading:
-        slots, extremes = np.arange(len(self._points)), self.program.extremes
-        extremes.look()
-        rows = self.maps.statistics[slots]
-        extremes.into(rows, slots)
-        functions: dict[Function, Counted] = {}
-        for slot, points in enumerate(self._points):
-            counted = functions.setdefault(points.live.function, Counted())
-            counted.add(rows[slot])
-            counted.slots.append(slot)
+        functions = counted(self.program, self._points)
         calls = (
             sum(each.returned for each in functions.values()),
             sum(each.raised for each in functions.values()),
