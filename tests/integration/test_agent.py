@@ -247,6 +247,28 @@ def test_what_cannot_be_measured_is_a_metric_with_its_reason_and_is_measured_lat
         running.wait(f"{METRIC}_count", 5 * CLIENTS, function="handle")
 
 
+def test_slow_calls_of_workers_that_are_watched(tmp_path: Path) -> None:
+    port = free_port()
+    path = write_rules(tmp_path, port)
+    path.write_text(path.read_text().replace("    slower: 20ms", "    slower: 20ms\n    engine: watch"))
+    with gunicorn(tmp_path) as server, agent(path, port) as running:
+        running.wait("pylat_agent_targets", WORKERS, state="measured")
+        server.load(10)
+        running.wait(f"{METRIC}_count", 10 * CLIENTS, function="handle")
+        assert running.end() == 0
+    lines = [json.loads(line) for line in (tmp_path / "slow.jsonl").read_text().splitlines()]
+    assert {(line["qualname"], line["arguments_at"], line["arguments"][0]["name"]) for line in lines} == {
+        ("handle", "entry", "number")
+    }
+    # of each number the program knows how long it waits, and whether it raises
+    for line in lines:
+        number = int(line["arguments"][0]["text"])
+        assert line["duration_ns"] > 20_000_000
+        assert line["outcome"] == ("raised" if number % 10 == 3 else "returned")
+        assert line["exception"] in ("", "LookupError")
+        assert line["stack"][0]["qualname"] == "application"
+
+
 def test_a_server_that_comes_later_is_measured_and_one_that_ends_keeps_its_counts(tmp_path: Path) -> None:
     port = free_port()
     with agent(write_rules(tmp_path, port), port) as running:

@@ -69,3 +69,11 @@ def test_what_slow_calls_need_is_one_program(own_interpreter: Interpreter, start
     most, second, *_ = of(start_target(own_interpreter, "requests.py"), Options(func=("handle_request",), slower="1ms"))
     assert most <= _MOST_OF_SLOW_CALLS
     assert second <= _MOST
+
+
+def test_by_watchpoints_they_need_three_of_their_own(own_interpreter: Interpreter, start_target: Start) -> None:
+    """What takes arguments along when a call begins, when one ends, and when an exception ends it."""
+    options = Options(func=("handle_request",), slower="1ms", engine="watch")
+    most, *_ = found = of(start_target(own_interpreter, "requests.py"), options)
+    assert most <= _MOST_OF_SLOW_CALLS
+    assert sum(each > _MOST for each in found) <= 3
