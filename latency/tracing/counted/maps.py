@@ -67,9 +67,11 @@ class CountingMaps:
         from then on: more than a page each. Whoever gives slots back asks this before.
         """
         codes = self.statistics["code"]
-        while self._looked < self.slots and codes[self._looked - _STRIDE : self._looked].any():
+        while True:
+            used = np.flatnonzero(codes[: self._looked])
+            if self._looked == self.slots or not len(used) or used[-1] < self._looked - _STRIDE:
+                return used
             self._looked = min(self._looked + _STRIDE, self.slots)
-        return np.flatnonzero(codes[: self._looked])
 
     def heads(self, slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Copies of the beginnings of the records of these slots: ``wire.HEAD``."""

@@ -157,13 +157,12 @@ class Reading:
         used = maps.used_slots()
         heads = maps.heads(used)
         places, unnamed = _places(table, used, heads)
-        before = heads.copy()
-        if kept is None or maps.tells_more:
-            unchanged: dict[Function, Counted] = {}
-        else:
-            unchanged = kept.unchanged(used, before, places, table.retired.version)
+        unchanged: dict[Function, Counted] = {}
+        if kept and not maps.tells_more:
+            unchanged = kept.unchanged(used, heads, places, table.retired.version)
         again = {function: these for function, these in places.items() if function not in unchanged}
-        rows = _rows(maps, used, heads, again)
+        calls = list(zip(heads["returned"].tolist(), heads["raised"].tolist(), strict=True))
+        rows = _rows(maps, used, calls, again)
         functions = {function: unchanged.get(function) or Counted() for function in places}
         is_call = heads["flags"] & wire.ACTIVE == 0
         for function, these in again.items():
@@ -183,8 +182,8 @@ class Reading:
         for function, found in rows.items():
             functions[function].add_rows(found)
         if kept:
-            kept.keep(used, before, places, table.retired.version, functions)
-        return cls(at_ns, functions, unnamed, _by_space(heads, places, table.retired.spaces), maps.counters())
+            kept.keep(used, heads, places, table.retired.version, functions)
+        return cls(at_ns, functions, unnamed, _by_space(heads, calls, places, table.retired.spaces), maps.counters())
 
 
 def _places(
@@ -210,41 +209,40 @@ def _places(
 def _rows(
     maps: CallMaps,
     used: np.ndarray[Any, Any],
-    heads: np.ndarray[Any, Any],
+    calls: list[tuple[int, int]],
     places: Mapping[Function, list[int]],
 ) -> dict[Function, list[Row]]:
-    """The records of these functions, added up. What ``heads`` says of their calls is from then on what these say."""
+    """The records of these functions, added up. ``calls`` says of their slots from then on what these records say."""
     functions = list(places)
-    at = np.array([each for these in places.values() for each in these], np.int64)
-    groups = 2 * np.repeat(np.arange(len(functions)), np.array([len(these) for these in places.values()], np.int64))
-    groups += heads["flags"][at] & wire.ACTIVE != 0
-    order = at.argsort()
-    at, groups = at[order], groups[order]
+    pairs = sorted((at, number) for number, these in enumerate(places.values()) for at in these)
     found: dict[Function, list[Row]] = {}
-    for first in range(0, len(at), _ROWS):  # a few at a time: thousands of functions are tens of megabytes
-        these = at[first : first + _ROWS]
-        records = maps.rows(used[these])
-        for name in ("returned", "raised"):
-            heads[name][these] = records[name]
-        numbers, group_of = np.unique(groups[first : first + _ROWS], return_inverse=True)
-        for number, row in zip(numbers.tolist(), Row.sums(records, group_of.tolist()), strict=True):
-            found.setdefault(functions[number // 2], []).append(row)
+    for first in range(0, len(pairs), _ROWS):  # a few at a time: thousands of functions are tens of megabytes
+        block = pairs[first : first + _ROWS]
+        records = maps.rows(used[[at for at, _ in block]])
+        columns = (records[name].tolist() for name in ("flags", "returned", "raised"))
+        known: dict[tuple[int, int], int] = {}
+        groups = []
+        for (at, number), flags, returned, raised in zip(block, *columns, strict=True):
+            groups.append(known.setdefault((number, flags & wire.ACTIVE), len(known)))
+            calls[at] = returned, raised
+        for (number, _), row in zip(known, Row.sums(records, groups), strict=True):
+            found.setdefault(functions[number], []).append(row)
     return found
 
 
 def _by_space(
-    heads: np.ndarray[Any, Any], places: Mapping[Function, list[int]], retired: Mapping[int, tuple[int, int]]
+    heads: np.ndarray[Any, Any],
+    calls: Sequence[tuple[int, int]],
+    places: Mapping[Function, list[int]],
+    retired: Mapping[int, tuple[int, int]],
 ) -> dict[int, tuple[int, int]]:
     """(Returned, raised) calls of these functions in each address space."""
-    at = np.array([each for these in places.values() for each in these], np.int64)
-    at = at[heads["flags"][at] & wire.ACTIVE == 0]
-    numbers, where = np.unique(heads["space"][at], return_inverse=True)
-    calls = np.zeros((len(numbers), 2), np.int64)
-    np.add.at(calls, where, np.stack([heads["returned"][at], heads["raised"][at]], axis=1).astype(np.int64))
     found = dict(retired)
-    for number, (returned, raised) in zip(numbers.tolist(), calls.tolist(), strict=True):
-        before = found.get(number, (0, 0))
-        found[number] = before[0] + returned, before[1] + raised
+    spaces, flags = heads["space"].tolist(), heads["flags"].tolist()
+    for at in (each for these in places.values() for each in these):
+        if not flags[at] & wire.ACTIVE:
+            before = found.get(spaces[at], (0, 0))
+            found[spaces[at]] = before[0] + calls[at][0], before[1] + calls[at][1]
     return found
 
 
