@@ -172,8 +172,8 @@ class Lab:
                 name = engine if engine != "handlers" else f"handlers {minor[0]}.{minor[1]}"
                 self._try(name, _FORKS, "auto", program, engine)
         with TargetProgram(found[3, 11], "requests.py", _CALLS) as program:
-            for name, children in (("plain", False), ("children", True)):
-                self._try("watch", _watching(name, children=children), "auto", program, "watch")
+            for option in _WATCHING:
+                self._try("watch", option, "auto", program, "watch")
         self._run("handlers 3.11", "run", lambda: self._from_the_first_call(found[3, 11]))
         self._run("handlers 3.11", "demo", self._demo)
         with TargetProgram(found[3, 9], "interpreting.py", "gc") as program:
@@ -246,10 +246,17 @@ def _judged(recording: Recording, truth: dict[str, dict[str, int]], functions: S
     return f"different: {different}" if different else EXACT
 
 
-def _watching(name: str, *, children: bool) -> Option:
-    options = Options(func=_ONE, engine="watch", children=children)
-    return Option(name, lambda target, _: WatchSession(target, options), _ONE)
+def _watching(name: str, **options: Any) -> Option:
+    wanted = Options(func=_ONE, engine="watch", **options)
+    return Option(name, lambda target, _: WatchSession(target, wanted), _ONE)
 
+
+_WATCHING = (
+    _watching("plain"),
+    _watching("children", children=True),
+    _watching("slower", slower=_THRESHOLD),
+    _watching("children, slower", children=True, slower=_THRESHOLD),
+)
 
 _MARKERS = Option("gc", lambda target, how: MarkerSession(target, Options(markers=("gc",)), attachment=how), ())
 
