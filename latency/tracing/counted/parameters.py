@@ -58,7 +58,7 @@ class Capacity:
     slots: int = 1024
     functions: int = 262_144
     threads: int = 8192
-    suspended: int = 524_288
+    suspended: int = 262_144
     processes: int = 4096
     names: int = 64
     closing: int = 4096

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -21,6 +21,10 @@ from latency.tracing.watch.program import WatchProgram
 
 Calls = set[tuple[int, int]]
 """(address of the frame, CLOCK_MONOTONIC of the start) of each."""
+
+
+_Frame = tuple[int, int, int, int, int]
+"""A call in the table of frames: process, frame, slot, thread (0 for none), CLOCK_MONOTONIC of the start."""
 
 
 class Unended:
@@ -48,8 +52,12 @@ class Unended:
             found &= self.over()
         return found
 
-    def over(self) -> Calls:
-        """The calls in the tables whose frame has ended, and of whose end nothing was told."""
+    def over(self, frames: Sequence[_Frame] | None = None) -> Calls:
+        """The calls in the tables whose frame has ended, and of whose end nothing was told.
+
+        Args:
+            frames: what ``_frames`` gave just now, where somebody has read it.
+        """
         target, found = self._target, Calls()
         for _, value in self._program.threads.items():
             calls = value[0]["calls"]
@@ -59,7 +67,7 @@ class Unended:
                 if process and has_ended(process, target.offsets, self._plan, frame, code):
                     found.add((frame, int(call["start_ns"])))
         suspending: dict[int, list[tuple[WatchPoints, int, int]]] = {}
-        for tgid, frame, slot, tid, start_ns in self._frames():
+        for tgid, frame, slot, tid, start_ns in self._frames() if frames is None else frames:
             points = self._points[slot]
             if points.suspends:
                 suspending.setdefault(tgid, []).append((points, frame, start_ns))
@@ -109,13 +117,19 @@ class Unended:
 
     def seen(self, of: Collection[Function]) -> Seen:
         """What is to be compared with what the probes see of these functions."""
-        statistics, over = self._program.maps.statistics, self.over()
-        closed = self.closed(over)
+        # once: the kernel goes through the whole table, and a moment at which nothing happens is short
+        frames = self._frames()
+        statistics, over = self._program.maps.statistics, self.over(frames)
+        ended = {
+            (frame, start_ns): slot
+            for _, frame, slot, _, start_ns in frames
+            if self._points[slot].suspends and (frame, start_ns) in over
+        }
+        closed = Counter(ended.values())
         opens = {
             OpenFrame(frame, start_ns)
-            for frame, slot, start_ns in self._program.open_frames()
-            if self._points[slot].live.function in of
-            and not (self._points[slot].suspends and (frame, start_ns) in over)
+            for _, frame, slot, _, start_ns in frames
+            if self._points[slot].live.function in of and (frame, start_ns) not in ended
         }
         ends: dict[Function, Ends] = {}
         for slot, points in enumerate(self._points):
@@ -126,11 +140,11 @@ class Unended:
             ends[points.live.function] = (before[0] + now[0], before[1] + now[1], before[2] + now[2])
         return Seen(ends, frozenset(opens))
 
-    def _frames(self) -> Iterator[tuple[int, int, int, int, int]]:
-        """The calls in the table of frames: (process, frame, slot, thread, CLOCK_MONOTONIC of the start)."""
+    def _frames(self) -> list[_Frame]:
+        """The calls in the table of frames."""
         keys, calls = self._program.frames.everything()
         words = keys["process"], keys["frame"], calls["slot"], calls["tid"], calls["start_ns"]
-        return zip(*(each.tolist() for each in words), strict=True)
+        return list(zip(*(each.tolist() for each in words), strict=True))
 
     def _suspending(self) -> list[tuple[int, int, int]]:
         return [call for call in self._program.open_frames() if self._points[call[1]].suspends]
