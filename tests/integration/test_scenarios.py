@@ -123,7 +123,7 @@ def test_recursion_deeper_than_the_table_of_a_thread_is_exact(
         *((version, "watch") for version in ((3, 11), (3, 13), (3, 15))),  # to 3.10 it refuses what suspends
     ],
 )
-def test_tens_of_thousands_that_wait_at_once_are_exact(
+def test_tens_of_thousands_that_wait_at_once_are_exact_or_lost_and_told_once(
     interpreters: list[Interpreter], start_target: Start, version: tuple[int, int], engine: str
 ) -> None:
     interpreter = next(it for it in interpreters if it.minor == version)
@@ -132,9 +132,11 @@ def test_tens_of_thousands_that_wait_at_once_are_exact(
         truth = target.run()["waits"]
         result = tracing.stop()
     (waits,) = result.run["functions"]
-    assert waits["calls"] == truth["calls"]
-    assert not any(result.run["losses"].values())
+    losses = result.run["losses"]
+    assert waits["calls"] + losses["table_full"] == truth["calls"]
+    assert sum(losses.values()) == losses["table_full"]
     assert result.run["began_before"] == 0
+    assert engine == "watch" or not losses["table_full"]
 
 
 def test_calls_that_find_no_place_are_lost_and_told_once(

@@ -35,8 +35,8 @@ from latency.tracing.watch.compiling import CALLED, RAISE, TRACEPOINTS, WATCH, i
 from latency.tracing.watch.events import READ_WRITE, Watchpoint, Watchpoints, require_all, watchpoints_of
 from latency.tracing.watch.trap import CALIBRATION_READS, reading_ns
 
-_OPEN_CALLS, _FEW_OPEN_CALLS = 524_288, 65_536
-"""Of what suspends; the few of all else, and where a table takes all of its memory beforehand."""
+_OPEN_CALLS = 65_536
+"""The kernel goes through a whole table to list a few calls, and two engines are compared while nothing happens."""
 _PROCESSES, _CHILDRENS_THREADS, _EXTREMES = 4096, 1024, 16_384
 _SPARE_THREADS = 64
 _TELLING = 64  # threads in which a slow call is told at one moment, or more on a large machine
@@ -51,7 +51,6 @@ class WatchProgram:
     Args:
         made: from ``compile_watch``.
         threads: how many threads the target has now; the tables hold twice as many, and some.
-        suspends: whether anything that is watched does.
         children, slow: as ``made`` was compiled for.
         slow_bytes: of the ring buffer of slow calls.
 
@@ -69,7 +68,6 @@ class WatchProgram:
         plan: WatchPlan,
         *,
         threads: int,
-        suspends: bool = True,
         children: bool = False,
         slow: Mapping[str, int] | None = None,
         slow_bytes: int = 0,
@@ -85,7 +83,7 @@ class WatchProgram:
             apart.begin()  # a probe sees the exceptions
         entries = {
             "threads": 2 * threads + _SPARE_THREADS + (_CHILDRENS_THREADS if children else 0),
-            "frames": _OPEN_CALLS if suspends and allocation.grows() else _FEW_OPEN_CALLS,
+            "frames": _OPEN_CALLS,
             "processes": _PROCESSES if children else 1,
             "homes": len(plan.homes),
             "extremes": _EXTREMES,

@@ -98,7 +98,6 @@ class WatchSession(CountingSession):
                 made,
                 self._plan,
                 threads=threads,
-                suspends=any(each.suspends for each in self._points),
                 children=options.children,
                 slow=slow,
                 slow_bytes=self._slow.ring_bytes if self._slow else 0,
