@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* All maps of watch.bpf.c. The sizes given here are the smallest. Not preallocated is what may be much or nothing:
- * before Linux 6.1, where a program of a perf event needs it, that is, too (tracing/kernel/allocation.py). */
+/* All maps of watch.bpf.c. The sizes given here are the smallest. All are preallocated, which before Linux 6.1 a
+ * program of a perf event needs, but for the extremes, where the kernel lets a table grow
+ * (tracing/kernel/allocation.py). */
 #ifndef PYLAT_WATCH_MAPS_H
 #define PYLAT_WATCH_MAPS_H
 
