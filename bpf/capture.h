@@ -141,7 +141,10 @@ static __always_inline int pylat_extent_of(struct pylat_worklist *work, u64 addr
     if (pylat_read(head, sizeof(head), (void *)address) && pylat_read(head, PYLAT_OBJECT_TYPE + 8, (void *)address))
         return -1;
     u64 type = head[PYLAT_OBJECT_TYPE / 8];
+    /* Where no object lies: its bytes may be wanted, its words lead astray (of memory that is free: from each place to
+     * the next one, until nothing is left for what is held). */
     extent->size = PYLAT_UNKNOWN_BYTES;
+    extent->follow = 0;
     if (type == code_type && code_type)
         return -1;
     if (PYLAT_REFCNT_BYTES == 8 && head[0] >= PYLAT_LARGEST_REFCNT)
@@ -154,9 +157,9 @@ static __always_inline int pylat_extent_of(struct pylat_worklist *work, u64 addr
     if (flags & PYLAT_FLAG_TYPE) { /* a class: what it is called is read later */
         extent->size = PYLAT_CLASS_BYTES;
         extent->object = 1;
-        extent->follow = 0;
         return 0;
     }
+    extent->follow = 1;
     u64 size = sizes[0];
     if (sizes[1]) {
         u64 items = head[PYLAT_BYTES_SIZE / 8];

@@ -28,7 +28,7 @@ def works():
         del kept[:-1000]
         for number in range(2000):
             noise(number)
-        time.sleep(0.001)
+        time.sleep(0.005)  # moments at which nothing happens
 
 
 worker = threading.Thread(target=works)
