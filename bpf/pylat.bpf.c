@@ -392,35 +392,23 @@ int pylat_thread_exit_again(struct bpf_raw_tracepoint_args *ctx)
 }
 
 #if PYLAT_OFFCPU
-/* sched_switch(preempt, prev, next): the current thread is still prev. Of every thread of the machine, so those that
- * have no measured call leave after one look-up each. Offsets of task_struct come from the kernel's BTF. */
+static __always_inline struct pylat_clock *clock_of(u32 tid)
+{
+    struct pylat_thread *thread = threads.lookup(&tid);
+    return thread ? &thread->clock : NULL;
+}
+
+#include "switches.h"
+
 int pylat_switch(struct bpf_raw_tracepoint_args *ctx)
 {
-    u64 now_ns = bpf_ktime_get_ns();
-    u32 tid = bpf_get_current_pid_tgid();
-    struct pylat_thread *thread = tid ? threads.lookup(&tid) : NULL; /* 0: the idle thread */
-    if (thread) {
-        u64 state = 0;
-        pylat_read_kernel(&state, PYLAT_TASK_STATE_BYTES, (void *)(ctx->args[1] + PYLAT_TASK_STATE));
-        pylat_switched_out(&thread->clock, now_ns, (ctx->args[0] & 1) || !state);
-    }
-    tid = 0;
-    pylat_read_kernel(&tid, sizeof(tid), (void *)(ctx->args[2] + PYLAT_TASK_PID));
-    thread = tid ? threads.lookup(&tid) : NULL;
-    if (thread)
-        pylat_switched_in(&thread->clock, now_ns);
+    switched(ctx);
     return 0;
 }
 
-/* sched_wakeup(task): it is ready to run. */
 int pylat_wakeup(struct bpf_raw_tracepoint_args *ctx)
 {
-    u64 now_ns = bpf_ktime_get_ns();
-    u32 tid = 0;
-    pylat_read_kernel(&tid, sizeof(tid), (void *)(ctx->args[0] + PYLAT_TASK_PID));
-    struct pylat_thread *thread = threads.lookup(&tid);
-    if (thread)
-        pylat_woken(&thread->clock, now_ns);
+    woken(ctx);
     return 0;
 }
 

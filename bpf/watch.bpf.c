@@ -100,6 +100,9 @@ int pylat_watch(struct watch_context *ctx)
     if (!hit.thread)
         return 0;
     hit.thread->traps++;
+#if PYLAT_OFFCPU
+    hit.now_ns = pylat_moment(&hit.thread->calls.clock, &hit.share);
+#endif
     struct pylat_watched *counted = NULL, *begun = NULL, *ending = NULL;
     for (u32 i = 0; i < PYLAT_WATCHED; i++) {
         u32 index = i;
@@ -222,6 +225,9 @@ int pylat_watch_raise(struct pt_regs *ctx)
     hit.thread = threads.lookup(&tid);
     if (!hit.thread || !(hit.thread->calls.depth || hit.thread->beyond))
         return 0;
+#if PYLAT_OFFCPU
+    hit.now_ns = pylat_moment(&hit.thread->calls.clock, &hit.share);
+#endif
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
     exception_reached(&hit, frame);
     exception_came_up(&hit, frame);
@@ -304,6 +310,52 @@ int pylat_thread_exit_again(struct bpf_raw_tracepoint_args *ctx) /* as in proces
 {
     return thread_ends();
 }
+
+#if PYLAT_OFFCPU
+static __always_inline struct pylat_clock *clock_of(u32 tid)
+{
+    struct pylat_watch_thread *thread = threads.lookup(&tid);
+    return thread ? &thread->calls.clock : NULL;
+}
+
+#include "switches.h"
+
+int pylat_switch(struct bpf_raw_tracepoint_args *ctx)
+{
+    switched(ctx);
+    return 0;
+}
+
+int pylat_wakeup(struct bpf_raw_tracepoint_args *ctx)
+{
+    woken(ctx);
+    return 0;
+}
+
+/* The markers gc__start and gc__done. A collection may call watched functions (__del__), so the thread is noted in any
+ * case. */
+static __always_inline struct pylat_watch_thread *collecting(void)
+{
+    struct hit hit = {};
+    return prepare(&hit) && hit.config->enabled ? this_thread(&hit) : NULL;
+}
+
+int pylat_gc_start(struct pt_regs *ctx)
+{
+    struct pylat_watch_thread *thread = collecting();
+    if (thread)
+        pylat_gc_begins(&thread->calls.clock);
+    return 0;
+}
+
+int pylat_gc_done(struct pt_regs *ctx)
+{
+    struct pylat_watch_thread *thread = collecting();
+    if (thread)
+        pylat_gc_ends(&thread->calls.clock);
+    return 0;
+}
+#endif
 
 #if PYLAT_MANY_PROCESSES
 /* sched_process_fork(parent, child): before the child runs. It has its parent's watchpoints, and its memory as it is.

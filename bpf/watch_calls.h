@@ -4,6 +4,7 @@
 #define PYLAT_WATCH_CALLS_H
 
 #include "count.h"
+#include "split.h"
 #include "stack.h"
 #include "statistics.h"
 #include "watch_frames.h"
@@ -31,8 +32,23 @@ static __always_inline int take_call(struct hit *hit, u64 frame, const struct py
     call->start_ns = more->start_ns;
     call->slot = more->slot;
     call->active_slot = PYLAT_NO_SLOT;
+#if PYLAT_OFFCPU
+    call->share.callees_ns = PYLAT_UNKNOWN_NS; /* nor is anything known of its parts */
+#endif
     return 1;
 }
+
+#if PYLAT_OFFCPU
+/* The call's share becomes what came of its thread's while it was open. How long it did not run Python then, which hits
+ * took nothing of; 0 where it is not known. */
+static __always_inline u64 elsewhere_ns(const struct hit *hit, struct pylat_share *share)
+{
+    share->waiting_ns = hit->share.waiting_ns - share->waiting_ns;
+    share->runnable_ns = hit->share.runnable_ns - share->runnable_ns;
+    share->gc_ns = hit->share.gc_ns - share->gc_ns;
+    return share->callees_ns == PYLAT_UNKNOWN_NS ? 0 : share->waiting_ns + share->runnable_ns + share->gc_ns;
+}
+#endif
 
 #if PYLAT_MANY_PROCESSES
 /* Processes share the statistics, and run at once: each keeps what it has seen go beyond them, as the threads of
@@ -54,8 +70,7 @@ static __always_inline void keep_extreme(const struct hit *hit, u32 slot, u64 ns
 
 /* A call ended. `half_traps`: the watchpoint hits that lie between its two time stamps, in halves. `intact`: its frame
  * still holds its arguments. Before close_call, which drops those that were taken along when it began. */
-static __always_inline void finish(struct hit *hit, const struct pylat_open *call, u64 half_traps, int raised,
-                                   int intact)
+static __always_inline void finish(struct hit *hit, struct pylat_open *call, u64 half_traps, int raised, int intact)
 {
     u32 slot = call->slot;
     struct pylat_statistics *of = statistics.lookup(&slot);
@@ -69,7 +84,12 @@ static __always_inline void finish(struct hit *hit, const struct pylat_open *cal
 #if PYLAT_SLOWER
     taken_ns += hit->told_ns;
 #endif
-    ns = ns > taken_ns ? ns - taken_ns : 0;
+    u64 least_ns = 0;
+#if PYLAT_OFFCPU
+    least_ns = elsewhere_ns(hit, &call->share);
+    least_ns = least_ns < ns ? least_ns : ns;
+#endif
+    ns = ns > taken_ns + least_ns ? ns - taken_ns : least_ns;
     __sync_fetch_and_add(raised ? &of->raised : &of->returned, 1);
     __sync_fetch_and_add(raised ? &hit->process->raised : &hit->process->returned, 1);
     int extreme = pylat_count_latency(of, ns);
@@ -78,6 +98,11 @@ static __always_inline void finish(struct hit *hit, const struct pylat_open *cal
         keep_extreme(hit, slot, ns + !ns); /* as in pylat_count_latency */
 #endif
     PYLAT_COUNT_OFTEN(hit->count->matched);
+#if PYLAT_OFFCPU
+    struct pylat_split *split = splits.lookup(&slot);
+    if (split && call->share.callees_ns != PYLAT_UNKNOWN_NS)
+        pylat_count_split(split, ns + !ns, ns + !ns, &call->share);
+#endif
 #if PYLAT_SLOWER
     judge(hit, of, call, ns, raised, intact);
 #endif
@@ -103,6 +128,9 @@ static __always_inline void finish_suspending(struct hit *hit, u64 frame, const 
                                               u64 half_traps, int raised)
 {
     struct pylat_open whole = {.frame = frame, .start_ns = call->start_ns, .slot = call->slot};
+#if PYLAT_OFFCPU
+    whole.share.callees_ns = PYLAT_UNKNOWN_NS;
+#endif
     u32 slot = call->slot;
     if (raised != PYLAT_GENERATOR_EXIT)
         finish(hit, &whole, half_traps, raised, 1);
@@ -175,6 +203,9 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
     more.start_ns = bpf_ktime_get_ns();
     call = (struct pylat_open){.frame = frame, .start_ns = more.start_ns, .slot = slot};
     call.active_slot = PYLAT_NO_SLOT;
+#if PYLAT_OFFCPU
+    call.share = hit->share;
+#endif
     struct pylat_watch_key key = {.frame = frame, .process = hit->tgid};
     /* What suspends may end on another thread: its frame is enough. */
     int is_beyond = !of->suspends && pylat_push(calls, &call, 0) == PYLAT_OVERFLOW;

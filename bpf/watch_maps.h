@@ -45,6 +45,10 @@ BPF_TABLE("hash", u32, struct pylat_watch_thread, threads, 1);
 BPF_TABLE("hash", struct pylat_watch_key, struct pylat_watch_call, frames, 1);
 BPF_TABLE("hash", u64, struct pylat_watch_process, processes, 1);
 BPF_ARRAY(unplaced, s64, 1); /* as in maps.h */
+#if PYLAT_OFFCPU
+BPF_F_TABLE("array", u32, struct pylat_split, splits, PYLAT_WATCHED,
+            PYLAT_MMAPABLE); /* by the slot of the statistics */
+#endif
 #if PYLAT_MANY_PROCESSES
 BPF_F_TABLE("hash", struct pylat_extremes_key, struct pylat_extremes, extremes, 1, PYLAT_NO_PREALLOC);
 #endif

@@ -44,8 +44,10 @@ def cannot_watch(target: Target, options: Options, functions: Sequence[LiveFunct
         return "all functions are wanted"
     if target.around:
         return "watch follows the forks of one Python, and not another program's children"
-    if options.offcpu or options.self_time:
-        return "watch does not see where a call's time goes"
+    if options.self_time:
+        return "watch does not see which calls a function makes"
+    if options.offcpu and any(live.function.kind != "function" for live in functions):
+        return "watch does not see where the time goes of what is suspended"
     return str(refusal(target.process, target.build, target.offsets, functions, children=options.children) or "")
 
 

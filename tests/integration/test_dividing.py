@@ -211,16 +211,6 @@ def test_a_report_says_where_the_time_went_and_a_recording_says_it_again(
     assert pylat("report", file).out == result.out
 
 
-def test_the_engine_that_does_not_see_it_refuses(own_interpreter: Interpreter, start_target: Start) -> None:
-    target = start_target(own_interpreter, "requests.py", 1)
-    refused = pylat("-p", target.pid, "--func", "handle_request", "--engine", "watch", "--offcpu")
-    assert refused.status == 2
-    assert refused.err.splitlines() == [
-        "pylat: the engine watch does not see where a call's time goes",
-        "  take --engine auto",
-    ]
-
-
 def not_adding_up(recording: Recording, *, missing: bool = False) -> list[str]:
     """The functions whose parts are not their time; ``missing``: calls without a self time are none."""
     found = []

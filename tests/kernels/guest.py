@@ -255,7 +255,8 @@ _WATCHING = (
     _watching("plain"),
     _watching("children", children=True),
     _watching("slower", slower=_THRESHOLD),
-    _watching("children, slower", children=True, slower=_THRESHOLD),
+    _watching("offcpu", offcpu=True),
+    _watching("children, slower, offcpu", children=True, slower=_THRESHOLD, offcpu=True),
 )
 
 _MARKERS = Option("gc", lambda target, how: MarkerSession(target, Options(markers=("gc",)), attachment=how), ())

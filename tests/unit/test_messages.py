@@ -28,7 +28,7 @@ REMARKS = {
     "tracing/handover.py": {"_both_looked", "_not_taken_off"},
     "tracing/markers/session.py": {"_BLIND_SPOTS", "_not_raised"},
     "tracing/probes/session.py": {"_MAIN_THREAD_ENDED"},
-    "tracing/probes/splitting.py": {"GREENLETS"},
+    "tracing/counted/switches.py": {"GREENLETS"},
     "tracing/strangers.py": {"_start"},
     "tracing/watch/session.py": {"_not_followed", "_unlimited", "_of_suspending", "_resolution"},
 }

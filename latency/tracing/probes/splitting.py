@@ -9,27 +9,14 @@ import numpy as np
 
 from latency.cpython.interpreter import Target
 from latency.cpython.sites import Role, Site
-from latency.errors import KernelTooOld
 from latency.recording import Options
-from latency.target.process import Process
 from latency.tracing.counted import wire
 from latency.tracing.counted.divided import Splits
-from latency.tracing.kernel.btf import VMLINUX, member_offset
+from latency.tracing.counted.switches import GREENLETS, SWITCHES, has_greenlets, switch_flags
+from latency.tracing.kernel.btf import VMLINUX
 from latency.tracing.probes.part import Host, Part
 
 _U32 = np.dtype("<u4")
-
-# The state of a task, the newer name first (Linux 5.14: unsigned int __state; before: long state).
-_STATES = (("__state", 4), ("state", 8))
-
-
-GREENLETS = "which greenlet of a thread runs: a call's parts (--offcpu, --self) hold what others do meanwhile"
-"""What nobody sees of a process with greenlets."""
-
-
-def has_greenlets(process: Process) -> bool:
-    """Whether the package greenlet is loaded (gevent and eventlet are made of it)."""
-    return any("_greenlet." in mapping.path for mapping in process.maps())
 
 
 class Splitting(Part):
@@ -47,7 +34,7 @@ class Splitting(Part):
         self._offcpu = offcpu
         self._self_time = self_time
         self._collector = collector
-        self.tracepoints = {"pylat_switch": "sched_switch", "pylat_wakeup": "sched_wakeup"} if offcpu else {}
+        self.tracepoints = SWITCHES if offcpu else {}
         self.maps = {
             **({"splits": (_U32, wire.SPLIT)} if offcpu else {}),
             **({"self_times": (_U32, wire.STATISTICS)} if self_time else {}),
@@ -69,8 +56,9 @@ class Splitting(Part):
         Raises:
             KernelTooOld: the kernel's BTF does not say where a thread has its state.
         """
-        flags = {"SPLIT": 1, "OFFCPU": int(self._offcpu), "SELF": int(self._self_time)}
-        return {**flags, **_task_flags(btf)} if self._offcpu else flags
+        if self._offcpu:
+            return switch_flags(self_time=self._self_time, btf=btf)
+        return {"SPLIT": 1, "OFFCPU": 0, "SELF": int(self._self_time)}
 
     def sites(self) -> Sequence[Site]:
         """Where garbage collections begin and end."""
@@ -87,17 +75,3 @@ class Splitting(Part):
         )
         if has_greenlets(session.target.process):
             session.unseen.append(GREENLETS)
-
-
-def _task_flags(btf: Path) -> dict[str, int]:
-    for name, size in _STATES:
-        try:
-            state = member_offset("task_struct", name, path=btf)
-            pid = member_offset("task_struct", "pid", path=btf)
-            return {"TASK_PID": pid, "TASK_STATE": state, "TASK_STATE_BYTES": size}
-        except KernelTooOld:
-            continue
-    raise KernelTooOld(
-        "this kernel has no BTF that says where a thread has its state, which --offcpu needs",
-        "measure without --offcpu",
-    )

@@ -6,19 +6,20 @@ import ctypes
 import os
 import resource
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from latency.cpython.sites import Role
+from latency.cpython.sites import Role, Site
 from latency.cpython.watch_points import COUNT_BYTES, WatchPlan, WatchPoints
 from latency.errors import AttachError, TargetError
 from latency.recording import Function
 from latency.target.process import Process
 from latency.tracing.counted import wire
+from latency.tracing.counted.divided import Splits
 from latency.tracing.counted.extremes import Extremes
 from latency.tracing.counted.maps import CountingMaps
 from latency.tracing.counted.reading import Counted
@@ -31,7 +32,17 @@ from latency.tracing.kernel.multi import by_multi
 from latency.tracing.kernel.refusals import refused_call, refused_program
 from latency.tracing.kernel.tracepoints import left_out
 from latency.tracing.watch import wire as watching
-from latency.tracing.watch.compiling import CALLED, RAISE, TRACEPOINTS, WATCH, is_of_probes, kind_of, needed
+from latency.tracing.watch.compiling import (
+    CALLED,
+    COLLECTOR,
+    RAISE,
+    TRACEPOINTS,
+    WATCH,
+    Beside,
+    is_of_probes,
+    kind_of,
+    needed,
+)
 from latency.tracing.watch.events import READ_WRITE, Watchpoint, Watchpoints, require_all, watchpoints_of
 from latency.tracing.watch.trap import CALIBRATION_READS, reading_ns
 
@@ -51,7 +62,7 @@ class WatchProgram:
     Args:
         made: from ``compile_watch``.
         threads: how many threads the target has now; the tables hold twice as many, and some.
-        children, slow: as ``made`` was compiled for.
+        beside: as ``made`` was compiled for.
         slow_bytes: of the ring buffer of slow calls.
 
     Raises:
@@ -68,26 +79,26 @@ class WatchProgram:
         plan: WatchPlan,
         *,
         threads: int,
-        children: bool = False,
-        slow: Mapping[str, int] | None = None,
+        beside: Beside,
         slow_bytes: int = 0,
     ) -> None:
         self._plan = plan
-        self._children = children
-        self._names = needed(plan, children=children, slow=slow)
+        self._children, self._collector = beside.children, beside.collector
+        self._names = needed(plan, beside)
         self._descriptors: list[int] = []
         self._links: list[int] = []
         self._tracepoints: list[int] = []
-        self._multi = by_multi("auto", of_one_process=not children)
-        if not plan.leave:
-            apart.begin()  # a probe sees the exceptions
+        self._multi = by_multi("auto", of_one_process=not self._children)
+        if not plan.leave or beside.collector:
+            apart.begin()  # a probe sees the exceptions, or the collections
         entries = {
-            "threads": 2 * threads + _SPARE_THREADS + (_CHILDRENS_THREADS if children else 0),
+            "threads": 2 * threads + _SPARE_THREADS + (_CHILDRENS_THREADS if self._children else 0),
             "frames": _OPEN_CALLS,
-            "processes": _PROCESSES if children else 1,
+            "processes": _PROCESSES if self._children else 1,
             "homes": len(plan.homes),
             "extremes": _EXTREMES,
             "statistics": watching.SLOTS,
+            "splits": watching.SLOTS,
             "slow_events": slow_bytes,
             "slow_work": max(_TELLING, 2 * kernel.possible_cpus()),
             "entry_values": ENTRIES,
@@ -100,15 +111,19 @@ class WatchProgram:
         except OSError as error:
             self._close(self._descriptors)
             raise refused_call(error) from error
-        self._watchpoints = Watchpoints(self._functions[WATCH], forks=children)
+        self._watchpoints = Watchpoints(self._functions[WATCH], forks=self._children)
         self._tried_hits = 0  # of the calibration
-        self.threads = Map(self._maps["threads"], _U32, watching.WATCH_THREAD)
+        self.threads = Map(self._maps["threads"], _U32, beside.thread)
         self.frames = Map(self._maps["frames"], watching.WATCH_KEY, watching.WATCH_CALL)
         values = self._maps.get("entry_values")
         self._entry_values = None if values is None else Map(values, watching.WATCH_KEY, _U64)
         self.processes = Map(self._maps["processes"], _U64, watching.WATCH_PROCESS)
         self.maps = CountingMaps(self._maps, watching.WATCH_CONFIG, watching.SLOTS)
-        self.extremes = Extremes(Map(self._maps["extremes"], wire.EXTREMES_KEY, wire.EXTREMES) if children else None)
+        splits = self.maps.mapped("splits", wire.SPLIT, watching.SLOTS) if beside.offcpu else None
+        self.splits = Splits(splits, gc_known=bool(beside.collector))
+        self.extremes = Extremes(
+            Map(self._maps["extremes"], wire.EXTREMES_KEY, wire.EXTREMES) if self._children else None
+        )
         self._watched_memory = self.maps.mapped("watched", watching.WATCHED, watching.WATCHED_FUNCTIONS)
 
     @property
@@ -159,7 +174,8 @@ class WatchProgram:
                     self._tracepoints.append(kernel.attach_raw_tracepoint(self._functions[name], tracepoint))
             pid = 0 if self._children else processes[0].pid
             sites = list(self._plan.of(Role.RAISE)) if _probed(self._plan, functions) else []
-            self._links += apart.opened(self._raises(path, pid, [site.offset for site in sites]))
+            collects = (self._collection(site, path, pid) for site in self._collector)
+            self._links += apart.opened([*collects, *self._raises(path, pid, sites)])
             points = watchpoints_of(functions[slot] for slot in widest)
             self._watchpoints.place(points, lambda: self._threads(processes[0]))
         except OSError as error:
@@ -193,13 +209,18 @@ class WatchProgram:
             if freed >> slot & 1:
                 self.watched["code"][place] = 0
 
-    def _raises(self, path: str, pid: int, places: Sequence[int]) -> Iterator[Probes]:
+    def _raises(self, path: str, pid: int, sites: Sequence[Site]) -> Iterator[Probes]:
         """The probe on exceptions: by a multi link where there are any, since it needs fewer rights."""
+        places = [site.offset for site in sites]
         if self._multi and places:
             yield Probes(self._functions[RAISE], path, places, [0] * len(places), pid, multi=True)
             return
         for place in places:
             yield Probes(self._functions[RAISE], path, (place,), (0,), pid, multi=False)
+
+    def _collection(self, site: Site, path: str, pid: int) -> Probes:
+        program = self._functions[COLLECTOR[site.role]]
+        return Probes(program, path, (site.offset,), (site.semaphore_offset,), pid, multi=self._multi)
 
     def trap_ns(self) -> float:
         """What one hit takes on this machine, nanoseconds: measured on a byte of pylat's own, in about 20 ms.
@@ -353,4 +374,5 @@ def counted(program: WatchProgram, points: Sequence[WatchPoints]) -> dict[Functi
         known = functions.setdefault(each.live.function, Counted())
         known.add(rows[slot])
         known.slots.append(slot)
+        known.divided += program.splits.of_all([slot])
     return functions

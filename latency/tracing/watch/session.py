@@ -26,10 +26,11 @@ from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.reading import Reading, Span
 from latency.tracing.counted.session import CountingSession
 from latency.tracing.counted.spaces import Space
+from latency.tracing.counted.switches import GREENLETS, has_greenlets, switch_flags
 from latency.tracing.kernel import clock
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.limit.watched import SlicesWatched
-from latency.tracing.watch.compiling import compile_watch
+from latency.tracing.watch.compiling import Beside, compile_watch
 from latency.tracing.watch.definitions import Definitions
 from latency.tracing.watch.forked import forked_as_it_is, in_children_alone
 from latency.tracing.watch.gone import Gone
@@ -46,8 +47,8 @@ def require_watchable(target: Target, options: Options) -> None:
     """Raises UsageError where these options cannot be met by watchpoints, whatever the functions are."""
     if not options.func:
         raise UsageError("the watch engine measures single functions", "name them with --func")
-    if options.offcpu or options.self_time:
-        raise UsageError("the engine watch does not see where a call's time goes", "take --engine auto")
+    if options.self_time:
+        raise UsageError("the engine watch does not see which calls a function makes", "take --engine auto")
     if target.around:
         raise UsageError(
             f"the watch engine follows the forks of a Python, and process {target.pid} is none",
@@ -82,26 +83,21 @@ class WatchSession(CountingSession):
         self._closed = 0  # calls that were found to be abandoned when the measurement ended
         self._handed = 0  # calls that another engine has seen begin
         self._slow = _slow_log(target, options)
-        slow = self._slow.flags() if self._slow else None
+        beside = _beside(target, options, self._slow)
         if options.children:
             require_first_pid_namespace()
+        if options.offcpu and has_greenlets(target.process):
+            self.unseen.append(GREENLETS)
         # The compiler is another process: search the heap meanwhile.
         with ThreadPoolExecutor(1) as pool:
-            compiling = pool.submit(compile_watch, target.offsets, self._plan, children=options.children, slow=slow)
+            compiling = pool.submit(compile_watch, target.offsets, self._plan, beside)
             with target.stopwatch.step("find functions"):
                 self._points = self._find_functions(lives)
             with target.stopwatch.step("wait for the compiler"):
                 made = compiling.result()
         with target.stopwatch.step("load"):
-            threads = len(target.process.threads())
-            self.program = WatchProgram(
-                made,
-                self._plan,
-                threads=threads,
-                children=options.children,
-                slow=slow,
-                slow_bytes=self._slow.ring_bytes if self._slow else 0,
-            )
+            threads, ring_bytes = len(target.process.threads()), self._slow.ring_bytes if self._slow else 0
+            self.program = WatchProgram(made, self._plan, threads=threads, beside=beside, slow_bytes=ring_bytes)
         self.maps = self.program.maps
         self._past = Gone(self.program)
         self._unended = Unended(target, self.program, self._points, self._ended)
@@ -185,6 +181,7 @@ class WatchSession(CountingSession):
         self.program.detach()
         self.program.forget_calls()
         self.maps.statistics[:] = 0
+        self.program.splits.clear(range(len(self._points)))
         if self._slow:
             self._slow.restart(clock.now_ns())
         self.watched = SlicesWatched()
@@ -255,7 +252,7 @@ class WatchSession(CountingSession):
         missing = matcher.unmatched(lives)
         self._missing = lambda: missing
         self.remarks += not_there_yet(missing, matcher, lives)
-        return _points_of(target, self._plan, wanted, forks=self.options.children)
+        return _points_of(target, self._plan, wanted, self.options)
 
     def _next_reading(self) -> Reading:
         reading = super()._next_reading()
@@ -362,11 +359,28 @@ def _slow_log(target: Target, options: Options) -> WatchSlow | None:
     return WatchSlow(target, options)
 
 
-def _points_of(target: Target, plan: WatchPlan, wanted: Sequence[LiveFunction], *, forks: bool) -> list[WatchPoints]:
+def _beside(target: Target, options: Options, slow: WatchSlow | None) -> Beside:
+    """What the options want beside counts. Raises KernelTooOld."""
+    flags = slow.flags() if slow else None
+    if not options.offcpu:
+        return Beside(options.children, flags)
+    from latency.cpython.sites.collector import gc_sites  # it imports the disassembler
+
+    return Beside(options.children, flags, switch_flags(), gc_sites(target.build.image, target.build.markers))
+
+
+def _points_of(target: Target, plan: WatchPlan, wanted: Sequence[LiveFunction], options: Options) -> list[WatchPoints]:
     """Where these functions are watched. Raises UsageError."""
-    refused = refusal(target.process, target.build, target.offsets, wanted, forks=forks)
+    refused = refusal(target.process, target.build, target.offsets, wanted, forks=options.children)
     if refused:
         raise refused
+    if options.offcpu and (
+        suspend := sorted({it.function.qualname for it in wanted if it.function.kind != "function"})
+    ):
+        raise UsageError(
+            f"the engine watch does not see when {', '.join(suspend)} runs, so not where its time goes (--offcpu)",
+            "take --engine auto, or name other functions",
+        )
     found = [watch_points(target.process, target.offsets, live) for live in wanted]
     if any(each.needs_probe for each in found) and not any(plan.of(Role.RAISE)):
         raise UsageError("where this build unwinds a frame is not known", "take another --engine")
