@@ -61,7 +61,7 @@ struct pylat_extent {
 /* Where a capture has got to. One for each thread, kept from one capture to the next: it need not be cleared. */
 struct pylat_worklist {
     u64 queue[PYLAT_QUEUED]; /* addresses; in the upper 16 bits the words of an array, 0 where an object may be */
-    u64 seen[PYLAT_QUEUED];  /* by hash: an address, with the number of the capture in the upper 16 bits */
+    u64 seen[PYLAT_QUEUED];  /* by hash: an address (of an array plus 1), the number of the capture in the upper 16 */
     u64 head;                /* of the queue: what comes next */
     u64 tail;
     u64 number;                 /* of the capture: 16 bits */
@@ -118,7 +118,7 @@ static __always_inline u64 pylat_enqueue_one(struct pylat_worklist *work, u64 ta
 {
     u64 *seen = &work->seen[(address >> 4 ^ address >> 12) & (PYLAT_QUEUED - 1)];
     u64 bad = address >> 47 | (address & 7) | pylat_negative(address - PYLAT_LEAST_ADDRESS);
-    u64 difference = *seen ^ (address | number);
+    u64 difference = *seen ^ (address | number | pylat_any(words)); /* an array may begin where an object lies */
     wanted &= pylat_negative(bad - 1) & pylat_any(difference) & pylat_negative(tail - PYLAT_QUEUED);
     *seen ^= difference & -wanted;
     work->queue[tail & (PYLAT_QUEUED - 1)] = address | words << 48; /* the tail stays where it is, or it was read */
@@ -183,9 +183,11 @@ static __always_inline int pylat_extent_of(struct pylat_worklist *work, u64 addr
             extent->array_words = (text + 7) / 8;
         }
     } else if (flags & PYLAT_FLAG_LIST) {
+        extent->follow = flags >> 9 & 1; /* its array is followed, and the same of a dictionary */
         extent->array = head[PYLAT_LIST_ITEMS / 8];
         extent->array_words = head[PYLAT_BYTES_SIZE / 8];
     } else if (flags & PYLAT_FLAG_DICT) {
+        extent->follow = flags >> 9 & 1;
         extent->keys = head[PYLAT_DICT_KEYS / 8];
         extent->values = head[PYLAT_DICT_VALUES / 8];
     } else if (sizes[0] == PYLAT_SET_BYTES && !sizes[1]) { /* a set, or something as large */

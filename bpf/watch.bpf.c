@@ -101,7 +101,7 @@ int pylat_watch(struct watch_context *ctx)
         return 0;
     hit.thread->traps++;
 #if PYLAT_OFFCPU
-    hit.now_ns = pylat_moment(&hit.thread->calls.clock, &hit.share);
+    hit.now_ns = pylat_moment(&hit.thread->calls.clock, &hit.thread->share);
 #endif
     struct pylat_watched *counted = NULL, *begun = NULL, *ending = NULL;
     for (u32 i = 0; i < PYLAT_WATCHED; i++) {
@@ -226,18 +226,18 @@ int pylat_watch_raise(struct pt_regs *ctx)
     if (!hit.thread || !(hit.thread->calls.depth || hit.thread->beyond))
         return 0;
 #if PYLAT_OFFCPU
-    hit.now_ns = pylat_moment(&hit.thread->calls.clock, &hit.share);
+    hit.now_ns = pylat_moment(&hit.thread->calls.clock, &hit.thread->share);
 #endif
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
     exception_reached(&hit, frame);
     exception_came_up(&hit, frame);
 #else
-    struct pylat_open call = {};
+    struct pylat_open *call = &hit.thread->at_hand;
     struct pylat_watch_call *more = open_call(&hit, frame);
-    if (!more || !take_call(&hit, frame, more, &call))
+    if (!more || !take_call(&hit, frame, more, call))
         return 0;
     u64 half_traps = 2 * (hit.thread->traps - more->traps) + 1;
-    finish(&hit, &call, half_traps, 1, 1);
+    finish(&hit, call, half_traps, 1, 1);
     close_call(&hit, frame);
 #endif
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_OPCODE

@@ -81,6 +81,11 @@ struct pylat_watch_thread {
     u64 ended;   /* the frame whose last unit it fetched last */
     u64 beyond;  /* the frame of the call that began last without a place in the table, 0 for none */
     u64 told_ns; /* what it took on this thread to take arguments along and to tell slow calls */
+    /* A program's stack has no room for these. */
+    struct pylat_open at_hand; /* the call that begins or ends at this hit */
+#if PYLAT_SPLIT
+    struct pylat_share share; /* of the thread, until this hit */
+#endif
 };
 
 struct pylat_watch_config {

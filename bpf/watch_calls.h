@@ -43,10 +43,12 @@ static __always_inline int take_call(struct hit *hit, u64 frame, const struct py
  * took nothing of; 0 where it is not known. */
 static __always_inline u64 elsewhere_ns(const struct hit *hit, struct pylat_share *share)
 {
-    share->waiting_ns = hit->share.waiting_ns - share->waiting_ns;
-    share->runnable_ns = hit->share.runnable_ns - share->runnable_ns;
-    share->gc_ns = hit->share.gc_ns - share->gc_ns;
-    return share->callees_ns == PYLAT_UNKNOWN_NS ? 0 : share->waiting_ns + share->runnable_ns + share->gc_ns;
+    if (share->callees_ns == PYLAT_UNKNOWN_NS)
+        return 0;
+    share->waiting_ns = hit->thread->share.waiting_ns - share->waiting_ns;
+    share->runnable_ns = hit->thread->share.runnable_ns - share->runnable_ns;
+    share->gc_ns = hit->thread->share.gc_ns - share->gc_ns;
+    return share->waiting_ns + share->runnable_ns + share->gc_ns;
 }
 #endif
 
@@ -150,13 +152,12 @@ static __always_inline void replaced(struct hit *hit, u64 frame, const struct py
 {
     u32 place = before->place;
     struct pylat_watched *of = watched.lookup(&place);
-    struct pylat_open call = {};
     if (of && of->suspends) {
         finish_suspending(hit, frame, before, 0, PYLAT_GENERATOR_EXIT);
         return;
     }
     PYLAT_COUNT(hit->count->unmatched_entry);
-    take_call(hit, frame, before, &call);
+    take_call(hit, frame, before, &hit->thread->at_hand);
 }
 
 /* 3.11: under a tracer a unit is fetched twice: by a dispatch, and by the handler that calls the tracer. The second
@@ -174,7 +175,7 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
 {
     u32 place = of->place;
     struct pylat_thread *calls = &hit->thread->calls;
-    struct pylat_open call = {};
+    struct pylat_open *call = &hit->thread->at_hand;
     struct pylat_watch_call *before = open_call(hit, frame);
     if (before && before->slot == slot && of->count && !hit->process->made[place & PLACES]) {
         PYLAT_COUNT(hit->count->duplicates);
@@ -201,14 +202,14 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
 #endif
     PYLAT_COUNT_OFTEN(hit->count->entries);
     more.start_ns = bpf_ktime_get_ns();
-    call = (struct pylat_open){.frame = frame, .start_ns = more.start_ns, .slot = slot};
-    call.active_slot = PYLAT_NO_SLOT;
+    *call = (struct pylat_open){.frame = frame, .start_ns = more.start_ns, .slot = slot};
+    call->active_slot = PYLAT_NO_SLOT;
 #if PYLAT_OFFCPU
-    call.share = hit->share;
+    call->share = hit->thread->share;
 #endif
     struct pylat_watch_key key = {.frame = frame, .process = hit->tgid};
     /* What suspends may end on another thread: its frame is enough. */
-    int is_beyond = !of->suspends && pylat_push(calls, &call, 0) == PYLAT_OVERFLOW;
+    int is_beyond = !of->suspends && pylat_push(calls, call, 0) == PYLAT_OVERFLOW;
     if (is_beyond) {
         more.tid = bpf_get_current_pid_tgid();
         more.outer = hit->thread->beyond;
@@ -220,7 +221,7 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
         if (lost)
             __sync_fetch_and_add(lost, 1);
         if (!of->suspends)
-            pylat_pop(calls, frame, 1, &call);
+            pylat_pop(calls, frame, 1, call);
         return;
     }
     if (is_beyond)
@@ -251,7 +252,7 @@ static __always_inline struct pylat_watch_call *left_for(const struct hit *hit, 
 static __always_inline void exception_reached(struct hit *hit, u64 caller)
 {
     struct pylat_thread *calls = &hit->thread->calls;
-    struct pylat_open call = {};
+    struct pylat_open *call = &hit->thread->at_hand;
     u64 frame = hit->thread->beyond, depth = calls->depth;
     struct pylat_watch_call *more = left_for(hit, frame, caller);
     if (!more && depth > 0 && depth <= PYLAT_DEPTH) {
@@ -260,13 +261,13 @@ static __always_inline void exception_reached(struct hit *hit, u64 caller)
     }
     u32 place = more ? more->place : 0;
     struct pylat_watched *of = watched.lookup(&place);
-    if (!more || !of || !take_call(hit, frame, more, &call))
+    if (!more || !of || !take_call(hit, frame, more, call))
         return;
     u64 half_traps = 2 * (hit->thread->traps - more->traps) + 1;
     if (last_opcode(frame, of) == PYLAT_WATCH_RETURN_1)
         PYLAT_COUNT(hit->count->unmatched_entry); /* it had returned, and somebody keeps its frame */
     else
-        finish(hit, &call, half_traps, 1, 0);
+        finish(hit, call, half_traps, 1, 0);
     close_call(hit, frame);
 }
 
@@ -275,7 +276,7 @@ static __always_inline void exception_reached(struct hit *hit, u64 caller)
 static __always_inline void exception_came_up(struct hit *hit, u64 frame)
 {
     struct pylat_watch_call *more = open_call(hit, frame);
-    struct pylat_open call = {};
+    struct pylat_open *call = &hit->thread->at_hand;
     s32 blocks = 0;
     if (!more || pylat_read(&blocks, sizeof(blocks), (void *)(frame + PYLAT_FRAME_BLOCKS)))
         return;
@@ -285,9 +286,9 @@ static __always_inline void exception_came_up(struct hit *hit, u64 frame)
         return;
     }
     u64 half_traps = 2 * (hit->thread->traps - more->traps) + 1;
-    if (!take_call(hit, frame, more, &call))
+    if (!take_call(hit, frame, more, call))
         return;
-    finish(hit, &call, half_traps, 1, 0);
+    finish(hit, call, half_traps, 1, 0);
     close_call(hit, frame);
 }
 #endif
@@ -308,8 +309,8 @@ static __always_inline void count_written(struct hit *hit, const struct pylat_wa
         return;
     u64 frame = released_frame(hit, of, slot);
     struct pylat_watch_call *more = frame ? open_call(hit, frame) : NULL;
-    struct pylat_open call = {};
-    if (!more || !take_call(hit, frame, more, &call))
+    struct pylat_open *call = &hit->thread->at_hand;
+    if (!more || !take_call(hit, frame, more, call))
         return;
     u64 half_traps = 2 * (hit->thread->traps - more->traps);
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
@@ -334,7 +335,7 @@ static __always_inline void count_written(struct hit *hit, const struct pylat_wa
         return;
     }
 #endif
-    finish(hit, &call, half_traps, raised, 0);
+    finish(hit, call, half_traps, raised, 0);
     close_call(hit, frame);
 }
 
@@ -390,11 +391,11 @@ static __always_inline void ending_fetched(struct hit *hit, const struct pylat_w
         finish_suspending(hit, found, call, OWN_HALF_TRAPS, raised);
         return;
     }
-    struct pylat_open plain = {};
+    struct pylat_open *plain = &hit->thread->at_hand;
     u64 half_traps = 2 * (hit->thread->traps - call->traps);
-    if (!take_call(hit, found, call, &plain))
+    if (!take_call(hit, found, call, plain))
         return;
-    finish(hit, &plain, half_traps, PYLAT_NOT_RAISED, 1);
+    finish(hit, plain, half_traps, PYLAT_NOT_RAISED, 1);
     close_call(hit, found);
 }
 #endif

@@ -32,9 +32,6 @@ struct hit {
     struct pylat_watch_config *config;
     struct pylat_counters *count;
     struct pylat_watch_thread *thread;
-#if PYLAT_OFFCPU
-    struct pylat_share share; /* of the thread, until now_ns */
-#endif
 #if PYLAT_SLOWER
     struct pylat_watch_telling *telling; /* the slow call that has ended, or NULL */
     u64 caller;                          /* of the call that ends: to 3.10 its caller's frame */

@@ -90,6 +90,17 @@ def test_calls_of_forks_are_divided_too(own_interpreter: Interpreter, start_targ
     assert not_adding_up(recording) == []
 
 
+def test_with_all_else_that_watchpoints_tell_it_is_one_measurement(
+    interpreter: Interpreter, start_target: Start
+) -> None:
+    target = start_target(interpreter, "dividing.py", "log")
+    recording, truth = measured(target.pid, ("sleeps", "spins"), target.run, children=True, slower="1ms")
+    assert wrong(recording, {name: truth[name] for name in ("sleeps", "spins")}) == {}
+    assert not_adding_up(recording) == []
+    assert recording.slow_calls
+    assert recording.slow_calls.seen >= truth["sleeps"]["calls"]
+
+
 def test_from_probes_on_the_parts_are_those_of_all_calls(own_interpreter: Interpreter, start_target: Start) -> None:
     program = start_target(own_interpreter, "serving.py")
     auto = Auto(Target(program.pid), Options(func=("handle",), offcpu=True))

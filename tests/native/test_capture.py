@@ -55,6 +55,13 @@ int take(struct pylat_worklist *work, struct pylat_snapshot *to, u64 array, u32 
         rounds++;
     return rounds;
 }
+void take_both(struct pylat_worklist *work, struct pylat_snapshot *to, u64 address, u64 words)
+{
+    pylat_begin_with_object(work, to, address);
+    pylat_enqueue(work, address, words, 1);
+    while (pylat_take_along(work, to, 0))
+        ;
+}
 """
 
 
@@ -182,6 +189,16 @@ def test_memory_in_which_no_object_lies_is_taken_along_and_leads_nowhere(taken: 
     snapshot = taken(value)
     assert taken.alone(snapshot, value)[:20] == repr(value)[:20]
     assert addresses(snapshot).isdisjoint(map(id, elsewhere))
+
+
+def test_an_array_that_begins_where_an_object_lies_is_taken_along_too(library: ctypes.CDLL, taken: Taken) -> None:
+    """As the values of an instance do, to 3.12: what is taken begins in front of them, where anything may lie."""
+    items = [[number] for number in range(1000, 1008)]
+    value = (ctypes.c_uint64 * 10)(1, id(int), *map(id, items))  # an object of two words, as it seems, and the rest
+    to = np.zeros(1, capture.SNAPSHOT)
+    library.take_both.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
+    library.take_both(taken._work.ctypes.data, to.ctypes.data, ctypes.addressof(value), len(value))
+    assert addresses(to[0]) >= set(map(id, items))
 
 
 def test_a_snapshot_stays_within_its_bounds_and_ends_for_a_cycle(taken: Taken) -> None:

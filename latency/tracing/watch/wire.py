@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from latency.cpython.watch_points import WatchPoints
-from latency.tracing.counted.wire import SPLIT_THREAD, THREAD
+from latency.tracing.counted.wire import OPEN, SHARE, SPLIT_OPEN, SPLIT_THREAD, THREAD
 
 WATCHED_FUNCTIONS = 4  # PYLAT_WATCHED
 SLOTS = 64  # PYLAT_WATCH_SLOTS
@@ -52,8 +52,10 @@ WATCH_CALL = np.dtype(
 )
 WATCH_HOME = np.dtype([("at", "<i8"), ("from_base", "<u8")])
 _OF_THREAD = [(name, "<u8") for name in ("traps", "ended", "beyond", "told_ns")]
-WATCH_THREAD = np.dtype([("calls", THREAD), *_OF_THREAD])
-SPLIT_WATCH_THREAD = np.dtype([("calls", SPLIT_THREAD), *_OF_THREAD])  # with PYLAT_SPLIT
+WATCH_THREAD = np.dtype([("calls", THREAD), *_OF_THREAD, ("at_hand", OPEN)])
+SPLIT_WATCH_THREAD = np.dtype(  # with PYLAT_SPLIT
+    [("calls", SPLIT_THREAD), *_OF_THREAD, ("at_hand", SPLIT_OPEN), ("share", SHARE)]
+)
 WATCH_CONFIG = np.dtype(
     [
         *((name, "<u8", (MOST_LEAVES,)) for name in ("leave_begins", "leave_ends")),
