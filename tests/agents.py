@@ -12,6 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from tests.pylat_command import PYLAT
 from tests.servers import PATIENCE_S, until
@@ -54,15 +55,19 @@ class RunningAgent:
                 raise
             return None
 
-    def value(self, name: str, **labels: str) -> float | None:
-        """The sum of the samples of this name that have these labels; None where there is none."""
-        found = [
-            sample.value
+    def samples(self, name: str, **labels: str) -> list[Sample]:
+        """Those of this name that have these labels, of one moment."""
+        return [
+            sample
             for family in text_string_to_metric_families(self.page().decode())
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         ]
-        return sum(found) if found else None
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """The sum of ``samples``; None where there is none."""
+        found = self.samples(name, **labels)
+        return sum(sample.value for sample in found) if found else None
 
     def wait(self, name: str, value: float, **labels: str) -> None:
         """Until the samples of this name have this sum."""

@@ -176,13 +176,14 @@ class Auto(Passing[Session | WatchSession]):
             self.looked_s = time.monotonic() - begin
 
     def poll(self) -> str:
-        """As ``Measurement`` says. Where a function that is watched was defined anew, the probes take over; and
-        watchpoints from these, where they have become the better way."""
+        """As ``Measurement`` says. Where a function that matches was defined while others are watched, the probes take
+        over; and watchpoints from these, where they have become the better way."""
         session = self.session
         why = "exited" if self._over else session.poll()
         if why:
             return why
         if isinstance(session, WatchSession):
+            session.look_again()
             if session.unwatched and not self._stuck:
                 self._go_back(session)
         elif self._thoughts and (taken := self._thoughts.step(session)):
@@ -252,7 +253,7 @@ class Auto(Passing[Session | WatchSession]):
         self._thoughts = None  # it will be defined anew again
         self.session = probes
         chosen = watching.target.choice
-        target.choice = f"{target.plan.engine}, since a function was defined anew; before that, {chosen}"
+        target.choice = f"{target.plan.engine}, since a function that matches was defined; before that, {chosen}"
         try:
             probes.start()
         except PylatError:

@@ -18,7 +18,8 @@ from latency.recording.totals import Totals
 from latency.tracing.handover import Successor
 from latency.tracing.passing import Passing
 from latency.tracing.probes.session import Session
-from latency.tracing.watch.session import WatchSession, require_watchable
+from latency.tracing.watch.asked import require_watchable
+from latency.tracing.watch.session import WatchSession
 
 
 class HandedOver(Passing[Session | WatchSession]):

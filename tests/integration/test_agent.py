@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
-from math import log2
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -169,11 +169,14 @@ def test_a_pre_forking_server_is_one_measurement(scenario: Scenario) -> None:
 
 @pytest.mark.parametrize("q", [0.5, 0.9, 0.99])
 def test_the_quantile_of_a_rate_is_that_of_the_workers_own_logs_within_a_bucket(scenario: Scenario, q: float) -> None:
-    exact = float(np.quantile(scenario.times_s, q, method="inverted_cdf"))
+    """Between two calls far apart a server may interpolate as it likes: figures are those of script/fleet."""
+    ranked = np.sort(scenario.times_s)
+    at = ceil(q * len(ranked)) - 1
+    least, most = float(ranked[at - 1]) * 2 ** (-1 / 16), float(ranked[min(at + 1, len(ranked) - 1)]) * 2 ** (1 / 16)
     scraped = scenario.prometheus.number(f"histogram_quantile({q}, sum(rate({METRIC}[1h])))")
     pushed = scenario.victoria.number(f"histogram_quantile({q}, sum by (vmrange) ({METRIC}_bucket))", nocache="1")
-    assert abs(log2(scraped / exact)) <= 1 / 16
-    assert abs(log2(pushed / exact)) <= 1 / 16
+    assert least <= scraped <= most
+    assert least <= pushed <= most
 
 
 def test_all_formats_say_the_same(scenario: Scenario) -> None:
@@ -301,7 +304,8 @@ def test_servers_that_are_told_apart_have_series_of_their_own(tmp_path: Path) ->
             raised = sum(how == "raised" for how, _ in server.calls)
             assert running.value("pylat_function_raised_total", function="handle", pid=pid) == raised
         assert running.value("pylat_lost_events_total", pid="") == running.value("pylat_lost_events_total") == 0
-        assert running.value("pylat_probe_hits_total", pid="") == running.value("pylat_probe_hits_total")
+        hits = running.samples("pylat_probe_hits_total")
+        assert hits == [sample for sample in hits if sample.labels["pid"] == "" and sample.value > 0] != []
         first.master.terminate()
         first.master.wait()
         running.wait("pylat_agent_targets", 1)

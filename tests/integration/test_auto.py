@@ -19,6 +19,7 @@ from latency.tracing.auto import LOOK_S, Auto, trap_ns
 from latency.tracing.kernel import calls as kernel
 from latency.tracing.kernel.watchpoints import attach_watchpoint
 from latency.tracing.probes.session import Session
+from latency.tracing.watch import definitions
 from latency.tracing.watch.session import WatchSession
 from latency.tracing.watched import Watched
 from tests.again import again_and_again
@@ -171,7 +172,32 @@ def test_where_a_watched_function_is_defined_anew_the_probes_take_over(
     assert recording.calls >= 19 + ended - ending
     assert recording.losses.unwatched == 1
     assert recording.target.engine == "handlers"
-    assert "since a function was defined anew; before that, watch: " in recording.target.choice
+    assert "since a function that matches was defined; before that, watch: " in recording.target.choice
+
+
+def test_where_another_function_that_matches_is_defined_the_probes_take_over(
+    own_interpreter: Interpreter, start_target: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(definitions, "AGAIN_S", 0.01)
+    program = start_target(own_interpreter, "notebook.py")
+
+    def asked(command: str) -> None:
+        program.send(command)
+        program.readline()
+
+    with compared(program.pid, "cell*") as auto:
+        assert isinstance(auto.session, WatchSession)
+        asked("another")
+        while isinstance(auto.session, WatchSession):
+            assert auto.poll() == ""
+            time.sleep(0.01)
+        assert "calls of cell_2 that was defined while pylat watched" in auto.doubt()
+        asked("another")
+        recording = auto.stop()
+    (another,) = (each for each in recording.functions if each.function.qualname == "cell_2")
+    assert another.calls == 1
+    assert recording.losses.unwatched == 1
+    assert "since a function that matches was defined; before that, watch: " in recording.target.choice
 
 
 def test_watchpoints_that_nothing_was_seen_of_are_said_to_be_not_proven(

@@ -1,6 +1,7 @@
 """A notebook that is always busy: the function ``cell`` is called again and again, and most calls are ``noise``.
 
-``define`` defines ``cell`` anew, and ``more N`` is answered when N more of its calls have ended. Ends with its input.
+``define`` defines ``cell`` anew, ``another`` defines ``cell_2`` and calls it once, and ``more N`` is answered when N
+more calls of ``cell`` have ended. Ends with its input.
 """
 
 import sys
@@ -43,6 +44,9 @@ for line in iter(sys.stdin.readline, ""):
     command, _, number = line.partition(" ")
     if command.strip() == "define":
         define()
+    elif command.strip() == "another":
+        exec(compile(SOURCE.replace("cell", "cell_2"), "<cell>", "exec"), namespace)
+        namespace["cell_2"](0)
     else:
         enough = calls + int(number)
         with one_more:

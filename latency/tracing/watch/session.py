@@ -16,9 +16,8 @@ from latency.cpython.code_digest import CodeDigests
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import matcher_of, not_there_yet, nothing_matches
-from latency.cpython.sites import Role
-from latency.cpython.watch_points import WatchPlan, WatchPoints, refusal, watch_points
-from latency.errors import AttachError, TargetGone, UsageError
+from latency.cpython.watch_points import WatchPlan, WatchPoints
+from latency.errors import AttachError, TargetGone
 from latency.recording import Function, Losses, Options, Overhead, ProcessCalls, Recording
 from latency.tracing.counted.agreement import Seen
 from latency.tracing.counted.codes import About
@@ -26,11 +25,12 @@ from latency.tracing.counted.opencalls import OpenCalls
 from latency.tracing.counted.reading import Reading, Span
 from latency.tracing.counted.session import CountingSession
 from latency.tracing.counted.spaces import Space
-from latency.tracing.counted.switches import GREENLETS, has_greenlets, switch_flags
+from latency.tracing.counted.switches import GREENLETS, has_greenlets
 from latency.tracing.kernel import clock
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.limit.watched import SlicesWatched
-from latency.tracing.watch.compiling import Beside, compile_watch
+from latency.tracing.watch.asked import beside, points_of, require_watchable, slow_log
+from latency.tracing.watch.compiling import compile_watch
 from latency.tracing.watch.definitions import Definitions
 from latency.tracing.watch.forked import forked_as_it_is, in_children_alone
 from latency.tracing.watch.gone import Gone
@@ -40,20 +40,7 @@ from latency.tracing.watch.unended import Unended, unaccounted
 from latency.tracing.watch.wire import EXECUTED
 
 if TYPE_CHECKING:
-    from latency.tracing.watch.slow import WatchSlow
-
-
-def require_watchable(target: Target, options: Options) -> None:
-    """Raises UsageError where these options cannot be met by watchpoints, whatever the functions are."""
-    if not options.func:
-        raise UsageError("the watch engine measures single functions", "name them with --func")
-    if options.self_time:
-        raise UsageError("the engine watch does not see which calls a function makes", "take --engine auto")
-    if target.around:
-        raise UsageError(
-            f"the watch engine follows the forks of a Python, and process {target.pid} is none",
-            f"give -p {target.process.pid}, or take another --engine",
-        )
+    pass
 
 
 class WatchSession(CountingSession):
@@ -82,22 +69,22 @@ class WatchSession(CountingSession):
         self._unlike: list[int] = []  # children that are not followed
         self._closed = 0  # calls that were found to be abandoned when the measurement ended
         self._handed = 0  # calls that another engine has seen begin
-        self._slow = _slow_log(target, options)
-        beside = _beside(target, options, self._slow)
+        self._slow = slow_log(target, options)
+        needs = beside(target, options, self._slow)
         if options.children:
             require_first_pid_namespace()
         if options.offcpu and has_greenlets(target.process):
             self.unseen.append(GREENLETS)
         # The compiler is another process: search the heap meanwhile.
         with ThreadPoolExecutor(1) as pool:
-            compiling = pool.submit(compile_watch, target.offsets, self._plan, beside)
+            compiling = pool.submit(compile_watch, target.offsets, self._plan, needs)
             with target.stopwatch.step("find functions"):
                 self._points = self._find_functions(lives)
             with target.stopwatch.step("wait for the compiler"):
                 made = compiling.result()
         with target.stopwatch.step("load"):
             threads, ring_bytes = len(target.process.threads()), self._slow.ring_bytes if self._slow else 0
-            self.program = WatchProgram(made, self._plan, threads=threads, beside=beside, slow_bytes=ring_bytes)
+            self.program = WatchProgram(made, self._plan, threads=threads, beside=needs, slow_bytes=ring_bytes)
         self.maps = self.program.maps
         self._past = Gone(self.program)
         self._unended = Unended(target, self.program, self._points, self._ended)
@@ -160,8 +147,12 @@ class WatchSession(CountingSession):
         self.vanished += unseen + self.turns.vanished
         return self._whole(self._read(ended_ns), opens)
 
+    def look_again(self) -> None:
+        """Call it beside ``poll`` where it matters what is defined later: ``unwatched`` is kept up to date then."""
+        self._definitions.look_again()
+
     def doubt(self) -> str:
-        """As ``CountingSession`` says; or, at once, that a function was defined anew."""
+        """As ``CountingSession`` says; or that a function that matches was defined since."""
         return super().doubt() or self._definitions.take_line()
 
     @property
@@ -171,6 +162,7 @@ class WatchSession(CountingSession):
 
     def close(self) -> None:
         """Take everything away."""
+        self._definitions.close()
         if self._slow:
             self._slow.close()
         self.program.close()
@@ -252,7 +244,7 @@ class WatchSession(CountingSession):
         missing = matcher.unmatched(lives)
         self._missing = lambda: missing
         self.remarks += not_there_yet(missing, matcher, lives)
-        return _points_of(target, self._plan, wanted, self.options)
+        return points_of(target, self._plan, wanted, self.options)
 
     def _next_reading(self) -> Reading:
         reading = super()._next_reading()
@@ -349,42 +341,6 @@ class WatchSession(CountingSession):
         turns = len(self.turns.groups)
         how = f"{self.program.attachment}, in {turns} turns" if turns > 1 else self.program.attachment
         yield f"live functions that match: {len(self.functions):,}; attached by {how}"
-
-
-def _slow_log(target: Target, options: Options) -> WatchSlow | None:
-    if not options.slower:
-        return None
-    from latency.tracing.watch.slow import WatchSlow  # it imports the decoder of values
-
-    return WatchSlow(target, options)
-
-
-def _beside(target: Target, options: Options, slow: WatchSlow | None) -> Beside:
-    """What the options want beside counts. Raises KernelTooOld."""
-    flags = slow.flags() if slow else None
-    if not options.offcpu:
-        return Beside(options.children, flags)
-    from latency.cpython.sites.collector import gc_sites  # it imports the disassembler
-
-    return Beside(options.children, flags, switch_flags(), gc_sites(target.build.image, target.build.markers))
-
-
-def _points_of(target: Target, plan: WatchPlan, wanted: Sequence[LiveFunction], options: Options) -> list[WatchPoints]:
-    """Where these functions are watched. Raises UsageError."""
-    refused = refusal(target.process, target.build, target.offsets, wanted, forks=options.children)
-    if refused:
-        raise refused
-    if options.offcpu and (
-        suspend := sorted({it.function.qualname for it in wanted if it.function.kind != "function"})
-    ):
-        raise UsageError(
-            f"the engine watch does not see when {', '.join(suspend)} runs, so not where its time goes (--offcpu)",
-            "take --engine auto, or name other functions",
-        )
-    found = [watch_points(target.process, target.offsets, live) for live in wanted]
-    if any(each.needs_probe for each in found) and not any(plan.of(Role.RAISE)):
-        raise UsageError("where this build unwinds a frame is not known", "take another --engine")
-    return found
 
 
 def _about(target: Target, watched: Sequence[WatchPoints]) -> Callable[[Function], About]:
