@@ -83,6 +83,14 @@ struct pylat_watch_thread {
     u64 told_ns; /* what it took on this thread to take arguments along and to tell slow calls */
     /* A program's stack has no room for these. */
     struct pylat_open at_hand; /* the call that begins or ends at this hit */
+    /* With the JIT: see frame_made. By place: */
+    u32 numbered[PYLAT_WATCHED]; /* open calls of which no unit was fetched */
+    u32 loose[PYLAT_WATCHED];    /* references taken where no frame is known to be made, and not dropped since */
+    u32 numbered_last;           /* a bit for each: what was counted last is such a call */
+    u32 loose_last;              /* which place was the last of them, plus 1; 0 for none */
+    u64 loose_at;                /* the instruction behind the one that took it, and when that was */
+    u64 loose_ns;
+    u64 loose_traps;
 #if PYLAT_SPLIT
     struct pylat_share share; /* of the thread, until this hit */
 #endif
@@ -96,6 +104,8 @@ struct pylat_watch_config {
     u64 code_type;           /* address of PyCode_Type */
     u64 slower_ns;           /* as in struct pylat_config, and the next one, too */
     u64 floor_ns;
+    u64 text_begins; /* where the interpreter's code lies: that of the JIT lies elsewhere */
+    u64 text_ends;
     u64 begins[PYLAT_WATCH_PARTS]; /* 3.11 and later: where each begins, ascending; PYLAT_WATCH_NO_PART for none */
     u64 ends[PYLAT_WATCH_PARTS];   /* and where it ends */
     u64 again[PYLAT_WATCH_AGAIN];  /* 3.11: behind each instruction of these; 0 for none */

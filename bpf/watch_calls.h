@@ -171,6 +171,141 @@ static __always_inline int is_fetched_again(const struct hit *hit)
     return 0;
 }
 
+#if PYLAT_WATCH_JIT
+/* Code of the JIT fetches no units: of a call that begins in it only the reference count tells, when its frame is made.
+ * Which frame that is is not known then. Such calls of one function on one thread end in the opposite order, and each
+ * has a number in place of a frame. They become usual ones if their first unit is fetched after all.
+ *
+ * A frame is made by code of the JIT, or at some places of the interpreter; at others somebody looks at the code. Those
+ * are known (makers) of which a unit was fetched right after, or of which a frame was released later. */
+#define PYLAT_NUMBERED (1ULL << 63)
+
+static __always_inline u64 frame_of_number(u32 slot, u32 number)
+{
+    return PYLAT_NUMBERED | (u64)slot << 32 | number;
+}
+
+static __always_inline int is_of_interpreter(const struct hit *hit)
+{
+    return hit->place - hit->config->text_begins < hit->config->text_ends - hit->config->text_begins;
+}
+
+/* The reference count of a code object has risen. */
+static __always_inline void frame_made(struct hit *hit, u32 place, u32 slot)
+{
+    struct pylat_watch_thread *thread = hit->thread;
+    u32 bit = 1U << place;
+    thread->numbered_last &= ~bit;
+    thread->loose_last = 0;
+    if (!hit->config->enabled)
+        return;
+    if (is_of_interpreter(hit) && !makers.lookup(&hit->place)) {
+        thread->loose[place & PLACES]++;
+        thread->loose_last = place + 1;
+        thread->loose_at = hit->place;
+        thread->loose_traps = thread->traps;
+        thread->loose_ns = bpf_ktime_get_ns();
+        return;
+    }
+    struct pylat_open *call = &thread->at_hand;
+    u32 number = thread->numbered[place & PLACES] + 1;
+    thread->numbered[place & PLACES] = number;
+    thread->numbered_last |= bit;
+    PYLAT_COUNT_OFTEN(hit->count->entries);
+    *call = (struct pylat_open){.frame = frame_of_number(slot, number), .slot = slot};
+    call->start_ns = bpf_ktime_get_ns();
+    call->active_slot = PYLAT_NO_SLOT;
+    call->taken_ns = thread->traps; /* this engine has no account */
+#if PYLAT_OFFCPU
+    call->share = thread->share;
+#endif
+    if (pylat_push(&thread->calls, call, 0) == PYLAT_OVERFLOW)
+        PYLAT_COUNT(hit->count->too_deep);
+}
+
+/* The place where the reference was taken last makes frames. */
+static __always_inline void learn_maker(struct hit *hit, u32 place)
+{
+    u8 yes = 1;
+    if (hit->thread->loose[place & PLACES])
+        hit->thread->loose[place & PLACES]--;
+    hit->thread->loose_last = 0;
+    makers.update(&hit->thread->loose_at, &yes); /* what finds no place there is told by frames that are released */
+}
+
+/* The innermost call with a number is over: 1 if it had a place in its thread's table, and is at hand. */
+static __always_inline int take_numbered(struct hit *hit, u32 place, u32 slot)
+{
+    struct pylat_watch_thread *thread = hit->thread;
+    u32 number = thread->numbered[place & PLACES];
+    thread->numbered[place & PLACES] = number - 1;
+    thread->numbered_last &= ~(1U << place);
+    return pylat_pop(&thread->calls, frame_of_number(slot, number), 1, &thread->at_hand) == PYLAT_MATCHED;
+}
+
+/* A call begins whose unit was fetched: whether its frame had a number until now. */
+static __always_inline int runs_after_all(struct hit *hit, u32 place, u32 slot)
+{
+    if (hit->thread->loose_last == place + 1)
+        learn_maker(hit, place);
+    if (!(hit->thread->numbered_last >> place & 1) || !hit->thread->numbered[place & PLACES])
+        return 0;
+    take_numbered(hit, place, slot);
+    return 1;
+}
+
+/* The frame that is being released, told by where it stands; 0 where no register holds it. */
+static __always_inline u64 frame_within(const struct hit *hit, const struct pylat_watched *of)
+{
+    u64 found = 0;
+    for (u32 i = 0; i < REGISTERS; i++) {
+        u64 frame = hit->registers[i], at = 0;
+        if (may_be_address(frame) && !pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) &&
+            at + 2 - of->units < PYLAT_WATCH_UNITS_BYTES) {
+            found = frame;
+            break;
+        }
+    }
+    return found;
+}
+
+/* The count fell, and no call that is known by its frame has ended. */
+static __always_inline void numbered_released(struct hit *hit, const struct pylat_watched *of, u32 slot)
+{
+    struct pylat_watch_thread *thread = hit->thread;
+    struct pylat_open *call = &thread->at_hand;
+    u32 place = bound(of->place, PYLAT_WATCHED), loose = thread->loose[place & PLACES];
+    if (!lies_in(hit->config->leave_begins, hit->config->leave_ends, PYLAT_WATCH_LEAVES, hit->place)) {
+        thread->loose[place & PLACES] = loose - !!loose;
+        thread->loose_last = 0;
+        return;
+    }
+    if (thread->numbered[place & PLACES]) {
+        if (!take_numbered(hit, place, slot))
+            return;
+    } else if (thread->loose_last == place + 1 && loose == 1) {
+        *call = (struct pylat_open){.start_ns = thread->loose_ns, .slot = slot, .taken_ns = thread->loose_traps};
+#if PYLAT_OFFCPU
+        call->share.callees_ns = PYLAT_UNKNOWN_NS;
+#endif
+        PYLAT_COUNT_OFTEN(hit->count->entries);
+        learn_maker(hit, place);
+    } else if (loose) { /* one of them made this frame: when is not known */
+        thread->loose[place & PLACES] = loose - 1;
+        PYLAT_COUNT(hit->count->unmatched_return);
+        return;
+    } else { /* it began before pylat watched */
+        return;
+    }
+    u64 frame = frame_within(hit, of);
+    if (!frame) {
+        PYLAT_COUNT(hit->count->bad_frame);
+        return;
+    }
+    finish(hit, call, 2 * (thread->traps - call->taken_ns), !returns(frame, of), 0);
+}
+#endif
+
 static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u32 slot, u64 frame)
 {
     u32 place = of->place;
@@ -187,6 +322,10 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
     }
     if (before)
         replaced(hit, frame, before);
+    int is_new = 1;
+#if PYLAT_WATCH_JIT
+    is_new = !runs_after_all(hit, bound(place, PYLAT_WATCHED), slot);
+#endif
     hit->process->made[place & PLACES] = 0;
     if (hit->thread->ended == frame)
         hit->thread->ended = 0;
@@ -200,7 +339,8 @@ static __always_inline void entered(struct hit *hit, struct pylat_watched *of, u
     pylat_read(&last, sizeof(last), (void *)(more.caller + PYLAT_FRAME_INSTR));
     more.caller_lasti = (u32)last;
 #endif
-    PYLAT_COUNT_OFTEN(hit->count->entries);
+    if (is_new)
+        PYLAT_COUNT_OFTEN(hit->count->entries);
     more.start_ns = bpf_ktime_get_ns();
     *call = (struct pylat_open){.frame = frame, .start_ns = more.start_ns, .slot = slot};
     call->active_slot = PYLAT_NO_SLOT;
@@ -303,6 +443,9 @@ static __always_inline void count_written(struct hit *hit, const struct pylat_wa
         process->freed |= 1ULL << (slot & (PYLAT_WATCH_SLOTS - 1));
     if ((s32)(now - before) > 0) {
         process->made[place & PLACES]++;
+#if PYLAT_WATCH_JIT
+        frame_made(hit, bound(place, PYLAT_WATCHED), slot);
+#endif
         return;
     }
     if (!hit->config->enabled)
@@ -310,6 +453,10 @@ static __always_inline void count_written(struct hit *hit, const struct pylat_wa
     u64 frame = released_frame(hit, of, slot);
     struct pylat_watch_call *more = frame ? open_call(hit, frame) : NULL;
     struct pylat_open *call = &hit->thread->at_hand;
+#if PYLAT_WATCH_JIT
+    if (!more)
+        numbered_released(hit, of, slot);
+#endif
     if (!more || !take_call(hit, frame, more, call))
         return;
     u64 half_traps = 2 * (hit->thread->traps - more->traps);

@@ -52,6 +52,9 @@ BPF_F_TABLE("array", u32, struct pylat_split, splits, PYLAT_WATCHED,
 #if PYLAT_MANY_PROCESSES
 BPF_F_TABLE("hash", struct pylat_extremes_key, struct pylat_extremes, extremes, 1, PYLAT_NO_PREALLOC);
 #endif
+#if PYLAT_WATCH_JIT
+BPF_TABLE("hash", u64, u8, makers, 64); /* places of the interpreter at which frames are made */
+#endif
 #ifdef PYLAT_WATCH_HOMES
 BPF_TABLE("hash", u64, struct pylat_watch_home, homes, 1);
 #endif

@@ -16,6 +16,7 @@ from latency.cpython import jit
 from latency.cpython.build_report import build_report
 from latency.cpython.functions import live_functions
 from latency.cpython.sites.choose import offered
+from latency.cpython.watch_points import ENGINE as WATCH
 from latency.cpython.wrapped import target_of
 from latency.errors import PylatError, UsageError
 from latency.report.names import escape
@@ -61,7 +62,8 @@ def _target(pid: int, engine: str) -> str:
     """Why the process cannot be measured; ``""`` if it can."""
     try:
         target = target_of(pid, engine=engine)
-        jit.require_off(target.process, target.build)
+        if engine != WATCH:
+            jit.require_off(target.process, target.build)
         functions = len(live_functions(target.process, target.build, target.offsets))
     except PylatError as error:
         _failed("target", error)

@@ -15,7 +15,7 @@ VARIABLE = "PYTHON_JIT"
 
 
 def require_off(process: Process, build: Build) -> None:
-    """Whether calls can be counted: those in code that the JIT compiled are not seen, and not even all of their ends.
+    """Whether probes can count calls: those in code that the JIT compiled are not seen, and not even all of their ends.
 
     Raises:
         TargetError: the JIT is switched on.
@@ -24,8 +24,17 @@ def require_off(process: Process, build: Build) -> None:
     if "jit-capable" in build.flags and _switched_on(process):
         raise TargetError(
             f"the JIT is on in process {process.pid} ({VARIABLE} is set): calls in what it compiles cannot be counted",
-            f"start the program with {VARIABLE}=0",
+            f"measure functions of it with --engine watch, or start it with {VARIABLE}=0",
         )
+
+
+def may_run(process: Process, build: Build) -> bool:
+    """Whether code of the JIT may run in this process.
+
+    Raises:
+        NoPrivilege, TargetGone: the process cannot be looked into.
+    """
+    return "jit-capable" in build.flags and (_switched_on(process) or bool(blind_spots(process, build)))
 
 
 def blind_spots(process: Process, build: Build) -> tuple[str, ...]:

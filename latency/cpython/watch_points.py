@@ -246,10 +246,11 @@ def refusal(
     """
     if children:
         return UsageError("the watch engine follows forks, but not into other programs that they execute", _OTHER)
-    if jit.blind_spots(process, build):
+    suspending = [live.function.qualname for live in lives if live.function.kind != "function"]
+    if suspending and jit.may_run(process, build):
         return UsageError(
-            "the target's JIT is on: what it compiles does not fetch the units that the watch engine watches",
-            "start it with PYTHON_JIT=0",
+            f"the target's JIT is on: what it compiles does not fetch the units that tell of {suspending[0]}",
+            "start it with PYTHON_JIT=0, or name functions that are not suspended",
         )
     if offsets.free_threaded:
         return UsageError(FREE_THREADED, _OTHER)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from latency.cpython import jit
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Stopwatch, Target
 from latency.cpython.watch_points import refusal, turns_needed
@@ -48,6 +49,8 @@ def cannot_watch(target: Target, options: Options, functions: Sequence[LiveFunct
         return "watch does not see which calls a function makes"
     if options.offcpu and any(live.function.kind != "function" for live in functions):
         return "watch does not see where the time goes of what is suspended"
+    if jit.may_run(target.process, target.build):
+        return "the target's JIT is on, and probes do not see what watch sees"
     return str(refusal(target.process, target.build, target.offsets, functions, children=options.children) or "")
 
 

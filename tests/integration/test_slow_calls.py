@@ -159,7 +159,7 @@ def test_slow_calls_that_do_not_fit_the_ring_buffer_are_counted_and_measured_all
 ) -> None:
     monkeypatch.setattr(telling.SlowLog, "ring_bytes", 1 << 14)
     target = start_target(own_interpreter, "slow.py", 0)
-    session = watch(target.pid, ["__main__:plain", "__main__:failing"], slower="1ns")
+    session = watch(target.pid, ["__main__:plain", "__main__:failing"], elapsed=True, slower="1ns")
     truth = [known for known in target.run().values() if known["function"] in ("plain", "failing")]
     recording = session.stop()
     slow = recording.slow_calls

@@ -30,6 +30,7 @@ REMARKS = {
     "tracing/probes/session.py": {"_MAIN_THREAD_ENDED"},
     "tracing/counted/switches.py": {"GREENLETS"},
     "tracing/strangers.py": {"_start"},
+    "tracing/watch/asked.py": {"JIT"},
     "tracing/watch/session.py": {"_not_followed", "_unlimited", "_of_suspending", "_resolution"},
 }
 """Where the report's lines "not seen", and doubts about a build, have their words: functions and constants."""

@@ -5,17 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from latency.cpython import jit
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Target
 from latency.cpython.sites import Role
 from latency.cpython.watch_points import WatchPlan, WatchPoints, refusal, watch_points
 from latency.errors import UsageError
 from latency.recording import Options
-from latency.tracing.counted.switches import switch_flags
+from latency.target.build import Build
+from latency.tracing.counted.switches import has_greenlets, switch_flags
 from latency.tracing.watch.compiling import Beside
 
 if TYPE_CHECKING:
     from latency.tracing.watch.slow import WatchSlow
+
+
+JIT = "in code of the JIT a call is told by the reference count alone: it begins when its frame is made"
+"""What is different there."""
+
+
+def text_of(build: Build) -> tuple[int, int]:
+    """From where to where the interpreter's own code lies in the process."""
+    code = [each for each in build.image.segments if each.executable]
+    begin, end = min(each.address for each in code), max(each.address + each.file_size for each in code)
+    return begin + build.bias, end + build.bias
 
 
 def require_watchable(target: Target, options: Options) -> None:
@@ -41,13 +54,27 @@ def slow_log(target: Target, options: Options) -> WatchSlow | None:
 
 
 def beside(target: Target, options: Options, slow: WatchSlow | None) -> Beside:
-    """What the options want beside counts. Raises KernelTooOld."""
-    flags = slow.flags() if slow else None
+    """What the options want beside counts. Raises KernelTooOld, UsageError."""
+    flags, jitted = slow.flags() if slow else None, _may_be_jitted(target, options)
     if not options.offcpu:
-        return Beside(options.children, flags)
+        return Beside(options.children, flags, jit=jitted)
     from latency.cpython.sites.collector import gc_sites  # it imports the disassembler
 
-    return Beside(options.children, flags, switch_flags(), gc_sites(target.build.image, target.build.markers))
+    collector = gc_sites(target.build.image, target.build.markers)
+    return Beside(options.children, flags, switch_flags(), collector, jitted)
+
+
+def _may_be_jitted(target: Target, options: Options) -> bool:
+    """Whether calls in code of the JIT are to be told, by the reference count alone."""
+    if not jit.may_run(target.process, target.build):
+        return False
+    if options.slower or options.children or has_greenlets(target.process):
+        raise UsageError(
+            "the target's JIT is on: the watch engine does not tell then which call of a function is slow (--slower), "
+            "nor calls of children (--children) and of greenlets",
+            "start it with PYTHON_JIT=0",
+        )
+    return True
 
 
 def points_of(target: Target, plan: WatchPlan, wanted: Sequence[LiveFunction], options: Options) -> list[WatchPoints]:

@@ -48,12 +48,14 @@ class Beside:
         slow: the flags of slow calls (``watch.slow.WatchSlow.flags``); None where none are told.
         offcpu: those of time off the CPU (``counted.switches.switch_flags``); None where it is not told.
         collector: where the build says then that it collects garbage.
+        jit: the target may run code of CPython's JIT.
     """
 
     children: bool = False
     slow: Mapping[str, int] | None = None
     offcpu: Mapping[str, int] | None = None
     collector: Sequence[Site] = ()
+    jit: bool = False
 
     @property
     def thread(self) -> np.dtype[Any]:
@@ -94,6 +96,7 @@ def watch_flags(offsets: Offsets, plan: WatchPlan, beside: Beside) -> list[str]:
             ),
             *defined({f"WATCH_{name}": value for name, value in values.items()}),
             *(["-DPYLAT_WATCH_HOMES=1"] if plan.homes else []),
+            *(["-DPYLAT_WATCH_JIT=1"] if beside.jit else []),
             f"-DPYLAT_FRAME_EXECUTING={-1 if executing is None else executing}",
             f"-DPYLAT_FRAME_BLOCKS={-1 if blocks is None else blocks}",
         ]

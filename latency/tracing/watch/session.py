@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from latency.cpython import jit
 from latency.cpython.code_digest import CodeDigests
 from latency.cpython.functions import LiveFunction, describe, live_functions
 from latency.cpython.interpreter import Target
@@ -29,7 +28,7 @@ from latency.tracing.counted.switches import GREENLETS, has_greenlets
 from latency.tracing.kernel import clock
 from latency.tracing.kernel.host import require_first_pid_namespace, resident_bytes
 from latency.tracing.limit.watched import SlicesWatched
-from latency.tracing.watch.asked import beside, points_of, require_watchable, slow_log
+from latency.tracing.watch.asked import JIT, beside, points_of, require_watchable, slow_log, text_of
 from latency.tracing.watch.compiling import compile_watch
 from latency.tracing.watch.definitions import Definitions
 from latency.tracing.watch.forked import forked_as_it_is, in_children_alone
@@ -63,7 +62,6 @@ class WatchSession(CountingSession):
         super().__init__(target, options)
         self._plan = target.plan
         self._matcher = matcher_of(options, target.process)
-        jit.require_off(target.process, target.build)
         self._image = target.process.image_identity()
         self._trap_ns = 0.0
         self._unlike: list[int] = []  # children that are not followed
@@ -71,6 +69,8 @@ class WatchSession(CountingSession):
         self._handed = 0  # calls that another engine has seen begin
         self._slow = slow_log(target, options)
         needs = beside(target, options, self._slow)
+        if needs.jit:
+            self.unseen.append(JIT)
         if options.children:
             require_first_pid_namespace()
         if options.offcpu and has_greenlets(target.process):
@@ -110,6 +110,7 @@ class WatchSession(CountingSession):
             exit_type = target.build.address("PyExc_GeneratorExit")
             program.maps.config["generator_exit_type"] = target.process.u64(exit_type)
             program.maps.config["code_type"] = target.build.address("PyCode_Type")
+            program.maps.config["text_begins"], program.maps.config["text_ends"] = text_of(target.build)
             self._place()
         self._count()
 

@@ -52,14 +52,20 @@ WATCH_CALL = np.dtype(
 )
 WATCH_HOME = np.dtype([("at", "<i8"), ("from_base", "<u8")])
 _OF_THREAD = [(name, "<u8") for name in ("traps", "ended", "beyond", "told_ns")]
-WATCH_THREAD = np.dtype([("calls", THREAD), *_OF_THREAD, ("at_hand", OPEN)])
+_OF_JIT = [
+    *((name, "<u4", (WATCHED_FUNCTIONS,)) for name in ("numbered", "loose")),
+    *((name, "<u4") for name in ("numbered_last", "loose_last")),
+    *((name, "<u8") for name in ("loose_at", "loose_ns", "loose_traps")),
+]
+WATCH_THREAD = np.dtype([("calls", THREAD), *_OF_THREAD, ("at_hand", OPEN), *_OF_JIT])
 SPLIT_WATCH_THREAD = np.dtype(  # with PYLAT_SPLIT
-    [("calls", SPLIT_THREAD), *_OF_THREAD, ("at_hand", SPLIT_OPEN), ("share", SHARE)]
+    [("calls", SPLIT_THREAD), *_OF_THREAD, ("at_hand", SPLIT_OPEN), *_OF_JIT, ("share", SHARE)]
 )
 WATCH_CONFIG = np.dtype(
     [
         *((name, "<u8", (MOST_LEAVES,)) for name in ("leave_begins", "leave_ends")),
         *((name, "<u8") for name in ("generator_exit_type", "trap_ns", "code_type", "slower_ns", "floor_ns")),
+        *((name, "<u8") for name in ("text_begins", "text_ends")),
         *((name, "<u8", (MOST_PARTS,)) for name in ("begins", "ends")),
         ("again", "<u8", (MOST_AGAIN,)),
         ("enabled", "<u4"),

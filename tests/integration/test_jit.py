@@ -1,0 +1,75 @@
+"""CPython's JIT: by watchpoints the calls in the code that it makes are told by the reference count alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from latency.cpython.interpreter import Target
+from latency.recording import Options
+from latency.tracing.watch.session import WatchSession
+from tests.lab import Interpreter
+from tests.pylat_command import Tracing, pylat
+from tests.target_program import TargetProgram
+
+pytestmark = [pytest.mark.gil, pytest.mark.cpython(min=(3, 14))]
+
+Start = Callable[..., TargetProgram]
+Ends = tuple[int, int]
+"""How many calls returned, and raised."""
+
+
+@pytest.fixture
+def program(interpreter: Interpreter, start_target: Start) -> TargetProgram:
+    program = start_target(interpreter, "jitted.py", environ={"PYTHON_JIT": "1"})
+    if "jit-capable" not in Target(program.pid, engine="watch").build.flags:
+        pytest.skip("the build has no JIT")
+    return program
+
+
+def test_each_kind_of_plain_function_is_counted_as_it_ends(program: TargetProgram) -> None:
+    target = Target(program.pid, engine="watch")
+    functions = tuple(f"__main__:{name}" for name in program.run())
+    different = {}
+    with WatchSession(target, Options(func=functions, engine="watch")) as session:
+        session.start()
+        before: dict[str, Ends] = {}
+        for _ in session.turns.groups:
+            names = [session.turns.points_of(slot).live.function.qualname for slot in session.turns.now]
+            known = program.run(*names)
+            session.turns.advance()
+            recording = session.so_far()
+            now = {each.function.qualname: (each.returned, each.raised) for each in recording.functions}
+            for name in names:
+                seen = tuple(a - b for a, b in zip(now.get(name, (0, 0)), before.get(name, (0, 0)), strict=True))
+                truth = known[name]["returned"], known[name]["raised"]
+                if seen != truth:
+                    different[name] = seen, truth
+            before = now
+        recording = session.stop()
+    assert different == {}
+    assert {name: count for name, count in recording.losses.as_dict().items() if count} == {}
+
+
+def test_what_cannot_be_told_there_is_refused(program: TargetProgram) -> None:
+    for options in ("--slower", "1ms"), ("--children",):
+        refused = pylat("-p", program.pid, "--func", "__main__:inner", "--engine", "watch", *options)
+        assert refused.status == 2
+        assert "the target's JIT is on: the watch engine does not tell then" in refused.err
+    refused = pylat("-p", program.pid, "--func", "numbers_of", "--engine", "watch")
+    assert refused.status == 2
+    assert "the target's JIT is on: what it compiles does not fetch the units that tell of numbers_of" in refused.err
+    probes = pylat("-p", program.pid, "--func", "__main__:inner")
+    assert probes.status == 2
+    assert "measure functions of it with --engine watch" in probes.err
+
+
+def test_it_is_said_that_nothing_was_compared(program: TargetProgram) -> None:
+    with Tracing("-p", program.pid, "--func", "__main__:inner", "--engine", "watch", "-j") as tracing:
+        known = program.run("inner")
+        result = tracing.stop()
+    assert result.status == 0
+    assert result.function("inner")["calls"] == known["inner"]["calls"]
+    assert "watch: not proven: the JIT is on" in result.run["target"]["choice"]
+    assert any("by the reference count alone" in line for line in result.run["blind_spots"])
