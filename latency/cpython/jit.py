@@ -21,7 +21,7 @@ def require_off(process: Process, build: Build) -> None:
         TargetError: the JIT is switched on.
         NoPrivilege, TargetGone: the process cannot be looked into.
     """
-    if "jit-capable" in build.flags and _switched_on(process):
+    if switched_on(process, build):
         raise TargetError(
             f"the JIT is on in process {process.pid} ({VARIABLE} is set): calls in what it compiles cannot be counted",
             f"measure functions of it with --engine watch, or start it with {VARIABLE}=0",
@@ -34,7 +34,7 @@ def may_run(process: Process, build: Build) -> bool:
     Raises:
         NoPrivilege, TargetGone: the process cannot be looked into.
     """
-    return "jit-capable" in build.flags and (_switched_on(process) or bool(blind_spots(process, build)))
+    return switched_on(process, build) or bool(blind_spots(process, build))
 
 
 def blind_spots(process: Process, build: Build) -> tuple[str, ...]:
@@ -53,7 +53,10 @@ def blind_spots(process: Process, build: Build) -> tuple[str, ...]:
     return ()
 
 
-def _switched_on(process: Process) -> bool:
+def switched_on(process: Process, build: Build) -> bool:
+    """Whether it was switched on for this process. Raises as ``may_run``."""
+    if "jit-capable" not in build.flags:
+        return False
     # Python/pylifecycle.c, init_interp_main: empty is unset, and anything that does not begin with 0 is on
     setting = process.environ().get(VARIABLE, "")
     return bool(setting) and not setting.startswith("0")

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
+from latency.cpython import jit
 from latency.cpython.interpreter import Target
 from latency.cpython.watch_points import ENGINE as WATCH
 from latency.errors import UsageError
@@ -146,6 +147,11 @@ def begin(target: Target, options: Options, *, attachment: str = "auto", late: b
 
         return Watched(target, options, attachment=attachment)
     if options.engine == AUTO and not late:
+        if options.func and jit.switched_on(target.process, target.build):  # which probes do not see into
+            from latency.tracing.watched import Watched
+
+            target.plan = target.watch_plan()
+            return Watched(target, options, attachment=attachment)
         from latency.tracing.auto import Auto
 
         return Auto(target, options, attachment=attachment)

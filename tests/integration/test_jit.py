@@ -10,7 +10,7 @@ from latency.cpython.interpreter import Target
 from latency.recording import Options
 from latency.tracing.watch.session import WatchSession
 from tests.lab import Interpreter
-from tests.pylat_command import Tracing, pylat
+from tests.pylat_command import EVERY_CALL, Tracing, pylat
 from tests.target_program import TargetProgram
 
 pytestmark = [pytest.mark.gil, pytest.mark.cpython(min=(3, 14))]
@@ -60,13 +60,16 @@ def test_what_cannot_be_told_there_is_refused(program: TargetProgram) -> None:
     refused = pylat("-p", program.pid, "--func", "numbers_of", "--engine", "watch")
     assert refused.status == 2
     assert "the target's JIT is on: what it compiles does not fetch the units that tell of numbers_of" in refused.err
-    probes = pylat("-p", program.pid, "--func", "__main__:inner")
+    probes = pylat("-p", program.pid, "--func", "__main__:inner", "--engine", "handlers")
     assert probes.status == 2
     assert "measure functions of it with --engine watch" in probes.err
 
 
-def test_it_is_said_that_nothing_was_compared(program: TargetProgram) -> None:
-    with Tracing("-p", program.pid, "--func", "__main__:inner", "--engine", "watch", "-j") as tracing:
+@pytest.mark.parametrize("engine", ["auto", "watch"])
+def test_functions_that_are_named_are_watched_and_it_is_said_that_nothing_was_compared(
+    program: TargetProgram, engine: str
+) -> None:
+    with Tracing("-p", program.pid, *EVERY_CALL, "--func", "__main__:inner", "--engine", engine, "-j") as tracing:
         known = program.run("inner")
         result = tracing.stop()
     assert result.status == 0

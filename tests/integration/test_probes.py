@@ -100,7 +100,7 @@ def test_a_process_whose_jit_is_on_is_refused(
     target = start_target(interpreter, "recursion.py", environ={} if setting is None else {"PYTHON_JIT": setting})
     needs_jit(target, tmp_path)
     checked = pylat("check", "-p", target.pid)
-    measured = pylat("-p", target.pid, "-d", "0.1", "--func", "descend", "-j")
+    measured = pylat("-p", target.pid, "-d", "0.1", "-j")  # functions that are named are watched: test_jit.py
     refused = [result.status == 2 and "the JIT is on" in f"{result.out}{result.err}" for result in (checked, measured)]
     assert refused == [on, on]
     assert all(("PYTHON_JIT=0" in f"{result.out}{result.err}") is on for result in (checked, measured))
