@@ -23,7 +23,7 @@ def require_off(process: Process, build: Build) -> None:
     """
     if switched_on(process, build):
         raise TargetError(
-            f"the JIT is on in process {process.pid} ({VARIABLE} is set): calls in what it compiles cannot be counted",
+            f"the JIT is on in process {process.pid} ({VARIABLE} is set): probes do not see calls in what it compiles",
             f"measure functions of it with --engine watch, or start it with {VARIABLE}=0",
         )
 
