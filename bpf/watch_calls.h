@@ -254,19 +254,34 @@ static __always_inline int runs_after_all(struct hit *hit, u32 place, u32 slot)
     return 1;
 }
 
-/* The frame that is being released, told by where it stands; 0 where no register holds it. */
-static __always_inline u64 frame_within(const struct hit *hit, const struct pylat_watched *of)
+/* The thread state, while a frame of this function is being released; 0 where no register holds both. The frame stands
+ * at a unit of the function, and the thread's current frame is its caller already. */
+static __always_inline u64 releasing_thread(const struct hit *hit, const struct pylat_watched *of)
 {
     u64 found = 0;
     for (u32 i = 0; i < REGISTERS; i++) {
-        u64 frame = hit->registers[i], at = 0;
-        if (may_be_address(frame) && !pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) &&
-            at + 2 - of->units < PYLAT_WATCH_UNITS_BYTES) {
-            found = frame;
-            break;
+        u64 frame = hit->registers[i], at = 0, caller = 0;
+        if (!may_be_address(frame) || pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) ||
+            at + 2 - of->units >= PYLAT_WATCH_UNITS_BYTES || pylat_read_u64(frame + PYLAT_FRAME_PREVIOUS, &caller))
+            continue;
+        for (u32 j = 1; j < REGISTERS; j++) {
+            u64 thread_state = hit->registers[j], current = 0;
+            if (caller && may_be_address(thread_state) &&
+                !pylat_read_u64(thread_state + PYLAT_TSTATE_FRAME, &current) && current == caller)
+                found = thread_state;
         }
     }
     return found;
+}
+
+/* Whether an exception leaves the frame that is being released; below 0 where that is not known. Code of the JIT does
+ * not always write down where a frame stands, so the opcode does not tell it. */
+static __always_inline int left_by_exception(const struct hit *hit, const struct pylat_watched *of)
+{
+    u64 thread_state = releasing_thread(hit, of), exception = 0;
+    if (!thread_state || pylat_read_u64(thread_state + PYLAT_TSTATE_EXCEPTION, &exception))
+        return -1;
+    return exception != 0;
 }
 
 /* The count fell, and no call that is known by its frame has ended. */
@@ -297,12 +312,12 @@ static __always_inline void numbered_released(struct hit *hit, const struct pyla
     } else { /* it began before pylat watched */
         return;
     }
-    u64 frame = frame_within(hit, of);
-    if (!frame) {
+    int raised = left_by_exception(hit, of);
+    if (raised < 0) {
         PYLAT_COUNT(hit->count->bad_frame);
         return;
     }
-    finish(hit, call, 2 * (thread->traps - call->taken_ns), !returns(frame, of), 0);
+    finish(hit, call, 2 * (thread->traps - call->taken_ns), raised, 0);
 }
 #endif
 
@@ -472,6 +487,15 @@ static __always_inline void count_written(struct hit *hit, const struct pylat_wa
     }
 #endif
     int raised = !returns(frame, of);
+#if PYLAT_WATCH_JIT
+    if (raised)
+        raised = left_by_exception(hit, of);
+    if (raised < 0) {
+        PYLAT_COUNT(hit->count->bad_frame);
+        close_call(hit, frame);
+        return;
+    }
+#endif
 #if PYLAT_WATCH_LEAVE == PYLAT_WATCH_LEAVE_BY_STATE
     /* An exception that reached no other frame was taken by C code, and the frame died with its traceback. To 3.7
      * END_FINALLY goes on with it, or returns. */

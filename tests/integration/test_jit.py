@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from latency.cpython import jit
 from latency.cpython.interpreter import Target
 from latency.recording import Options
 from latency.tracing.watch.session import WatchSession
@@ -13,7 +14,8 @@ from tests.lab import Interpreter
 from tests.pylat_command import EVERY_CALL, Tracing, pylat
 from tests.target_program import TargetProgram
 
-pytestmark = [pytest.mark.gil, pytest.mark.cpython(min=(3, 14))]
+pytestmark = pytest.mark.gil
+WITH_JIT = pytest.mark.cpython(min=(3, 14))
 
 Start = Callable[..., TargetProgram]
 Ends = tuple[int, int]
@@ -28,7 +30,22 @@ def program(interpreter: Interpreter, start_target: Start) -> TargetProgram:
     return program
 
 
+@WITH_JIT
 def test_each_kind_of_plain_function_is_counted_as_it_ends(program: TargetProgram) -> None:
+    judge(program)
+
+
+@pytest.mark.cpython(min=(3, 12))
+def test_the_same_programs_count_what_the_jit_does_not_run(
+    interpreter: Interpreter, start_target: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a process may be whose JIT has not compiled anything yet."""
+    monkeypatch.setattr(jit, "may_run", lambda *_: True)
+    judge(start_target(interpreter, "jitted.py", environ={"PYTHON_JIT": "0"}))
+
+
+def judge(program: TargetProgram) -> None:
+    """Compares the ends of each function's calls."""
     target = Target(program.pid, engine="watch")
     functions = tuple(f"__main__:{name}" for name in program.run())
     different = {}
@@ -52,6 +69,7 @@ def test_each_kind_of_plain_function_is_counted_as_it_ends(program: TargetProgra
     assert {name: count for name, count in recording.losses.as_dict().items() if count} == {}
 
 
+@WITH_JIT
 def test_what_cannot_be_told_there_is_refused(program: TargetProgram) -> None:
     for options in ("--slower", "1ms"), ("--children",):
         refused = pylat("-p", program.pid, "--func", "__main__:inner", "--engine", "watch", *options)
@@ -65,6 +83,7 @@ def test_what_cannot_be_told_there_is_refused(program: TargetProgram) -> None:
     assert "measure functions of it with --engine watch" in probes.err
 
 
+@WITH_JIT
 @pytest.mark.parametrize("engine", ["auto", "watch"])
 def test_functions_that_are_named_are_watched_and_it_is_said_that_nothing_was_compared(
     program: TargetProgram, engine: str

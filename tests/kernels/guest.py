@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from latency.cpython.interpreter import Target
 from latency.errors import KernelTooOld, PylatError
@@ -174,6 +175,8 @@ class Lab:
         with TargetProgram(found[3, 11], "requests.py", _CALLS) as program:
             for option in _WATCHING:
                 self._try("watch", option, "auto", program, "watch")
+        with TargetProgram(found[3, 13], "requests.py", _CALLS) as program:
+            self._try("watch", _AS_WITH_JIT, "auto", program, "watch")
         self._run("handlers 3.11", "run", lambda: self._from_the_first_call(found[3, 11]))
         self._run("handlers 3.11", "demo", self._demo)
         with TargetProgram(found[3, 9], "interpreting.py", "gc") as program:
@@ -259,6 +262,14 @@ _WATCHING = (
     _watching("children, slower, offcpu", children=True, slower=_THRESHOLD, offcpu=True),
 )
 
+
+def _as_with_jit(target: Target, _: str) -> WatchSession:
+    """By the programs for targets whose JIT is on, which count others, too: Debian 12 to 13 have no such target."""
+    with mock.patch("latency.cpython.jit.may_run", return_value=True):
+        return WatchSession(target, Options(func=_ONE, engine="watch", offcpu=True))
+
+
+_AS_WITH_JIT = Option("jit, offcpu", _as_with_jit, _ONE)
 _MARKERS = Option("gc", lambda target, how: MarkerSession(target, Options(markers=("gc",)), attachment=how), ())
 
 

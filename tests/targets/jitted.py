@@ -95,6 +95,17 @@ def descents():
     return {"descend": truth(60 * 151)}
 
 
+def returns_what_it_called(number):
+    return number if not number else returns_what_it_called(number - 1)
+
+
+@loop("returns_what_it_called")
+def deep_in_the_hot():
+    for _ in range(TIMES):
+        returns_what_it_called(20)
+    return {"returns_what_it_called": truth(21 * TIMES)}
+
+
 def raises(number):
     if number % 3 == 0:
         raise Failure(number)

@@ -96,11 +96,16 @@ def watch_flags(offsets: Offsets, plan: WatchPlan, beside: Beside) -> list[str]:
             ),
             *defined({f"WATCH_{name}": value for name, value in values.items()}),
             *(["-DPYLAT_WATCH_HOMES=1"] if plan.homes else []),
-            *(["-DPYLAT_WATCH_JIT=1"] if beside.jit else []),
+            *(_of_jit(offsets, beside) if beside.jit else []),
             f"-DPYLAT_FRAME_EXECUTING={-1 if executing is None else executing}",
             f"-DPYLAT_FRAME_BLOCKS={-1 if blocks is None else blocks}",
         ]
     )
+
+
+def _of_jit(offsets: Offsets, beside: Beside) -> list[str]:
+    assert beside.slow is None  # whose flags have it, too
+    return defined({"WATCH_JIT": 1, "TSTATE_FRAME": offsets["tstate.frame"]})
 
 
 def compile_watch(offsets: Offsets, plan: WatchPlan, beside: Beside) -> Object:
