@@ -35,7 +35,7 @@ def test_each_kind_of_plain_function_is_counted_as_it_ends(program: TargetProgra
     judge(program)
 
 
-@pytest.mark.cpython(min=(3, 12))
+@pytest.mark.cpython(min=(3, 13))
 def test_the_same_programs_count_what_the_jit_does_not_run(
     interpreter: Interpreter, start_target: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
