@@ -19,6 +19,7 @@ ALLOWED = {
     ("calls.h", "threads.update"): "looked up behind, by whoever counts",
     ("trace_events.h", "trace_threads.update"): "looked up behind",
     ("slow_calls.h", "told_codes.update"): "told once more the next time",
+    ("watch_calls.h", "makers.update"): "frames that are made there are told by their release, or counted as lost",
     ("watch_slow.h", "entry_values.update"): "of such a call the arguments are said to be unknown",
 }
 _CALL = re.compile(r"\b(\w+\.(?:update|insert|push|ringbuf_reserve|ringbuf_output))\(")
