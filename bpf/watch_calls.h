@@ -264,7 +264,8 @@ static __always_inline u64 releasing_thread(const struct hit *hit, const struct 
         if (!may_be_address(frame) || pylat_read_u64(frame + PYLAT_FRAME_INSTR, &at) ||
             at + 2 - of->units >= PYLAT_WATCH_UNITS_BYTES || pylat_read_u64(frame + PYLAT_FRAME_PREVIOUS, &caller))
             continue;
-        for (u32 j = 1; j < REGISTERS; j++) {
+#pragma unroll
+        for (u32 j = 1; j < REGISTERS; j++) { /* as a loop it has a back-edge that Linux 6.1 refuses */
             u64 thread_state = hit->registers[j], current = 0;
             if (caller && may_be_address(thread_state) &&
                 !pylat_read_u64(thread_state + PYLAT_TSTATE_FRAME, &current) && current == caller)
