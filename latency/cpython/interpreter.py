@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +18,7 @@ from latency.cpython.sites import SitePlan
 from latency.cpython.sites.kept import kept, kept_or_found
 from latency.cpython.watch_points import ENGINE as WATCH
 from latency.cpython.watch_points import FREE_THREADED, WatchPlan
-from latency.errors import UnsupportedBuild
+from latency.errors import TargetError, UnsupportedBuild
 from latency.recording import TargetInfo
 from latency.target.build import Build, identify
 from latency.target.process import Process
@@ -100,6 +100,18 @@ class Target:
 
         cache, decode = self._cache, WatchPlan.from_json
         return kept(self.build, self.offsets, engine=WATCH, cache=cache, decode=decode, find=find)
+
+    def compiled_since(self, told: Collection[str]) -> list[str]:
+        """What a JIT that is on by default has begun to compile meanwhile, and what is therefore not seen, a line each.
+
+        Args:
+            told: what is known not to be seen.
+        """
+        try:
+            spots = jit.blind_spots(self.process, self.build)
+        except TargetError:  # the target ended
+            return []
+        return [spot for spot in spots if spot not in (*self.plan.blind_spots, *told)]
 
     @property
     def pid(self) -> int:

@@ -98,3 +98,15 @@ def test_functions_that_are_named_are_watched_and_it_is_said_that_nothing_was_co
     assert result.function("inner")["calls"] == known["inner"]["calls"]
     assert "watch: not proven: the JIT is on" in result.run["target"]["choice"]
     assert any("by the reference count alone" in line for line in result.run["blind_spots"])
+
+
+def test_a_jit_that_begins_to_compile_meanwhile_is_told(
+    own_interpreter: Interpreter, start_target: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is on by default may; no such build is at hand."""
+    target = start_target(own_interpreter, "requests.py", 10)
+    with WatchSession(Target(target.pid, engine="watch"), Options(func=("handle_request",), engine="watch")) as session:
+        session.start()
+        target.run()
+        monkeypatch.setattr(jit, "blind_spots", lambda *_: ("calls in what the JIT compiled",))
+        assert "calls in what the JIT compiled" in session.stop().blind_spots

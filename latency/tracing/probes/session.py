@@ -14,7 +14,6 @@ from latency.cpython import jit
 from latency.cpython.functions import LiveFunction
 from latency.cpython.interpreter import Target
 from latency.cpython.patterns import Matcher, matcher_of, not_there_yet, nothing_matches
-from latency.errors import TargetError
 from latency.recording import Options, Overhead, Probes, ProcessCalls, Recording
 from latency.recording.totals import Totals
 from latency.tracing.counted import opencalls, wire
@@ -209,7 +208,7 @@ class Session(CountingSession):
         stale = opencalls.stale_calls(self.maps, self.spaces, self.target.offsets)
         ended_ns = clock.now_ns()
         self.maps.config["enabled"] = 0
-        self.unseen += _compiled_since(self.target, self.unseen)
+        self.unseen += self.target.compiled_since(self.unseen)
         self.program.detach()
         self.take_events()
         if self.account:
@@ -341,12 +340,3 @@ class Session(CountingSession):
 
     def _attached(self) -> Iterator[str]:
         yield f"live functions that match: {len(self.functions):,}; attached by {self.program.attachment}"
-
-
-def _compiled_since(target: Target, unseen: Sequence[str]) -> list[str]:
-    """What a JIT that is on by default has begun to compile meanwhile, and what is therefore not seen, a line each."""
-    try:
-        spots = jit.blind_spots(target.process, target.build)
-    except TargetError:  # the target ended
-        return []
-    return [spot for spot in spots if spot not in (*target.plan.blind_spots, *unseen)]

@@ -69,8 +69,7 @@ class WatchSession(CountingSession):
         self._handed = 0  # calls that another engine has seen begin
         self._slow = slow_log(target, options)
         needs = beside(target, options, self._slow)
-        if needs.jit:
-            self.unseen.append(JIT)
+        self.unseen += [JIT] if needs.jit else []
         if options.children:
             require_first_pid_namespace()
         if options.offcpu and has_greenlets(target.process):
@@ -143,6 +142,7 @@ class WatchSession(CountingSession):
         if self._slow:
             self._slow.end()
         self._definitions.look()
+        self.unseen += [] if JIT in self.unseen else self.target.compiled_since(self.unseen)
         self._memory_bytes, self._map_bytes = resident_bytes(), self.maps.map_bytes
         self.not_run = self.program.not_run
         self.vanished += unseen + self.turns.vanished
