@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import inf, ldexp, sqrt
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,11 +32,7 @@ def bound(k: int) -> float:
     return ldexp(sqrt(2) if k % 2 else 1.0, k // 2)
 
 
-_BOUNDS_S = {k: bound(k) for k in CLASSIC}
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(NamedTuple):
     """A classic bucket.
 
     Attributes:
@@ -55,20 +53,26 @@ def classic(histogram: Histogram, exemplars: Sequence[Exemplar] = ()) -> list[Bu
         exemplars: the longest first.
     """
     coarse = histogram.downscale(min(histogram.scale, CLASSIC_SCALE))
-    step = 2 ** (CLASSIC_SCALE - coarse.scale)
-    ends = [k for k in CLASSIC if k % step == 0]
+    bounds, ends = _ends(coarse.scale)
     counted = np.concatenate([[0], coarse.counts.cumsum()])
-    upto = counted[np.clip(np.array(ends) // step - coarse.offset + 1, 0, len(coarse.counts))].tolist()
-    found, waiting = [], list(exemplars)
-    bounds = [*(_BOUNDS_S[k] for k in ends), inf]
+    upto = counted[np.clip(ends - (coarse.offset - 1), 0, len(coarse.counts))].tolist()
     upto.append(int(counted[-1]))
-    if not waiting:
+    if not exemplars:
         return list(map(Bucket, bounds, upto))
+    found, waiting = [], list(exemplars)
     for bound_s, reached in zip(bounds, upto, strict=True):
         longer = [each for each in waiting if each.duration_ns > bound_s * 1e9]
         found.append(Bucket(bound_s, reached, waiting[len(longer)] if len(longer) < len(waiting) else None))
         waiting = longer
     return found
+
+
+@cache
+def _ends(scale: int) -> tuple[list[float], np.ndarray[Any, Any]]:
+    """(Where all classic buckets end, seconds; the buckets of this scale that end where all but the last do.)"""
+    step = 2 ** (CLASSIC_SCALE - scale)
+    ends = [k for k in CLASSIC if k % step == 0]
+    return [*map(bound, ends), inf], np.array(ends) // step
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -238,11 +239,15 @@ def _by_space(
 ) -> dict[int, tuple[int, int]]:
     """(Returned, raised) calls of these functions in each address space."""
     found = dict(retired)
-    spaces, flags = heads["space"].tolist(), heads["flags"].tolist()
-    for at in (each for these in places.values() for each in these):
-        if not flags[at] & wire.ACTIVE:
-            before = found.get(spaces[at], (0, 0))
-            found[spaces[at]] = before[0] + calls[at][0], before[1] + calls[at][1]
+    at = np.fromiter(itertools.chain.from_iterable(places.values()), np.intp)
+    at = at[heads["flags"][at] & wire.ACTIVE == 0]
+    numbers, whose = np.unique(heads["space"][at], return_inverse=True)
+    sums = np.zeros((len(numbers), 2), np.int64)
+    if len(at):
+        np.add.at(sums, whose, np.array(calls, np.int64)[at])
+    for number, (returned, raised) in zip(numbers.tolist(), sums.tolist(), strict=True):
+        before = found.get(number, (0, 0))
+        found[number] = before[0] + returned, before[1] + raised
     return found
 
 

@@ -16,6 +16,9 @@ from latency.target.vm import Bytes, Flags
 Series: TypeAlias = tuple[str, ...]
 """By what whoever measures tells processes apart; ``()`` for all those that a measurement began with."""
 
+_MOST_NAMES = 10_000
+"""Of so many it is remembered that they are equal."""
+
 
 @dataclass(frozen=True, slots=True)
 class OwnFunction(Function):
@@ -109,6 +112,11 @@ class Joining:
 class Spaces(dict[int, Space]):
     """All spaces by number, those that ended included."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # A thousand processes have the same function a thousand times, and to compare all that it is takes its time.
+        self._names: dict[Function, Function] = {}
+
     def known_code(self, number: int, address: int) -> LiveFunction | None:
         """The code object at an address when pylat attached, in this space or in one that it was forked from."""
         for each in (number, *self.ancestors(number)):
@@ -117,13 +125,15 @@ class Spaces(dict[int, Space]):
         return None
 
     def named(self, number: int, function: Function) -> Function:
-        """A function as it is counted in this space."""
+        """A function as it is counted in this space; the same object for those that are equal."""
         space = self.get(number)
-        if space is None or not space.series:
-            return function
-        return OwnFunction(
-            function.qualname, function.filename, function.line, function.kind, function.module, space.series
-        )
+        if space is not None and space.series:
+            function = OwnFunction(
+                function.qualname, function.filename, function.line, function.kind, function.module, space.series
+            )
+        if len(self._names) >= _MOST_NAMES:
+            self._names.clear()
+        return self._names.setdefault(function, function)
 
     def ancestors(self, number: int, most: int | None = None) -> list[int]:
         """The spaces that this one was forked from, the nearest first, at most so many."""

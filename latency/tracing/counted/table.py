@@ -305,7 +305,7 @@ class FunctionTable:
     def _assign(self, maps: CallMaps, slot: int, space: Space, live: LiveFunction, flags: int) -> int:
         of = maps.statistics[slot : slot + 1]
         of["code"], of["space"], of["flags"] = live.address, space.number, flags
-        self._slots[slot] = live.function
+        self._slots[slot] = self._spaces.named(space.number, live.function)
         self.codes.want(live.function, space.number, live.address, live.owners)
         return slot
 
