@@ -1,20 +1,25 @@
 """64 processes of 20 functions, each a program of its own, measured by one agent.
 
 While nothing changes: how long a scrape takes and how much it is, what the agent takes of a CPU with a scrape every
-fifteen seconds, and its memory. Then some processes do nothing but call: their CPU time for a call, with the agent and
-without it, in turns, says from outside what measuring costs them. They are measured together, so they have one limit
-(docs/agent.md): what all of them lose has to stay within the budget that was set.
+fifteen seconds, and its memory. Then two processes do nothing but call, and one of them is measured, in turns: by how
+much its CPU time for a call is above that of the other one says from outside what measuring costs. Each runs a copy of
+the interpreter of its own, so that the other one has no probe in it; and they share a CPU, so that it is slower now and
+then for both. That and what the agent itself takes has to stay within the budget that was set for the machine.
 """
 
 from __future__ import annotations
 
+import math
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from benchmarks.fleet.machines import METRIC, NATIVE, agent, cpu_s, memory_mb, rules, whole
@@ -28,15 +33,20 @@ _CALLS = 50  # of each function of each process
 _SCRAPES = 20
 _IDLE_S, _SCRAPE_EVERY_S = 60.0, 15.0
 _BUDGET_PCT = 5.0
-_BUSY, _ROUNDS, _BURN_S, _SETTLE_S = 2, 5, 10.0, 20.0
+_PAIRS, _BURN_S, _SETTLE_S = 5, 10.0, 20.0
 _MOST = {"scrape_s": 0.05, "scrape_bytes": 1 << 20, "memory_mb": 200.0, "idle_share": 0.01}
 
 
 class Target:
-    """One of them."""
+    """One of them.
 
-    def __init__(self) -> None:
-        words = [sys.executable, str(TARGETS / "fleet_many.py")]
+    Args:
+        python: what runs it.
+        name: it has this in its command line, where that is to tell it from others.
+    """
+
+    def __init__(self, python: str = sys.executable, name: str = "") -> None:
+        words = [python, str(TARGETS / "fleet_many.py"), *([name] if name else [])]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def send(self, line: str) -> None:
@@ -52,9 +62,9 @@ class Target:
 
 
 @contextmanager
-def targets(count: int) -> Iterator[list[Target]]:
-    """So many, which are ready."""
-    found = [Target() for _ in range(count)]
+def targets(count: int, begin: Callable[[int], Target] = lambda _: Target()) -> Iterator[list[Target]]:
+    """So many, which are ready. ``begin`` is given the number of each."""
+    found = [begin(number) for number in range(count)]
     try:
         for each in found:
             each.answer()
@@ -108,39 +118,60 @@ def _idle_share(running: RunningAgent, port: int, seconds: float) -> float:
     return (cpu_s(pid) - used_s) / (time.monotonic() - begin_s)
 
 
-def _burned(found: list[Target], seconds: float) -> list[float]:
-    """CPU nanoseconds for a call, of each; all at the same time."""
+def _burned(found: list[Target], seconds: float) -> list[tuple[int, int]]:
+    """(Calls, CPU nanoseconds) of each; all at the same time."""
     for each in found:
         each.send(f"burn {seconds}")
     answers = [each.answer().split() for each in found]
-    return [int(cpu_ns) / int(calls) for calls, cpu_ns in answers]
+    return [(int(calls), int(cpu_ns)) for calls, cpu_ns in answers]
+
+
+def _twin(folder: Path, number: int) -> Target:
+    """One that runs a copy of the interpreter, which nobody else does."""
+    python = folder / f"python-{number}"
+    shutil.copy2(Path(sys.executable).resolve(), python)
+    found = Target(str(python), f"twin-{number}")
+    os.sched_setaffinity(found.process.pid, {max(os.sched_getaffinity(0))})
+    return found
 
 
 def _budget(settings: Settings, folder: Path) -> Values:
-    """What measuring costs those that are busy, in turns with and without."""
-    port = free_port()
-    path = rules(folder / "budget.yaml", port, "many", "*fleet_many.py*", ["many:*"], budget={"process": _BUDGET_PCT})
+    """What measuring costs one that is busy, beside one that is not measured, in turns."""
     burn_s = _BURN_S / (5 if settings.small else 1)
-    rounds = 2 if settings.small else settings.rounds_or(_ROUNDS)
-    with targets(_BUSY) as found:
-        bare, shares, own, said = [_burned(found, burn_s)], [], [], []
-        for number in range(rounds):
+    pairs = 2 if settings.small else settings.rounds_or(_PAIRS)
+    longer: list[float] = []
+    used: list[float] = []
+    own: list[float] = []
+    said: list[float] = []
+    with targets(2, partial(_twin, folder)) as found:
+        for number in range(2 * pairs):
+            measured, port = number % 2, free_port()
+            path = rules(
+                folder / "budget.yaml",
+                port,
+                "many",
+                f"*fleet_many.py twin-{measured}",
+                ["many:*"],
+                budget={"process": _BUDGET_PCT, "machine": _BUDGET_PCT},
+            )
             with agent(path, port) as running:
-                running.wait("pylat_agent_targets", _BUSY, state="measured")
+                running.wait("pylat_agent_targets", 1, state="measured")
                 _burned(found, _SETTLE_S / (5 if settings.small else 1))  # the slices find their length
                 used_s, cost_s = cpu_s(running.process.pid), running.value("pylat_probe_time_seconds_total") or 0.0
                 begin_s = time.monotonic()
-                measured = _burned(found, burn_s)
+                burned = _burned(found, burn_s)
                 took_s = time.monotonic() - begin_s
                 own.append((cpu_s(running.process.pid) - used_s) / took_s)
                 said.append(((running.value("pylat_probe_time_seconds_total") or 0.0) - cost_s) / took_s)
-            bare.append(_burned(found, burn_s))
-            # of the CPU time that a call takes now, what it did not take before and after; of all of them together
-            triples = zip(measured, bare[-2], bare[-1], strict=True)
-            shares.append(sum(1 - (before + after) / 2 / now for now, before, after in triples))
-            settings.progress(
-                f"many: budget, round {number + 1}: {shares[-1]:.3f}, said {said[-1]:.3f}, own {own[-1]:.3f}"
-            )
+            (calls, cpu_ns), (bare_calls, bare_ns) = burned[measured], burned[1 - measured]
+            longer.append((cpu_ns / calls) / (bare_ns / bare_calls))
+            used.append(cpu_ns / 1e9 / took_s)
+            settings.progress(f"many: budget, {number}: {longer[-1]:.3f}, said {said[-1]:.3f}, own {own[-1]:.3f}")
+    # each of the two was the measured one: which of them is quicker by itself is in both, once this way and once that
+    shares = [
+        (1 - 1 / math.sqrt(one * other)) * (of_one + of_other) / 2
+        for one, other, of_one, of_other in zip(longer[::2], longer[1::2], used[::2], used[1::2], strict=True)
+    ]
     return {"share": shares, "said": said, "agent": own, "budget": _BUDGET_PCT / 100}
 
 
@@ -188,8 +219,8 @@ def tables(values: Values) -> str:
     budget = values["budget"]
     outside, said, own = (f"{Spread.of(budget[name]):.2%}" for name in ("share", "said", "agent"))
     return table(heads, rows) + (
-        f"\nOf {_BUSY} processes that do nothing but call, and are measured together, {budget['budget']:.0%} of a CPU "
-        f"may be taken: {outside} measured from outside, {said} said by the agent, which took {own} of a CPU itself.\n"
+        f"\nOf a process that does nothing but call, and by the agent itself, {budget['budget']:.0%} of a CPU may be "
+        f"taken: {outside} of it measured from outside, {said} said by the agent, which took {own} of a CPU itself.\n"
     )
 
 
@@ -206,7 +237,7 @@ def goals(values: Values) -> list[Goal]:
         Goal("its size, native", "at most 1 MB", f"{size / 1e6:.2f} MB", size <= _MOST["scrape_bytes"]),
         Goal("memory of the agent", "at most 200 MB", f"{memory:.0f} MB", memory <= _MOST["memory_mb"]),
         Goal("its CPU time while nothing changes", "below 1 % of one", f"{idle:.2%}", idle < _MOST["idle_share"]),
-        Goal(f"probes in {_BUSY} busy processes, from outside", limit, f"{probes:.2%}", probes <= budget["budget"]),
+        Goal("probes in a busy process, from outside", limit, f"{probes:.2%}", probes <= budget["budget"]),
         Goal("the same with the agent's own", limit, f"{probes + own:.2%}", probes + own <= budget["budget"]),
         Goal(f"calls of {what}", "exact", "; ".join(inexact) or "all", not inexact),
     ]

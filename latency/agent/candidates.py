@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from latency.agent.budget import LEAST_PCT
 from latency.agent.config import Config, Rule
 from latency.agent.processes import Seen
 from latency.agent.totals import Running
@@ -20,8 +21,6 @@ from latency.tracing.together import Joining, Series
 
 BUDGET, ENDED = "machine_budget", "ended_before"
 _FIRST_RETRY_S, _LAST_RETRY_S, _POSTPONED_S = 2.0, 3600.0, 10.0
-LEAST_PCT = 0.1
-"""A limit below which slices say nothing."""
 _YOUNG_S = 60.0
 """A process that runs no longer than this may still be importing what a rule asks for."""
 
@@ -108,7 +107,7 @@ def granted_pct(candidate: Candidate, candidates: Iterable[Candidate], config: C
     most = config.process_pct if own is None else own
     if math.isinf(config.machine_pct):
         return most
-    spent = sum(each.running.limit_pct for each in candidates if each.running)
+    spent = sum(each.running.granted_pct for each in candidates if each.running)
     return min(most, max(0.0, config.machine_pct - spent) / waiting)
 
 

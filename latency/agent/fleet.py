@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
-from latency.agent.candidates import BUDGET, ENDED, LEAST_PCT, Candidate, Found, granted_pct, join_or_begin, start
+from latency.agent.budget import LEAST_PCT, Budget
+from latency.agent.candidates import BUDGET, ENDED, Candidate, Found, granted_pct, join_or_begin, start
 from latency.agent.config import Config, Rule
 from latency.agent.processes import Census, Seen, matches
 from latency.agent.strangers import Strangers
@@ -27,7 +28,7 @@ from latency.tracing import together
 from latency.tracing.measurement import Measurement
 from latency.tracing.together import Joining
 
-LOOK_S, POLL_S = 1.0, 0.5
+LOOK_S, POLL_S = 0.5, 0.5
 """How often it is looked who is there; and how often a measurement is asked that is not in a hurry."""
 _GONE = (NoSuchProcess, TargetGone)
 
@@ -71,6 +72,7 @@ class Fleet:
         self._pool = ThreadPoolExecutor(1)
         self._starting: tuple[Candidate, Future[Found]] | None = None
         self._next_look_s = -math.inf
+        self._budget = Budget()
 
     # -- what goes on ------------------------------------------------------------------------------
 
@@ -82,6 +84,9 @@ class Fleet:
             self._look(now_s)
         self._collect(now_s)
         self._begin_next(now_s)
+        going_on = [each.running for each in self._candidates.values() if each.running]
+        if line := self._budget.step(now_s, going_on, self.config.machine_pct):
+            self._say("agent", BUDGET, line)
 
     def read(self) -> None:
         """Take in what all measurements have seen by now."""

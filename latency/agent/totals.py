@@ -26,7 +26,8 @@ class Running:
 
     Attributes:
         measurement: it has been started.
-        limit_pct: what it may cost, of one CPU; infinite for no limit.
+        granted_pct: what it may cost, of one CPU, as was settled when it began; infinite for no limit.
+        limit_pct: what it may cost now.
         series: whose the processes are that it began with; as long as the rule's ``labels``.
         pids: the processes that it follows, as far as it has told.
         expired: the series of processes that have ended, of which nothing is told any more.
@@ -34,11 +35,15 @@ class Running:
     """
 
     measurement: Measurement
-    limit_pct: float
+    granted_pct: float
     series: Series = ()
     pids: set[int] = field(default_factory=set)
     expired: set[Series] = field(default_factory=set)
     due_s: float = -inf
+    limit_pct: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.limit_pct = self.granted_pct
 
     def interval(self) -> tuple[dict[Series, Recording], Sequence[SlowCall]]:
         """What has come since the last one, by whose it is, and the slow calls among it."""

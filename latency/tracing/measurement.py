@@ -81,6 +81,10 @@ class Measurement(Protocol):
         That is ``"exited"`` or ``"exec"``: it runs another program.
         """
 
+    def allow(self, limit_pct: float) -> None:
+        """From now on it may cost so much, percent of one CPU, and not what its options say; where these say nothing it
+        has no limit still."""
+
     def doubt(self) -> str:
         """Once, after the first calls: why the build may not be as pylat takes it to be, a line; ``""`` for nothing."""
 

@@ -60,6 +60,10 @@ class Passing(Generic[_Session]):
         """As ``Measurement`` says, and so are those below."""
         return self.session.poll()
 
+    def allow(self, limit_pct: float) -> None:
+        """As ``Measurement`` says, until another session measures, which asks the options again."""
+        self.session.allow(limit_pct)
+
     def doubt(self) -> str:
         """As ``Measurement`` says."""
         return self.session.doubt()

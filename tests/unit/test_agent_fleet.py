@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from latency.agent.budget import Budget
 from latency.agent.candidates import Candidate
 from latency.agent.config import Config, Rule, Wanted
 from latency.agent.fleet import Fleet
@@ -45,6 +46,10 @@ class Made:
     told_of: dict[tuple[str, ...], int] = field(default_factory=dict)
     hurries: bool = False
     polls: int = 0
+    allowed: list[float] = field(default_factory=list)
+
+    def allow(self, limit_pct: float) -> None:
+        self.allowed.append(limit_pct)
 
     def poll(self) -> str:
         self.polls += 1
@@ -434,6 +439,46 @@ def test_the_budget_of_the_machine_is_shared_and_kept(machine: Machine) -> None:
     steps(found, 4000.0)
     assert states(found)[20] == "measured"
     assert sum(machine.limits) - 2.0 <= 8.0
+
+
+def test_what_the_agent_takes_itself_is_taken_off_the_budget_of_the_machine(machine: Machine, monkeypatch: Any) -> None:
+    machine.processes = {10: 1, 11: 1}
+    found, used = fleet(machine, process_pct=5.0, machine_pct=10.0), [0.0]
+    monkeypatch.setattr(found, "_budget", Budget(lambda: used[0]))
+    steps(found, 0.0)
+    steps(found, 5.0)
+    assert not machine.made[10].allowed
+    used[0] = 0.4  # of ten seconds: 4 % of a CPU
+    steps(found, 10.0)
+    for pid in (10, 11):
+        (limit,) = machine.made[pid].allowed
+        assert limit == pytest.approx(0.95 * (10 - 4) / 2)
+    steps(found, 20.0)  # it has taken nothing since
+    assert machine.made[10].allowed[-1] == pytest.approx(0.95 * 5)
+    assert not machine.said
+
+
+def test_an_agent_that_takes_the_budget_alone_says_so_and_leaves_a_part_to_the_probes(
+    machine: Machine, monkeypatch: Any
+) -> None:
+    machine.processes = {10: 1}
+    found, used = fleet(machine, process_pct=inf, machine_pct=4.0), [0.0]
+    monkeypatch.setattr(found, "_budget", Budget(lambda: used[0]))
+    steps(found, 0.0)
+    used[0] = 3.0
+    steps(found, 10.0)
+    assert machine.made[10].allowed == [1.0]
+    assert "the agent itself takes 30.0 % of a CPU" in machine.said[-1]
+
+
+def test_without_a_budget_of_the_machine_limits_stay_as_they_are(machine: Machine, monkeypatch: Any) -> None:
+    machine.processes = {10: 1}
+    found, used = fleet(machine), [0.0]
+    monkeypatch.setattr(found, "_budget", Budget(lambda: used[0]))
+    steps(found, 0.0)
+    used[0] = 3.0
+    steps(found, 10.0)
+    assert not machine.made[10].allowed
 
 
 def test_without_limits_no_measurement_has_one(machine: Machine) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from latency.tracing.limit.throttle import AWAY_S, CREDIT_S, KEPT_S, SHORTEST_S, Throttle
+from latency.tracing.limit.throttle import AWAY_S, CREDIT_S, KEPT_S, LONGEST_S, SHORTEST_S, Keeper, Throttle
 
 POLL_S = 0.05
 
@@ -95,6 +95,33 @@ def test_a_slice_that_is_ended_late_makes_the_next_ones_rarer() -> None:
         now += 0.5
         throttle.step(now, cost)
     assert 0.04 * 600 < cost <= 0.05 * (600 + CREDIT_S) + 0.8 * 2 * 0.5
+
+
+@pytest.mark.parametrize("later", [0.01, 0.2])
+def test_another_limit_holds_from_then_on(later: float) -> None:
+    """While the probes are there, and while they are away: what was owed or left is no more and no less."""
+    for moment_s in np.arange(60.0, 64.0, 0.2):
+        throttle = limited()
+        before, _ = run(throttle, lambda _: 0.6, moment_s)
+        throttle.allow(later, moment_s)
+        now, cost = moment_s, before
+        while now < moment_s + 300:
+            cost += 0.6 * POLL_S if throttle.watching else 0.0
+            now += POLL_S
+            throttle.step(now, cost)
+        assert 0.8 * later * 300 < cost - before <= later * 300 + 0.6 * 2 * LONGEST_S
+
+
+def test_who_keeps_a_limit_can_be_given_another_one() -> None:
+    done: list[str] = []
+    keeper = Keeper(1.0, lambda: done.append("pause"), lambda: done.append("resume"))
+    keeper.begin(0.0)
+    keeper.keep(10.0, 9.9)
+    keeper.allow(0.1)
+    keeper.keep(10.1, 10.0)
+    assert not done
+    keeper.keep(11.0, 10.9)
+    assert done == ["pause"]
 
 
 def test_it_hurries_while_it_costs_more_than_the_limit() -> None:

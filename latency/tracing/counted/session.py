@@ -37,6 +37,7 @@ from latency.tracing.counted.slices import Slices
 from latency.tracing.counted.spaces import Space
 from latency.tracing.counted.tally import Counted
 from latency.tracing.kernel import clock
+from latency.tracing.limit.throttle import Keeper
 from latency.tracing.limit.watched import SlicesWatched, WatchedUntil
 
 _Session = TypeVar("_Session", bound="CountingSession")
@@ -53,6 +54,7 @@ class CountingSession(ABC):
         looked_s: how much of the measurement's time has passed when ``start`` returns.
         hurries: as ``Measurement`` says.
         watched: when the probes or watchpoints were in place, and what the slices' ends cut.
+        keeper: of the limit to what measuring costs, from the start on; None without a limit.
         vanished: calls whose end was missed.
         not_run: hits and events for which the kernel did not run pylat's programs; known at the end.
     """
@@ -67,6 +69,7 @@ class CountingSession(ABC):
         self.looked_s = 0.0
         self.hurries = False
         self.watched = SlicesWatched()
+        self.keeper: Keeper | None = None
         self.vanished = self.not_run = 0
         self._info = target.info(show_secrets=options.show_secrets)  # now: at the end the process may be gone
         self._slices = Slices()
@@ -134,6 +137,11 @@ class CountingSession(ABC):
         return self._info.engine
 
     # -- what is the same --------------------------------------------------------------------------
+
+    def allow(self, limit_pct: float) -> None:
+        """As ``Measurement`` says."""
+        if self.keeper:
+            self.keeper.allow(limit_pct / 100)
 
     def doubt(self) -> str:
         """Once, after the first calls: why the build may not be as pylat takes it to be, a line; ``""`` for nothing."""

@@ -64,6 +64,14 @@ class Throttle:
             self._change_s = now_s + self._length_s()
         return self.watching
 
+    def allow(self, limit: float, now_s: float) -> None:
+        """Another limit from now on: what was left of the other one, or is owed, is so much time of this one."""
+        ratio = self.limit / limit
+        self.begin_s = now_s - (now_s - self.begin_s) * ratio
+        if not self.watching:
+            self._change_s = now_s + max(self._change_s - now_s, 0.0) * ratio
+        self.limit = limit
+
     @property
     def hurries(self) -> bool:
         """Whether it costs more than the limit just now: the sooner ``step`` is called, the better."""
@@ -118,6 +126,10 @@ class Keeper:
         """It was placed for the first time."""
         self._throttle = Throttle(self._limit, now_s)
 
+    def allow(self, limit: float) -> None:
+        """Another limit from now on: share of one CPU."""
+        self._limit = limit
+
     def keep(self, now_s: float, cost_s: float) -> bool:
         """Call it often. Raises what ``pause`` and ``resume`` raise.
 
@@ -129,6 +141,8 @@ class Keeper:
         """
         if self._throttle is None:
             return False
+        if self._throttle.limit != self._limit:
+            self._throttle.allow(self._limit, now_s)
         before, watching = self._throttle.watching, self._throttle.step(now_s, cost_s)
         if before and not watching:
             self._pause()

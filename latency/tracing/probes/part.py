@@ -20,6 +20,7 @@ from latency.tracing.counted.parameters import Capacity
 from latency.tracing.counted.reading import Span
 from latency.tracing.counted.spaces import Spaces
 from latency.tracing.counted.table import FunctionTable
+from latency.tracing.limit.throttle import Keeper
 from latency.tracing.limit.watched import SlicesWatched
 from latency.tracing.probes.cost import HitCost
 
@@ -34,6 +35,7 @@ class Host(Protocol):
     watched: SlicesWatched
     vanished: int
     hurries: bool
+    keeper: Keeper | None
     hit_cost: HitCost | None
 
     @property

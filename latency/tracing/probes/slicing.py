@@ -35,6 +35,7 @@ class Slicing(Part):
         """The limit holds from now on, where the cost is known."""
         if self._session.hit_cost is not None:
             self._keeper.begin(time.monotonic())
+            self._session.keeper = self._keeper
 
     def poll(self) -> None:
         """Keep the limit. Raises AttachError, TargetGone."""

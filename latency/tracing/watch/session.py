@@ -220,7 +220,7 @@ class WatchSession(CountingSession):
         if self._slow:
             self._slow.begin()
         self._begin()
-        self.turns.begin(self.options.max_overhead_pct if self._may_be_sliced else None)
+        self.keeper = self.turns.begin(self.options.max_overhead_pct if self._may_be_sliced else None)
 
     def _ended(self) -> str:
         return self.target.process.ending(self._image)

@@ -81,13 +81,14 @@ class Turns:
         self._program.attach(processes, path, target.build.bias, self._points, self.now, self.groups[0])
         self._in_place = True
 
-    def begin(self, limit_pct: float | None) -> None:
-        """The measurement has begun. ``limit_pct``: of one CPU; None for none."""
+    def begin(self, limit_pct: float | None) -> Keeper | None:
+        """The measurement has begun. ``limit_pct``: of one CPU; None for none. Returns what keeps it."""
         now_s = time.monotonic()
         self._rounds.begin(now_s)
         if limit_pct is not None:
             self._keeper = Keeper(limit_pct / 100, self.pause, self.resume)
             self._keeper.begin(now_s)
+        return self._keeper
 
     def keep(self, cost_s: float) -> bool:
         """Call it often, with what the hits have cost since the beginning. Raises AttachError, TargetGone.
