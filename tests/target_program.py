@@ -28,7 +28,7 @@ class TargetProgram:
         script: a file of ``tests/targets`` by its name, or any other Python file by its path.
         arguments: of the script.
         environ: all of its environment; None for an empty one.
-        files: further ones that are to lie in its directory.
+        files: further ones, and folders, that are to lie in its directory.
         handshake: whether the script speaks the protocol (then the program is ready when this returns).
     """
 
@@ -46,7 +46,10 @@ class TargetProgram:
         self.directory = Path(tempfile.mkdtemp(prefix="pylat-", dir=f"{interpreter.root or ''}/tmp"))
         self.directory.chmod(0o755)
         for file in (*TARGETS.glob("*.py"), TARGETS / script, *files):
-            shutil.copy(file, self.directory)
+            if file.is_dir():
+                shutil.copytree(file, self.directory / file.name)
+            else:
+                shutil.copy(file, self.directory)
         inside = str(self.directory).removeprefix(interpreter.root or "")
         command = interpreter.command("-B", f"{inside}/{Path(script).name}", *map(str, arguments), directory=inside)
         self.process = subprocess.Popen(

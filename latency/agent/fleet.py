@@ -135,10 +135,13 @@ class Fleet:
 
     def _look(self, now_s: float) -> None:
         for seen in self._census.look(now_s):
+            rules = [rule for rule in self.config.rules if not self._measures(rule, seen.pid)]
+            if not rules:
+                continue
             above = [seen.parent, *self._census.ancestors(seen.parent)]  # it may have ended meanwhile itself
             if os.getpid() in (seen.pid, *above):
                 continue
-            for rule in self.config.rules:
+            for rule in rules:
                 self._consider(rule, seen, above, now_s)
         present = self._census.pids
         for key, candidate in list(self._candidates.items()):
@@ -154,11 +157,14 @@ class Fleet:
         self._groups.forget(alive, now_s, self.config.ended_s)
         self.looked = True
 
+    def _measures(self, rule: Rule, pid: int) -> bool:
+        """Whether a process has a measurement, which tells what becomes of it."""
+        known = self._candidates.get((rule.name, pid))
+        return known is not None and bool(known.running or known.within or known.state == "starting")
+
     def _consider(self, rule: Rule, seen: Seen, above: list[int], now_s: float) -> None:
         key = rule.name, seen.pid
         known = self._candidates.get(key)
-        if known and (known.running or known.within or known.state == "starting"):
-            return  # its measurement tells what becomes of it
         if not matches(rule.processes, seen, above) or self._covered(rule, seen.pid, above):
             self._candidates.pop(key, None)
         elif not known or known.seen != seen:  # else it is tried again in its time

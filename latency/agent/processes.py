@@ -81,6 +81,11 @@ def _user(uid: int) -> str:
         return ""
 
 
+def _content(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
+
+
 class Census:
     """Who is there. A process that is known already costs one link to be read, now and then.
 
@@ -89,7 +94,7 @@ class Census:
     """
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
-        self._proc = proc
+        self._proc = str(proc)  # a path made of words takes as long as the kernel does
         self._known: dict[int, tuple[str, float, float]] = {}  # executable, since when, when it was looked at
         self._sign: tuple[int, bytes] | None = None
         self._listed_s = 0.0
@@ -106,7 +111,7 @@ class Census:
     def look(self, now_s: float) -> Iterator[Seen]:
         """Those who are new, have replaced their program, or are so young that they still may, the oldest first."""
         self._list(now_s)
-        found, proc = [], str(self._proc)  # a path made of words takes as long as the kernel does
+        found, proc = [], self._proc
         for pid in self.pids:
             before, since_s, looked_s = self._known.get(pid, ("", now_s, now_s))
             if now_s - since_s > _YOUNG_S and now_s - looked_s < _ALL_S:
@@ -144,12 +149,12 @@ class Census:
 
     def one(self, pid: int, executable: str = "") -> Seen | None:
         """One process; None where it is none any more, or may not be looked at."""
-        place = self._proc / str(pid)
+        place = f"{self._proc}/{pid}"
         try:
-            executable = executable or os.readlink(place / "exe")
-            words = (place / "cmdline").read_bytes().rstrip(b"\0 ").split(b"\0")
-            status = (place / "stat").read_bytes().rpartition(b")")[2].split()
-            lines = (place / "cgroup").read_text("utf-8", "backslashreplace").splitlines()
+            executable = executable or os.readlink(f"{place}/exe")
+            words = _content(f"{place}/cmdline").rstrip(b"\0 ").split(b"\0")
+            status = _content(f"{place}/stat").rpartition(b")")[2].split()
+            lines = _content(f"{place}/cgroup").decode("utf-8", "backslashreplace").splitlines()
             uid = os.stat(place).st_uid
         except (OSError, ValueError):
             return None
@@ -162,7 +167,7 @@ class Census:
         found: list[int] = []
         while pid > 1:
             try:
-                pid = int((self._proc / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[1])
+                pid = int(_content(f"{self._proc}/{pid}/stat").rpartition(b")")[2].split(None, 2)[1])
             except (OSError, ValueError, IndexError):
                 break
             if not pid or pid in found:

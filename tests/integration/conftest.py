@@ -31,6 +31,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     mark = metafunc.definition.get_closest_marker("cpython")
     bounds = mark.kwargs if mark else {}
     wanted = [it for it in _found() if bounds.get("min", lab.KNOWN[0]) <= it.minor <= bounds.get("max", lab.KNOWN[-1])]
+    if each := bounds.get("each"):
+        # musllinux has no package of glibc's, and is in every run beside these
+        plain = [it for it in wanted if it.in_every_run and not it.free_threaded and "musl" not in it.id]
+        wanted = [found for minor in each for found in [it for it in plain if it.minor == minor][:1]]
     if bounds.get("markers"):
         wanted = [it for it in wanted if it.has_markers]
     if gil := metafunc.definition.get_closest_marker("gil"):

@@ -14,7 +14,7 @@ from latency.tracing.counted import wire
 from latency.tracing.counted.parameters import Capacity
 from latency.tracing.probes import loading
 from tests.brackets import outside
-from tests.lab import Interpreter
+from tests.lab import Interpreter, greenlets
 from tests.pylat_command import EVERY_CALL, Tracing
 from tests.requirements import require
 from tests.target_program import TargetProgram
@@ -51,6 +51,14 @@ def test_coverage_changes_no_count(
 def test_greenlets_are_told_apart(environment_interpreter: Interpreter, start_target: Start, watch: StartWatch) -> None:
     require(importlib.util.find_spec("gevent"), "gevent is not installed (script/setup --tests)")
     assert_exact(start_target(environment_interpreter, "greenlets.py", "gevent"), watch)
+
+
+@pytest.mark.cpython(each=greenlets.MINORS)
+def test_greenlets_are_told_apart_on_other_versions(
+    interpreter: Interpreter, start_target: Start, watch: StartWatch
+) -> None:
+    files = greenlets.package(interpreter)
+    assert_exact(start_target(interpreter, "greenlets.py", files=files, environ=greenlets.ENVIRON), watch)
 
 
 def test_times_lie_within_what_the_program_measures(

@@ -209,10 +209,11 @@ def _page_tables(pid: int) -> list[str]:
     return [line for line in lines if line.startswith("VmPTE")]
 
 
+@pytest.mark.cpython(each=((3, 9), (3, 11), (3, 13), (3, 15)))
 def test_a_search_adds_no_page_tables_for_what_is_reserved(
-    own_interpreter: Interpreter, running: Callable[[list[str]], int]
+    interpreter: Interpreter, running: Callable[[list[str]], int]
 ) -> None:
-    pid = running(own_interpreter.command("-c", SPARSE))
+    pid = running(interpreter.command("-c", SPARSE))
     process = Process(pid)
     build = identify(process)
     before = _page_tables(pid)

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
+import pytest
+
 from tests import time_namespace
 from tests.lab import Interpreter
 from tests.pylat_command import EVERY_CALL, Tracing
@@ -24,9 +26,10 @@ def now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def test_slow_calls_and_open_calls_have_their_own_times(own_interpreter: Interpreter, start_target: Start) -> None:
+@pytest.mark.cpython(each=((3, 9), (3, 11), (3, 13), (3, 15)))
+def test_slow_calls_and_open_calls_have_their_own_times(interpreter: Interpreter, start_target: Start) -> None:
     require(time_namespace.OFFSETS.exists(), "the kernel has no time namespaces")
-    target = start_target(own_interpreter, "hanging.py")
+    target = start_target(interpreter, "hanging.py")
     options = ("--func", "hangs", "--slower", "1us", "-j", *EVERY_CALL)
     with Tracing("-p", target.pid, *options, before=IN_A_NAMESPACE) as tracing:
         before = now()
@@ -42,9 +45,10 @@ def test_slow_calls_and_open_calls_have_their_own_times(own_interpreter: Interpr
     assert earlier_ns - began["inside_ns"] <= hangs["oldest_open_ns"] <= time.monotonic_ns() - began["before_ns"]
 
 
-def test_a_trace_tells_the_time_of_day(own_interpreter: Interpreter, start_target: Start) -> None:
+@pytest.mark.cpython(each=((3, 9), (3, 11), (3, 13), (3, 15)))
+def test_a_trace_tells_the_time_of_day(interpreter: Interpreter, start_target: Start) -> None:
     require(time_namespace.OFFSETS.exists(), "the kernel has no time namespaces")
-    target = start_target(own_interpreter, "hanging.py")
+    target = start_target(interpreter, "hanging.py")
     options = ("--func", "hangs", "-j", "-n", 1)
     with Tracing("trace", "-p", target.pid, *options, before=IN_A_NAMESPACE) as tracing:
         before = now()

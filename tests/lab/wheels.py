@@ -122,7 +122,7 @@ def _make(wheel: Wheel, cache: Path, library: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{wheel.name}-", dir=place.parent) as temporary:
         folder = Path(temporary)
-        with zipfile.ZipFile(_download(wheel, folder)) as content:
+        with zipfile.ZipFile(download(wheel, folder)) as content:
             fresh = unpacked(wheel, content, folder / "fresh")
         modules = fresh / "app" / "lib"
         shutil.copytree(
@@ -169,7 +169,7 @@ def _tell_the_loader(root: Path) -> None:
     (root / "etc/ld-musl-x86_64.path").write_text("\n".join([*inside, f"/{_MUSL_LIBRARIES}", ""]))
 
 
-def _download(wheel: Wheel, folder: Path) -> Path:
+def download(wheel: Wheel, folder: Path) -> Path:
     """The wheel's file. Raises LabError: there is no pip, PyPI cannot be reached, or the file is another one."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{wheel.distribution}=={wheel.release} --hash=sha256:{wheel.sha256}\n")

@@ -19,6 +19,7 @@ PACKAGE = Path(errors.__file__).parent
 ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, errors.PylatError)}
 REMARKS = {
     "agent/agent.py": {"_read_again"},
+    "agent/budget.py": {"step"},
     "agent/fleet.py": {"_begin_next"},
     "agent/push.py": {"once", "_send"},
     "cpython/jit.py": {"blind_spots"},
