@@ -53,6 +53,4 @@ class Budget:
             each.measurement.allow(each.limit_pct)
         if share >= _LEAST_SHARE:
             return ""
-        return (
-            f"the agent itself takes {own_pct:.1f} % of a CPU: with the probes more than the budget of {machine_pct:g} %"
-        )
+        return f"the agent itself takes {own_pct:.1f} % of a CPU: with probes more than the budget of {machine_pct:g} %"
