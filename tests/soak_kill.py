@@ -108,6 +108,17 @@ def code(process: Process) -> dict[int, bytes]:
     }
 
 
+def code_of_files(process: Process) -> dict[int, bytes]:
+    """The same as it is in the files: without a breakpoint, whoever placed it."""
+    found = {}
+    for mapping in process.maps():
+        if mapping.executable and mapping.inode:
+            with open(f"/proc/{process.pid}/map_files/{mapping.start:x}-{mapping.end:x}", "rb") as file:
+                size = mapping.end - mapping.start
+                found[mapping.start] = os.pread(file.fileno(), size, mapping.offset).ljust(size, b"\0")
+    return found
+
+
 def free_registers(program_fd: int, address: int, tid: int) -> int:
     """How many watchpoints a thread can take, found by taking them for a moment; all, if it has ended."""
     taken: list[int] = []

@@ -23,7 +23,7 @@ from latency.target.process import Process
 from tests.agents import RunningAgent
 from tests.lab import servers
 from tests.servers import free_port, post, prometheus, until, victoria_metrics
-from tests.soak_kill import Holding, code, descriptors, existing
+from tests.soak_kill import Holding, code, code_of_files, descriptors, existing
 
 _FAULT_S = 30.0
 _CALLS = 10  # of each function, twice a second
@@ -140,7 +140,7 @@ def measure(settings: Settings) -> Values:
             (folder / name).mkdir()
         (target,) = stack.enter_context(targets(1))
         process = Process(target.process.pid)
-        before = code(process), descriptors(target.process.pid)
+        open_files = descriptors(target.process.pid)
         victoria, endpoint = stack.enter_context(victoria_metrics(folder / "victoria"))
         port = free_port()
         collector = Collector(endpoint, free_port())
@@ -166,7 +166,7 @@ def measure(settings: Settings) -> Values:
                 )
             values["refused"] = running.value("pylat_agent_connections_refused_total")
             values["said"] = len(running.said.splitlines())
-            values["killed"] = _killed(running, process, target, *before)
+            values["killed"] = _killed(running, process, target, open_files)
         values["again"] = _again(path, port, target)
         return values
 
@@ -209,19 +209,17 @@ def _undergo(settings: Settings, running: RunningAgent, collector: Collector, se
         known(f"a scraper {how}")
 
 
-def _killed(
-    running: RunningAgent, process: Process, target: Target, text: dict[int, bytes], open_files: dict[str, str]
-) -> Values:
+def _killed(running: RunningAgent, process: Process, target: Target, open_files: dict[str, str]) -> Values:
     """``kill -9``: is anything left?"""
     holding = Holding()
     holding.look(running.process.pid)
-    changed = code(process) != text
+    changed = code(process) != code_of_files(process)
     running.process.kill()
     running.process.wait()
     end_s, left = time.monotonic() + _GONE_S, ["?"]
     while left and time.monotonic() < end_s:
         left = [f"{kind} {number}" for kind, number in holding.objects & existing()]
-        left += ["breakpoints"] if code(process) != text else []
+        left += ["breakpoints"] if code(process) != code_of_files(process) else []
         left += ["descriptors"] if descriptors(process.pid) != open_files else []
         time.sleep(0.1)
     target.send(f"call {_CALLS}")

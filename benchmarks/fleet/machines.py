@@ -80,10 +80,18 @@ def rules(path: Path, port: int, service: str, command: str, functions: Sequence
     return path
 
 
+def own_interpreter(folder: Path, name: str) -> tuple[str, dict[str, str]]:
+    """A copy of the interpreter, which nobody else runs, and what it needs in its environment for the same packages."""
+    python = folder / name
+    shutil.copy2(Path(sys.executable).resolve(), python)
+    return str(python), {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 @contextmanager
 def agent(path: Path, port: int, machine: Machine | None = None) -> Iterator[RunningAgent]:
     """One that has tried all processes once. Its ``process`` is that which was started: on a machine not itself."""
-    words = [*own_command(), "agent", "--config", str(path)]
+    # one that is left behind would measure what the next run starts, too
+    words = ["setpriv", "--pdeathsig", "KILL", *own_command(), "agent", "--config", str(path)]
     log = path.with_suffix(".log")
     with (
         log.open("ab") as out,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from benchmarks.fleet.machines import METRIC, NATIVE, agent, cpu_s, memory_mb, rules, whole
+from benchmarks.fleet.machines import METRIC, NATIVE, agent, cpu_s, memory_mb, own_interpreter, rules, whole
 from benchmarks.keeping import TARGETS, Goal, Part, Settings, Spread, Values, table
 from tests.agents import RunningAgent
 from tests.servers import free_port
@@ -128,9 +127,8 @@ def _burned(found: list[Target], seconds: float) -> list[tuple[int, int]]:
 
 def _twin(folder: Path, number: int) -> Target:
     """One that runs a copy of the interpreter, which nobody else does."""
-    python = folder / f"python-{number}"
-    shutil.copy2(Path(sys.executable).resolve(), python)
-    found = Target(str(python), f"twin-{number}")
+    python, _ = own_interpreter(folder, f"python-{number}")
+    found = Target(python, f"twin-{number}")
     os.sched_setaffinity(found.process.pid, {max(os.sched_getaffinity(0))})
     return found
 
