@@ -20,9 +20,13 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
 
+from latency.cpython.interpreter import Target
 from latency.errors import PylatError
+from latency.recording import Options
+from latency.tracing.probes.session import Session
+from latency.tracing.probes.slicing import Slicing
 from tests import lab
-from tests.soak import sample
+from tests.soak import Sample, sample
 from tests.target_program import TARGETS, TargetProgram
 from tests.targets.protocol import added, truth
 from tests.watch import Truth, Watch, wrong
@@ -32,6 +36,9 @@ _EARLY, _LATE = slice(3, 6), slice(7, 10)  # parts whose most memory is compared
 _GROWTH_BYTES = 8 << 20
 _PROCESS_BYTES = 1 << 10  # of each process its number, its PID and its calls are kept: the recording lists them
 _WORKERS, _CLIENTS, _MOST_REQUESTS = 2, 4, 20
+DAY, _MINUTES = "day", 24 * 60
+_CALLS, _INTERVALS = 60_000, 4  # of a minute: 1,000 calls a second, and a scrape every fifteen seconds
+_NO_LIMIT_PCT = 1e6
 
 
 class Running(NamedTuple):
@@ -132,33 +139,70 @@ def prove(proof: Proof, interpreter: lab.Interpreter, count: int) -> list[str]:
     differ = {name: what for name, what in wrong(recording, known).items() if name in known}
     print(f"{recording.calls:,} calls, {len(recording.processes):,} processes; lost: {lost or 'nothing'}")
     print("exact" if not differ else f"not exact: {differ}")
+    faults = [] if not differ or lost else [f"{name}: {what}" for name, what in differ.items()]
+    return [*faults, *_growth(samples, _GROWTH_BYTES + _PROCESS_BYTES * len(recording.processes))]
+
+
+def _growth(samples: Sequence[Sample], most_bytes: int) -> list[str]:
+    """Says how memory and maps grew, and returns what is wrong with that."""
     growth, maps = (
         max(getattr(it, of) for it in samples[_LATE]) - max(getattr(it, of) for it in samples[_EARLY])
         for of in ("memory", "maps")
     )
-    faults = [] if not differ or lost else [f"{name}: {what}" for name, what in differ.items()]
-    if growth > _GROWTH_BYTES + _PROCESS_BYTES * len(recording.processes):
-        faults.append(f"memory grew by {growth:,} bytes")
-    if maps > _GROWTH_BYTES:
-        faults.append(f"maps grew by {maps:,} bytes")
     print(f"memory grew by {growth:,} bytes, the maps by {maps:,}, from the second third to the last")
-    return faults
+    faults = [f"memory grew by {growth:,} bytes"] if growth > most_bytes else []
+    return faults + ([f"maps grew by {maps:,} bytes"] if maps > _GROWTH_BYTES else [])
+
+
+def prove_day(interpreter: lab.Interpreter, minutes: int) -> list[str]:
+    """A day in minutes of work: of each minute the calls, the readings, and a slice, and none of the waiting."""
+    intervals, samples, begin_s = [0, 0], [], time.monotonic()
+    options = Options(func=("work",), max_overhead_pct=_NO_LIMIT_PCT)
+    with TargetProgram(interpreter, "counting.py") as target, Session(Target(target.pid), options) as session:
+        session.start()
+        (slicing,) = (part for part in session.parts if isinstance(part, Slicing))
+        for minute in range(minutes):
+            for _ in range(_INTERVALS):
+                target.send(str(_CALLS // _INTERVALS))
+                target.readline()
+                session.poll()
+                intervals[0] += 1
+                intervals[1] += session.interval().calls
+            slicing.pause()
+            slicing.resume()
+            if (minute + 1) % max(1, minutes // _PARTS) == 0:
+                samples.append(sample(session.maps))
+                done_s = time.monotonic() - begin_s
+                print(f"{done_s:7.0f} s  {minute + 1:12,} minutes  {samples[-1]}", flush=True)
+        recording = session.stop()
+    made = minutes * (_CALLS // _INTERVALS) * _INTERVALS
+    lost = {name: count for name, count in recording.losses.as_dict().items() if count}
+    slices = recording.watched.slices if recording.watched else 0
+    told = f"{intervals[1]:,} of them told by {intervals[0]:,} intervals"
+    print(f"{recording.calls:,} of {made:,} calls, {told}, in {slices:,} slices; lost: {lost or 'nothing'}")
+    faults = [] if recording.calls == intervals[1] == made and not lost else ["not exact"]
+    return [*faults, *_growth(samples, _GROWTH_BYTES)]
 
 
 def main() -> int:
     """1 when something is neither exact nor counted as lost, or memory grows."""
     parser = argparse.ArgumentParser(prog="script/soak --proof", description="The long proofs, one after the other.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PROOFS)}; all without")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*PROOFS, DAY))}; all without")
     parser.add_argument("--count", type=int, help="how much of it, instead of the whole")
     parser.add_argument("--build", default="", help="part of the name of an interpreter in script/lab's list")
     options = parser.parse_args()
-    if unknown := set(options.names) - set(PROOFS):
+    if unknown := set(options.names) - {*PROOFS, DAY}:
         parser.error(f"there is no proof {', '.join(sorted(unknown))}")
     interpreter = next((it for it in lab.interpreters() if options.build in it.id), None)
     if interpreter is None:
         parser.error(f"the lab has no {options.build!r}")
     faults = []
-    for name in options.names or PROOFS:
+    for name in options.names or (*PROOFS, DAY):
+        if name == DAY:
+            minutes = options.count or _MINUTES
+            print(f"{DAY}: {minutes:,} minutes, {interpreter.id}", flush=True)
+            faults += [f"{DAY}: {fault}" for fault in prove_day(interpreter, minutes)]
+            continue
         proof = PROOFS[name]
         count = options.count or proof.count
         print(f"{name}: {count:,} {proof.about}, {interpreter.id}", flush=True)
