@@ -1,6 +1,7 @@
 """Answers scrapes: ``/metrics`` in the format that is asked for, ``/healthz`` and ``/readyz``.
 
-Nothing is taken in but a request's head. So many connections are served at once, each for so long.
+Nothing is taken in but a request's head. So many connections are served at once, each for so long: a client that sends
+a byte now and then would else hold one for hours, and sixteen of them all.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import gzip
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import BoundedSemaphore, Thread
+from threading import BoundedSemaphore, Thread, Timer
 from typing import Any, Protocol
 
 from latency.errors import HostError
@@ -21,6 +23,8 @@ from latency.export.formats import OPENMETRICS, PROMETHEUS, PROTOBUF, writer
 MOST_CONNECTIONS = 16
 TIMEOUT_S = 10.0
 """Of each wait for a client."""
+MOST_S = 30.0
+"""Of a connection as a whole, whatever its client does."""
 _WORTH_PACKING = 1400  # bytes: one packet
 
 _KINDS = {
@@ -84,12 +88,15 @@ class Server:
 
     Args:
         refused: is called for each connection that is one too many.
+        most_s: see ``MOST_S``.
 
     Raises:
         HostError: the address cannot be had.
     """
 
-    def __init__(self, host: str, port: int, answers: Answers, refused: Callable[[], None]) -> None:
+    def __init__(
+        self, host: str, port: int, answers: Answers, refused: Callable[[], None], *, most_s: float = MOST_S
+    ) -> None:
         free = BoundedSemaphore(MOST_CONNECTIONS)
 
         class Handler(_Handler):
@@ -108,7 +115,8 @@ class Server:
 
             def process_request_thread(self, request: Any, client_address: Any) -> None:
                 try:
-                    super().process_request_thread(request, client_address)
+                    with _broken_off_after(most_s, request):
+                        super().process_request_thread(request, client_address)
                 finally:
                     free.release()
 
@@ -132,6 +140,23 @@ class Server:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+@contextmanager
+def _broken_off_after(most_s: float, connected: socket.socket) -> Iterator[None]:
+    """Whoever waits for the other side after that is told that it has gone."""
+
+    def break_off() -> None:
+        with suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(most_s, break_off)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class _Handler(BaseHTTPRequestHandler):

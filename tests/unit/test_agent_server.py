@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import select
 import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 
@@ -128,6 +129,18 @@ def test_so_many_connections_are_served_at_once_and_no_more(server: Server, refu
         assert len(refused) == 1
         silent[0].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert b" 200 " in silent[0].makefile("rb").readline()
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_broken_off(answers: Answers) -> None:
+    """Whatever it does, a connection has its time as a whole: sixteen of these would else be all that are served."""
+    dripped_on = Server("127.0.0.1", 0, answers, lambda: None, most_s=0.3)
+    with closing(dripped_on), socket.create_connection(("127.0.0.1", dripped_on.port), timeout=60) as client:
+        client.sendall(b"GET /healthz HTTP/1.0\r\nX: ")
+        with suppress(OSError):
+            while not select.select([client], (), (), 0.02)[0]:
+                client.sendall(b"x")
+            assert client.recv(100) == b""
+        assert ask(dripped_on, "/healthz")[0] == 200
 
 
 def test_an_address_that_is_taken_is_told(server: Server, answers: Answers) -> None:
