@@ -286,8 +286,7 @@ class Agent:
             self._config_ok = False
             self._say(f"not reloaded: {error}; {error.hint}")
             return
-        log.unwritten = self._log.unwritten
-        self._log.close()
+        log.follow(self._log)
         self._log, self._config_ok = log, True
         if config.push != self._config.push:
             if self._pusher:

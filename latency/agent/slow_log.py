@@ -1,9 +1,17 @@
-"""Slow calls, as JSON lines in a file or on standard output, so many a second."""
+"""Slow calls, as JSON lines in a file or on standard output, so many a second.
+
+They are written in a thread of its own: whoever reads standard output may stop to do so, and the measurements and the
+scrapes should not wait for it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Iterable
+from queue import Full, Queue
+from threading import Thread
 from typing import IO
 
 from latency.errors import ConfigError
@@ -13,6 +21,8 @@ from latency.recording.encode import slow_call_to_json
 MOST_EACH_S = 100
 """Lines in a second, on the average of the last ten."""
 _SAVED_S = 10
+_CLOSING_S = 2.0
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class SlowLog:
@@ -21,44 +31,79 @@ class SlowLog:
     Args:
         path: ``"-"`` for standard output, ``""`` for none.
         out: standard output.
-
-    Attributes:
-        unwritten: how many calls there was no room for, or could not be written.
+        now_s: any clock's, as of ``write``.
 
     Raises:
         ConfigError: it cannot be written.
     """
 
     def __init__(self, path: str, out: IO[str], now_s: float) -> None:
-        self.unwritten = 0
+        self._before = self._no_room = self._failed = 0
         self._left: float = MOST_EACH_S * _SAVED_S
         self._at_s = now_s
-        self._out = out
-        self._file: IO[str] | None = None
+        self._waiting: Queue[bytes | None] = Queue(MOST_EACH_S * _SAVED_S)
+        self._torn = False
+        self._own = path not in ("", "-")
+        self._writer: Thread | None = None
         try:
-            if path:
-                self._file = out if path == "-" else open(path, "a", encoding="ascii")  # noqa: SIM115
+            # no waiting for somebody to read a pipe of which that is the name
+            self._fd = os.open(path, _FLAGS, 0o666) if self._own else out.fileno() if path else -1
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror}", "give slow_log another path") from None
+        if path:
+            self._writer = Thread(target=self._write_all, daemon=True)
+            self._writer.start()
+
+    @property
+    def unwritten(self) -> int:
+        """How many calls there was no room for, or could not be written."""
+        return self._before + self._no_room + self._failed
 
     def write(self, calls: Iterable[tuple[str, SlowCall]], now_s: float) -> None:
-        """Each with the name of its rule."""
-        if self._file is None:
+        """Each with the name of its rule. It is not waited for."""
+        if self._writer is None:
             return
         self._left = min(self._left + MOST_EACH_S * (now_s - self._at_s), MOST_EACH_S * _SAVED_S)
         self._at_s = now_s
-        try:
-            for service, call in calls:
-                if self._left < 1:
-                    self.unwritten += 1
-                    continue
-                self._left -= 1
-                self._file.write(json.dumps({"service": service, **slow_call_to_json(call)}) + "\n")
-            self._file.flush()
-        except (OSError, ValueError):
-            self.unwritten += 1
+        for service, call in calls:
+            if self._left < 1:
+                self._no_room += 1
+                continue
+            self._left -= 1
+            line = json.dumps({"service": service, **slow_call_to_json(call)}) + "\n"
+            try:
+                self._waiting.put_nowait(line.encode("ascii"))
+            except Full:
+                self._no_room += 1
+
+    def follow(self, before: SlowLog) -> None:
+        """Take the place of another one, which is closed."""
+        before.close()
+        self._before = before.unwritten
 
     def close(self) -> None:
-        """Standard output stays open."""
-        if self._file and self._file is not self._out:
-            self._file.close()
+        """What waits is written, if that does not take long. Standard output stays open."""
+        if self._writer is None:
+            return
+        with contextlib.suppress(Full):
+            self._waiting.put(None, timeout=_CLOSING_S)
+        self._writer.join(_CLOSING_S)
+        if self._writer.is_alive():
+            self._no_room += self._waiting.qsize()
+        self._writer = None
+
+    def _write_all(self) -> None:
+        while (line := self._waiting.get()) is not None:
+            try:
+                self._write(line)
+            except OSError:
+                self._failed += 1
+        if self._own:
+            os.close(self._fd)
+
+    def _write(self, line: bytes) -> None:
+        """Raises OSError. A line of which only a part could be written is ended before the next one."""
+        rest = memoryview(b"\n" + line if self._torn else line)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+            self._torn = bool(rest)
