@@ -110,15 +110,16 @@ def read(path: Path, environ: Mapping[str, str]) -> Config:
     """The rules of a file.
 
     Args:
-        environ: ``PYLAT_AGENT_LISTEN``, ``…_OTLP_ENDPOINT``, ``…_BUDGET_PROCESS`` and ``…_BUDGET_MACHINE`` stand above
-            what the file says.
+        environ: ``PYLAT_AGENT_LISTEN``, ``…_OTLP_ENDPOINT``, ``…_OTLP_HEADERS``, ``…_BUDGET_PROCESS`` and
+            ``…_BUDGET_MACHINE`` stand above what the file says.
 
     Raises:
-        ConfigError: it cannot be read, or is wrong; the message has the line and the key.
+        ConfigError: it cannot be read, or is wrong; the message has the line and the key, or the variable.
     """
     document = load(path)
     document.override(("listen",), environ, "PYLAT_AGENT_LISTEN")
     document.override(("otlp", "endpoint"), environ, "PYLAT_AGENT_OTLP_ENDPOINT")
+    document.override_pairs(("otlp", "headers"), environ, "PYLAT_AGENT_OTLP_HEADERS")
     document.override(("budget", "process"), environ, "PYLAT_AGENT_BUDGET_PROCESS")
     document.override(("budget", "machine"), environ, "PYLAT_AGENT_BUDGET_MACHINE")
     return _config(document)

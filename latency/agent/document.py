@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import unquote
 
 import yaml
 
@@ -42,6 +43,8 @@ class Node:
     def wrong(self, what: str, hint: str = _HINT) -> ConfigError:
         """The error that says so."""
         where = f"{self.file}:{self.line}: {self.key}" if self.key else f"{self.file}:{self.line}"
+        if isinstance(self.node, _Variable):
+            where = f"{self.node.variable} in the environment"
         return ConfigError(f"{where}: {what}", hint)
 
     # -- what is in it -----------------------------------------------------------------------------
@@ -147,6 +150,18 @@ class Node:
         return Node(node, f"{self.key}.{key}".lstrip("."), self.file, line or node.start_mark.line + 1)
 
 
+class _Variable(yaml.ScalarNode):
+    """What stands in the environment, and not in the file.
+
+    Args:
+        at: below which it would stand there.
+    """
+
+    def __init__(self, variable: str, text: str, at: Node) -> None:
+        super().__init__("tag:yaml.org,2002:str", text, *_marks(at))
+        self.variable = variable
+
+
 class Document:
     """A file.
 
@@ -159,17 +174,36 @@ class Document:
 
     def override(self, keys: Sequence[str], environ: Mapping[str, str], variable: str) -> None:
         """What a variable of the environment says stands where these keys lead to. Raises ConfigError."""
+        if environ.get(variable):
+            at = self._below(keys[:-1])
+            _put(at, keys[-1], _Variable(variable, environ[variable], at))
+
+    def override_pairs(self, keys: Sequence[str], environ: Mapping[str, str], variable: str) -> None:
+        """The same for a mapping, which a variable says as OpenTelemetry does: ``key=value,key=value``, the values
+        quoted as in a URL. Raises ConfigError."""
         if not environ.get(variable):
             return
+        at = self._below(keys[:-1])
+        pairs = []
+        for part in environ[variable].split(","):
+            key, equals, value = part.partition("=")
+            said = _Variable(variable, unquote(value.strip()), at)
+            if not equals or not key.strip():
+                raise Node(said, "", at.file, at.line).wrong("here should be key=value,key=value")
+            pairs.append((_Variable(variable, key.strip(), at), said))
+        _put(at, keys[-1], yaml.MappingNode("tag:yaml.org,2002:map", pairs, *_marks(at)))
+
+    def _below(self, keys: Sequence[str]) -> Node:
+        """The mapping to which these keys lead; it is made where there is none."""
         at = self.root
-        for key in keys[:-1]:
+        for key in keys:
             below = at.get(key)
             if below.missing:
                 _put(at, key, yaml.MappingNode("tag:yaml.org,2002:map", [], *_marks(at)))
                 below = at.get(key)
             at = below
         at.pairs()
-        _put(at, keys[-1], yaml.ScalarNode("tag:yaml.org,2002:str", environ[variable], *_marks(at)))
+        return at
 
 
 def _put(at: Node, key: str, node: yaml.Node) -> None:

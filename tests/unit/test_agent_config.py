@@ -93,13 +93,32 @@ def test_the_environment_stands_above_the_file(file: Path) -> None:
         "listen: 0.0.0.0:1\n" + LEAST,
         PYLAT_AGENT_LISTEN="127.0.0.1:2",
         PYLAT_AGENT_OTLP_ENDPOINT="http://collector/v1/metrics",
+        PYLAT_AGENT_OTLP_HEADERS="Authorization=Bearer%20x=y, X-Scope=shop",
         PYLAT_AGENT_BUDGET_PROCESS="1",
         PYLAT_AGENT_BUDGET_MACHINE="7",
     )
     assert (found.host, found.port) == ("127.0.0.1", 2)
     assert found.push
     assert found.push.endpoint == "http://collector/v1/metrics"
+    assert found.push.headers == {"Authorization": "Bearer x=y", "X-Scope": "shop"}
     assert (found.process_pct, found.machine_pct) == (1.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "what"),
+    [
+        ("PYLAT_AGENT_LISTEN", "garbage", "'garbage' is no address"),
+        ("PYLAT_AGENT_OTLP_ENDPOINT", "collector:4318", "'collector:4318' is no URL"),
+        ("PYLAT_AGENT_BUDGET_MACHINE", "much", "'much' is no number from 0 on"),
+        ("PYLAT_AGENT_OTLP_HEADERS", "secret", "here should be key=value,key=value"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_not_said_of_the_file(
+    file: Path, variable: str, text: str, what: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        config(file, LEAST, **{"PYLAT_AGENT_OTLP_ENDPOINT": "http://collector/", variable: text})
+    assert str(raised.value) == f"{variable} in the environment: {what}"
 
 
 RULE = 'rules:\n  - name: shop\n    processes: {executable: "*"}\n    functions: [f]\n'
