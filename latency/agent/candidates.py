@@ -19,10 +19,13 @@ from latency.tracing import together
 from latency.tracing.measurement import Measurement, begin
 from latency.tracing.together import Joining, Series
 
-BUDGET, ENDED = "machine_budget", "ended_before"
+BUDGET, ENDED, NO_FUNCTION = "machine_budget", "ended_before", "no_function_matches"
 _FIRST_RETRY_S, _LAST_RETRY_S, _POSTPONED_S = 2.0, 3600.0, 10.0
 _YOUNG_S = 60.0
 """A process that runs no longer than this may still be importing what a rule asks for."""
+_STIRRED_S, _STIRRED_APART_S, _STIRRED_FAULTS = 60.0, 10.0, 16
+"""What had none of the functions is tried again before its time, so long after the last try, and one process in so
+many seconds, where the kernel has given it so many pages meanwhile: what is imported takes memory."""
 
 
 @dataclass(eq=False)
@@ -34,6 +37,8 @@ class Candidate:
         reason: why it was refused last.
         due_s: when it is tried.
         tries: how often it was refused in a row.
+        refused_s: when it was refused last.
+        faults: page faults that it had had by then.
         limit_pct: what measuring it may cost, of one CPU; infinite for no limit.
         running: its measurement.
         within: the measurement of others that it has joined.
@@ -45,6 +50,8 @@ class Candidate:
     reason: str = ""
     due_s: float = 0.0
     tries: int = 0
+    refused_s: float = 0.0
+    faults: int = 0
     limit_pct: float = math.inf
     running: Running | None = None
     within: Running | None = None
@@ -88,12 +95,52 @@ class Candidate:
         self.state, self.reason = "refused", reason
         self.due_s = now_s + min(_FIRST_RETRY_S * 2**self.tries, _LAST_RETRY_S)
         self.tries += 1
+        self.refused_s, self.faults = now_s, page_faults(self.seen.pid)
 
     def postpone(self, reason: str, now_s: float) -> None:
         """It is tried again soon: the reason is not its own."""
         self.state, self.reason = "refused", reason
         self.due_s = now_s + _POSTPONED_S
         self.tries = max(self.tries, 1)
+
+
+def room(candidates: Iterable[Candidate], now_s: float) -> None:
+    """Something of the machine's budget is free again: who waits for that is tried at once."""
+    for each in candidates:
+        if each.state == "refused" and each.reason == BUDGET:
+            each.due_s = now_s
+
+
+class Stirred:
+    """Processes in which something has changed since they had none of the functions."""
+
+    def __init__(self) -> None:
+        self._next_s = -math.inf
+
+    def step(self, candidates: Iterable[Candidate], now_s: float) -> None:
+        """Make one of them due, the one that was tried the longest time ago. Call it often."""
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + _STIRRED_APART_S
+        waiting = [
+            each
+            for each in candidates
+            if each.state == "refused" and each.reason == NO_FUNCTION and each.refused_s + _STIRRED_S <= now_s
+        ]
+        for each in sorted(waiting, key=lambda each: each.refused_s):
+            if page_faults(each.seen.pid) >= each.faults + _STIRRED_FAULTS:
+                each.due_s = min(each.due_s, now_s)
+                return
+
+
+def page_faults(pid: int) -> int:
+    """How many pages the kernel has given a process without reading them from a disk (minflt of proc_pid_stat(5)); 0 of
+    one that has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[7])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def granted_pct(candidate: Candidate, candidates: Iterable[Candidate], config: Config, waiting: int) -> float:

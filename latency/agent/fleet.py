@@ -17,7 +17,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 from latency.agent.budget import LEAST_PCT, Budget
-from latency.agent.candidates import BUDGET, ENDED, Candidate, Found, granted_pct, join_or_begin, start
+from latency.agent.candidates import (
+    BUDGET,
+    ENDED,
+    Candidate,
+    Found,
+    Stirred,
+    granted_pct,
+    join_or_begin,
+    room,
+    start,
+)
 from latency.agent.config import Config, Rule
 from latency.agent.processes import Census, Seen, matches
 from latency.agent.strangers import Strangers
@@ -69,6 +79,7 @@ class Fleet:
         self._groups = Groups()
         self._candidates: dict[tuple[str, int], Candidate] = {}
         self._strangers = Strangers()
+        self._stirred = Stirred()
         self._pool = ThreadPoolExecutor(1)
         self._starting: tuple[Candidate, Future[Found]] | None = None
         self._next_look_s = -math.inf
@@ -82,6 +93,7 @@ class Fleet:
         if now_s >= self._next_look_s:
             self._next_look_s = now_s + LOOK_S
             self._look(now_s)
+            self._stirred.step(self._candidates.values(), now_s)
         self._collect(now_s)
         self._begin_next(now_s)
         going_on = [each.running for each in self._candidates.values() if each.running]
@@ -318,6 +330,7 @@ class Fleet:
             final = closed(running.measurement.stop(), lost=lost)
         running.measurement.close()
         self._groups.end(running, final, now_s)
+        room(self._candidates.values(), now_s)
 
     def _settle(self, now_s: float) -> None:
         """Wait for what is just being started."""

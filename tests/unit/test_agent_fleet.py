@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,11 +14,11 @@ from typing import Any
 import pytest
 
 from latency.agent.budget import Budget
-from latency.agent.candidates import Candidate
+from latency.agent.candidates import Candidate, page_faults
 from latency.agent.config import Config, Rule, Wanted
 from latency.agent.fleet import Fleet
 from latency.agent.processes import Seen
-from latency.errors import AttachError, NotCPython, PylatError, TargetGone, UnsupportedBuild
+from latency.errors import AttachError, NoFunctionMatches, NotCPython, PylatError, TargetGone, UnsupportedBuild
 from latency.recording import Function, Losses, Options, ProcessCalls, Recording
 from latency.tracing import together
 from latency.tracing.counted.spaces import OwnFunction
@@ -436,9 +438,49 @@ def test_the_budget_of_the_machine_is_shared_and_kept(machine: Machine) -> None:
     assert "the budget of the machine is used up" in machine.said[-1]
     machine.made[10].ends = "exited"
     del machine.processes[10]
-    steps(found, 4000.0)
+    steps(found, 2.5)  # long before its time: there is room again
     assert states(found)[20] == "measured"
     assert sum(machine.limits) - 2.0 <= 8.0
+
+
+def test_what_has_none_of_the_functions_is_tried_again_when_it_may_have_imported_them(
+    machine: Machine, monkeypatch: Any
+) -> None:
+    """The pages that the kernel has given it say so: an application may import its views with the first request, hours
+    after it has begun."""
+    faults = {10: 500, 11: 500}
+    monkeypatch.setattr("latency.agent.candidates.page_faults", lambda pid: faults[pid])
+    for pid in faults:
+        machine.processes[pid] = 1
+        machine.refuses[pid] = NoFunctionMatches("no live function matches f", "")
+    found = fleet(machine)
+    for now_s in (0.0, 3.0, 8.0, 17.0, 34.0, 67.0, 132.0):
+        steps(found, now_s)
+    tried = {each.seen.pid: each.tries for each in found.candidates()}
+    assert tried == {10: 7, 11: 7}
+    steps(found, 132.0 + 59.0)
+    machine.refuses.clear()
+    assert states(found) == {10: "refused", 11: "refused"}
+    faults[11] += 16
+    steps(found, 132.0 + 72.0)
+    assert states(found) == {10: "refused", 11: "measured"}
+    steps(found, 132.0 + 129.0)
+    assert states(found) == {10: "measured", 11: "measured"}
+
+
+def test_memory_that_a_process_takes_is_seen_from_outside() -> None:
+    code = "for _ in range(2):\n input()\n kept = bytearray(b'x') * (1 << 22)\n print(flush=True)"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        seen = []
+        for _ in range(2):
+            print(file=process.stdin, flush=True)
+            process.stdout.readline()
+            seen.append(page_faults(process.pid))
+        process.stdin.close()
+    assert seen[1] >= seen[0] + 16
+    assert page_faults(process.pid) == 0
 
 
 def test_what_the_agent_takes_itself_is_taken_off_the_budget_of_the_machine(machine: Machine, monkeypatch: Any) -> None:
