@@ -194,6 +194,17 @@ def test_slow_calls_are_written_line_by_line(scenario: Scenario) -> None:
     assert min(line["duration_ns"] for line in lines) > 20_000_000
 
 
+def test_slow_calls_reach_prometheus_as_exemplars(scenario: Scenario) -> None:
+    """Of each classic bucket the longest, to 2.42; each is one of the calls that were written down."""
+    slow = [json.loads(line) for line in scenario.slow_log.read_text().splitlines()]
+    found = scenario.prometheus.api("query_exemplars", query=METRIC, start="0", end="9999999999")
+    found += scenario.prometheus.api("query_exemplars", query=f"{METRIC}_bucket", start="0", end="9999999999")
+    told = [each for series in found for each in series["exemplars"]]
+    known = {(str(call["pid"]), str(call["tid"]), call["duration_ns"] / 1e9) for call in slow}
+    assert told
+    assert {(it["labels"]["pid"], it["labels"]["tid"], float(it["value"])) for it in told} <= known
+
+
 def test_the_page_of_metrics_lists_what_the_agent_says_of_itself(scenario: Scenario, repository: Path) -> None:
     page = (repository / "docs" / "metrics.md").read_text(encoding="utf-8")
     rows = {(name, kind) for name, kind in metrics_page.listed(page) if name.startswith("pylat_agent_")}
@@ -214,6 +225,7 @@ def test_the_file_is_read_again_and_a_wrong_one_changes_nothing(tmp_path: Path) 
     with gunicorn(tmp_path) as server, agent(path := write_rules(tmp_path, port), port) as running:
         server.load(5)
         running.wait(f"{METRIC}_count", 5 * CLIENTS, function="handle")
+        began_s = created_s(running)
         right = path.read_text()
         path.write_text(right.replace("    slower: 20ms", "    slower: soon"))
         running.reload()
@@ -223,16 +235,78 @@ def test_the_file_is_read_again_and_a_wrong_one_changes_nothing(tmp_path: Path) 
         path.write_text(right + '  - {name: other, processes: {command: "*nothing*"}, functions: [handle]}\n')
         running.reload()
         running.wait("pylat_agent_config_ok", 1)
+        assert created_s(running) == began_s
         server.load(5)
         running.wait(f"{METRIC}_count", 10 * CLIENTS, function="handle")
+        path.write_text(right.replace("slower: 20ms", "slower: 10ms"))
+        running.reload()
+        until(lambda: True if running.value(f"{METRIC}_count", function="handle") == 0 else None, "begun anew")
+        assert created_s(running) > began_s
         path.write_text(right.replace("logging_workers:handle", "logging_workers:application"))
         running.reload()
-        running.wait("pylat_agent_targets", 1, state="measured")
         until(lambda: True if running.value(f"{METRIC}_count", function="handle") is None else None, "begun anew")
+        running.wait("pylat_agent_targets", 1, state="measured")
         server.load(5)
         running.wait(f"{METRIC}_count", 5 * CLIENTS, function="application")
         assert running.end() == 0
         server.load(1)
+
+
+def created_s(running: RunningAgent) -> float:
+    """Since when the calls of ``handle`` are counted: a receiver knows by it that they began anew."""
+    found = families(running.page(NATIVE))[METRIC].metric
+    (stamp,) = [
+        each.histogram.created_timestamp
+        for each in found
+        if ("function", "handle") in [(label.name, label.value) for label in each.label]
+    ]
+    return float(stamp.seconds + stamp.nanos / 1e9)
+
+
+def test_where_it_listens_and_writes_can_be_changed_while_it_runs(tmp_path: Path) -> None:
+    port, other_port = free_port(), free_port()
+    with gunicorn(tmp_path) as server, agent(path := write_rules(tmp_path, port), port) as running:
+        server.load(5)
+        running.wait(f"{METRIC}_count", 5 * CLIENTS, function="handle")
+        (tmp_path / "slow.jsonl").unlink()
+        path.write_text(write_rules(tmp_path, other_port).read_text().replace("slow.jsonl", "slower.jsonl"))
+        running.reload()
+        running.port = other_port
+        until(lambda: running.status("/readyz"), "the other address answers", running.process)
+        server.load(20)
+        running.wait(f"{METRIC}_count", 25 * CLIENTS, function="handle")
+        assert running.end() == 0
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+    assert any(took_ns > 25_000_000 for _, took_ns in server.calls)
+    assert (tmp_path / "slower.jsonl").read_text().count("\n") > 0
+    assert not (tmp_path / "slow.jsonl").exists()
+
+
+def test_a_shell_that_becomes_a_python_is_measured(tmp_path: Path) -> None:
+    port = free_port()
+    path = tmp_path / "rules.yaml"
+    path.write_text(
+        f"listen: 127.0.0.1:{port}\nbudget: {{process: none}}\nrules:\n  - name: shop\n"
+        f'    processes: {{command: "*{tmp_path}*"}}\n    functions: ["__main__:handled"]\n'
+    )
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\ndef handled(): pass\n"
+        "for line in sys.stdin:\n    for _ in range(int(line)): handled()\n    print(flush=True)\n"
+    )
+    command = ["sh", "-c", f"read go; exec {sys.executable} {program}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        with agent(path, port) as running:
+            running.wait("pylat_agent_unmeasured", 1, reason="not_cpython")
+            print(file=process.stdin, flush=True)
+            running.wait("pylat_agent_targets", 1, state="measured")
+            print(500, file=process.stdin, flush=True)
+            process.stdout.readline()
+            running.wait(f"{METRIC}_count", 500, function="handled")
+            process.stdin.close()
 
 
 def test_what_cannot_be_measured_is_a_metric_with_its_reason_and_is_measured_later(tmp_path: Path) -> None:
