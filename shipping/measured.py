@@ -54,13 +54,15 @@ for path, text in (("/tmp/agent.yaml", RULES), ("/tmp/tried_program.py", PROGRAM
 pipe = subprocess.PIPE
 with subprocess.Popen([sys.executable, "/tmp/tried_program.py"], stdin=pipe, stdout=pipe, text=True) as program:
     with subprocess.Popen(["pylat", "agent", "--config", "/tmp/agent.yaml"]) as agent:
-        until("pylat_agent_targets", 'state="measured"', 1)
-        program.stdin.write(f"{CALLS}\n")
-        program.stdin.flush()
-        program.stdout.readline()
-        until("pylat_function_duration_seconds_count", 'function="handled"', CALLS)
-        sys.stdout.write(f"{CALLS} calls were made, and {CALLS} are in the agent's metrics\n")
-        agent.send_signal(signal.SIGINT)
+        try:
+            until("pylat_agent_targets", 'state="measured"', 1)
+            program.stdin.write(f"{CALLS}\n")
+            program.stdin.flush()
+            program.stdout.readline()
+            until("pylat_function_duration_seconds_count", 'function="handled"', CALLS)
+            sys.stdout.write(f"{CALLS} calls were made, and {CALLS} are in the agent's metrics\n")
+        finally:
+            agent.send_signal(signal.SIGINT)
     program.stdin.close()
 for path in ("/tmp/agent.yaml", "/tmp/tried_program.py"):
     os.unlink(path)

@@ -27,7 +27,6 @@ from tests.agents import RunningAgent
 from tests.servers import free_port
 
 _PROCESSES, _FUNCTIONS = 64, 20
-_APART = 8  # so many times fewer where each has series, and a measurement, of its own
 _CALLS = 50  # of each function of each process
 _SCRAPES = 20
 _IDLE_S, _SCRAPE_EVERY_S = 60.0, 15.0
@@ -181,7 +180,7 @@ def measure(settings: Settings) -> Values:
         return {
             "functions": _FUNCTIONS,
             "together": _idle(settings, folder, [], count),
-            "by pid": _idle(settings, folder, ["pid"], count // _APART),
+            "by pid": _idle(settings, folder, ["pid"], count),
             "budget": _budget(settings, folder),
         }
 

@@ -109,6 +109,7 @@ def _part(
         losses=Losses(),
         overhead=None,
         began_before=0,
+        processes=(),  # a thousand processes with a thousand lines each
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TypeAlias
 
@@ -18,6 +19,8 @@ Labels: TypeAlias = tuple[tuple[str, str], ...]
 Value: TypeAlias = int | float | Histogram
 
 _SUSPENDING = ("generator", "coroutine", "async_generator")
+
+_MOST_KEPT = 4096  # values of labels, which are the same from one scrape to the next
 
 LONGEST_LABEL = 512
 """Characters of a label's value; of what is longer the middle is replaced by a digest of the whole."""
@@ -156,12 +159,15 @@ def label_value(text: str) -> str:
     """Untrusted text as the value of a label: nothing hidden in it, valid UTF-8, of bounded length, and where two texts
     differ in what is left out, two values."""
     if len(text) <= LONGEST_LABEL:
-        shown = visible(text)
+        shown = _visible(text)
         if len(shown) <= LONGEST_LABEL:
             return shown
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     kept = (LONGEST_LABEL - len(digest) - 2) // 2
     return f"{visible(text[:kept])[:kept]}…{digest}…{visible(text[-kept:])[-kept:]}"
+
+
+_visible = lru_cache(_MOST_KEPT)(visible)
 
 
 def since(now: Sequence[Family], before: Sequence[Family], before_at: datetime) -> list[Family]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -11,13 +12,14 @@ import numpy as np
 from google.protobuf.proto import serialize_length_prefixed
 
 from latency.export.client_model import TYPES, MetricFamily
-from latency.export.families import Exemplar, Family, Point
+from latency.export.families import Exemplar, Family
 from latency.export.grid import ZERO_THRESHOLD_S, classic, exponential
 from latency.export.metrics import COUNTER, GAUGE, HISTOGRAM
 from latency.histogram import SCALE, Counts, Histogram
 
 CONTENT_TYPE = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 
+_MOST_KEPT = 4096  # messages of histograms, a kilobyte each
 _MOST_EMPTY = 2  # buckets without a call that cost less than another span
 
 
@@ -46,7 +48,7 @@ def _message(family: Family, scale: int) -> Any:
         for name, value in point.labels:
             made.label.add(name=name, value=value)
         if metric.type == HISTOGRAM:
-            _fill(made.histogram, point, scale)
+            made.histogram.ParseFromString(_filled(_Same(point.value), point.created, point.exemplars, scale))
         elif metric.type == COUNTER:
             made.counter.value = family.number(point)
             _stamp(made.counter.created_timestamp, point.created)
@@ -55,12 +57,30 @@ def _message(family: Family, scale: int) -> Any:
     return message
 
 
-def _fill(message: Any, point: Point, scale: int) -> None:
-    histogram = point.value
-    assert isinstance(histogram, Histogram)
+class _Same:
+    """A histogram as a key: it is equal to itself alone."""
+
+    __slots__ = ("histogram",)
+
+    def __init__(self, histogram: Any) -> None:
+        assert isinstance(histogram, Histogram)
+        self.histogram = histogram
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.histogram is other.histogram
+
+    def __hash__(self) -> int:
+        return id(self.histogram)
+
+
+@lru_cache(_MOST_KEPT)
+def _filled(same: _Same, created: datetime, exemplars: tuple[Exemplar, ...], scale: int) -> bytes:
+    """The message of a histogram. From one scrape to the next most are the same object, and are not made again."""
+    histogram = same.histogram
+    message = MetricFamily().metric.add().histogram
     message.sample_count = histogram.count
     message.sample_sum = histogram.sum_ns / 1e9
-    _stamp(message.created_timestamp, point.created)
+    _stamp(message.created_timestamp, created)
     found = exponential(histogram, scale)
     message.schema = found.scale
     message.zero_threshold = ZERO_THRESHOLD_S
@@ -75,12 +95,13 @@ def _fill(message: Any, point: Point, scale: int) -> None:
     if not message.positive_span:
         # Without it a server takes a histogram without calls for a classic one.
         message.positive_span.add(offset=0, length=0)
-    for exemplar in point.exemplars:
+    for exemplar in exemplars:
         _tell(message.exemplars.add(), exemplar)
-    for each in classic(histogram, point.exemplars):
+    for each in classic(histogram, exemplars):
         bucket = message.bucket.add(upper_bound=each.bound_s, cumulative_count=each.reached)
         if each.exemplar:
             _tell(bucket.exemplar, each.exemplar)
+    return bytes(message.SerializeToString())
 
 
 def _spans(offset: int, counts: Counts) -> Iterator[tuple[int, list[int]]]:

@@ -38,14 +38,15 @@ def combined(recordings: Sequence[Recording]) -> Recording:
     for recording in recordings:
         for each in recording.functions:
             known = functions.get(each.function)
-            functions[each.function] = _together(known, each) if known else each
+            if known is None or not _adds_nothing(each, known):
+                functions[each.function] = _together(known, each) if known else each
     codes, watched = _codes(recordings), _watched_each(recordings)
     return replace(
         first,
         target=replace(first.target, pids=tuple(pid for recording in recordings for pid in recording.target.pids)),
         duration_s=max(recording.duration_s for recording in recordings),
         functions=tuple(
-            replace(each, code=codes.get(each.function, ""), watched=watched.get(each.function))
+            _said(each, codes.get(each.function, ""), watched.get(each.function))
             for each in sorted(functions.values(), key=lambda each: each.wall.sum_ns, reverse=True)
         ),
         losses=sum((recording.losses for recording in recordings), Losses()),
@@ -57,6 +58,10 @@ def combined(recordings: Sequence[Recording]) -> Recording:
         events=dict(sum((Counter(recording.events) for recording in recordings), Counter())),
         slow_calls=all_slow([recording.slow_calls for recording in recordings]),
     )
+
+
+def _said(each: FunctionLatency, code: str, watched: Watched | None) -> FunctionLatency:
+    return each if (each.code, each.watched) == (code, watched) else replace(each, code=code, watched=watched)
 
 
 def _codes(recordings: Sequence[Recording]) -> dict[Function, str]:
@@ -128,6 +133,26 @@ def _alone(recording: Recording) -> tuple[ProcessCalls, ...]:
     return tuple(ProcessCalls(pid, returned, raised) for pid in recording.target.pids[:1])
 
 
+def _adds_nothing(each: FunctionLatency, known: FunctionLatency) -> bool:
+    """Whether a function was not called, of which no more is known than before: most are not, from one scrape to the
+    next, and what stays the same object need not be put into words again."""
+    return (
+        not (each.returned or each.raised or each.open or each.abandoned or each.suspensions or each.cut)
+        and not (each.slices or known.slices)
+        and each.owners == known.owners
+        and all(
+            mine is None or (theirs is not None and not mine.count)
+            for mine, theirs in (
+                (each.active, known.active),
+                (each.self_time, known.self_time),
+                (each.ages, known.ages),
+            )
+        )
+        and (each.split is None or (known.split is not None and not any(each.split.totals_ns.values())))
+        and (each.probes is None or (known.probes is not None and not each.probes.sum_ns + each.probes.unsure_ns))
+    )
+
+
 def _together(one: FunctionLatency, other: FunctionLatency) -> FunctionLatency:
     slices = tuple(a + b for a, b in zip(one.slices, other.slices, strict=False))
     return replace(
@@ -187,6 +212,8 @@ def in_turn(recordings: Sequence[Recording]) -> Recording:
 
 def _left(recording: Recording) -> Recording:
     """Its open calls, of which no end was seen: cut, where ages are kept, and else lost."""
+    if not any(each.open or each.oldest_open_ns for each in recording.functions):
+        return recording
     lost = sum(each.open for each in recording.functions if each.ages is None)
     functions = tuple(
         replace(each, open=0, oldest_open_ns=0, cut=each.cut + (each.open if each.ages is not None else 0))

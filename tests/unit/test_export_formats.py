@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from latency.export.formats import FORMATS, export
 from latency.export.metrics import HISTOGRAM, INFO, METRICS
 from latency.recording import Recording, dump
 from tests import metrics_page
-from tests.exported import BEGAN, VALUES_NS, everything, measured, recording
+from tests.exported import BEGAN, HANDLE, VALUES_NS, everything, measured, recording
 from tests.prometheus_messages import families
 from tests.servers import PROMETHEUSES, command
 from tests.unit.test_export import HOSTILE
@@ -51,6 +51,21 @@ def test_openmetrics_has_each_metric_as_the_table_says() -> None:
             assert set(sample.labels) - {"le"} == set(metric.labels)
             suffixes = ("_bucket", "_count", "_sum", "_created") if metric.type == HISTOGRAM else ("",)
             assert sample.name in {metric.sample + suffix for suffix in suffixes} | {f"{metric.name}_created"}
+
+
+def test_what_is_kept_of_a_page_is_that_of_this_histogram_alone() -> None:
+    """Messages are kept from one page to the next, by the object; another one with another end is another message."""
+    run = recording(measured(HANDLE, VALUES_NS))
+    longer = replace(run, functions=(measured(HANDLE, [*VALUES_NS, 10**9]),))
+    later = replace(run, started_at=BEGAN + timedelta(seconds=5))
+    pages = [export([each], "protobuf", version="1") for each in (run, longer, later, run)]
+    assert pages[0] == pages[3]
+    assert len({*pages}) == 3
+    counted = [families(page)[DURATION].metric[0].histogram for page in pages]
+    assert [each.sample_count - len(VALUES_NS) for each in counted] == [0, 1, 0, 0]
+    assert counted[2].created_timestamp.seconds - counted[0].created_timestamp.seconds == 5
+    coarse = families(export([run], "protobuf", version="1", scale=1))[DURATION].metric[0].histogram
+    assert (coarse.schema, counted[0].schema) == (1, 4)
 
 
 def test_the_page_of_metrics_says_what_is_exported(repository: Path) -> None:

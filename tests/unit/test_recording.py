@@ -164,6 +164,21 @@ def test_where_ages_are_kept_these_are_cut() -> None:
     assert loads(dumps([whole])) == [whole]
 
 
+def test_a_function_that_was_not_called_meanwhile_stays_the_same_object() -> None:
+    """So whoever puts a thousand of them into words again and again needs not do it for those that are as they were."""
+    before = replace(recording().functions[0], open=0, oldest_open_ns=0, slices=(), probes=Probes(700, 0.1))
+    idle = FunctionLatency(
+        before.function, 0, 0, Histogram.empty(), before.active and Histogram.empty(), code=before.code
+    )
+    idle = replace(idle, probes=Probes(0, 0.3), split=before.split and before.split.since(before.split))
+    for meanwhile, is_same in ((idle, True), (replace(idle, open=1), False), (replace(idle, ages=PARTS[0]), False)):
+        (after,) = in_turn([recording(functions=(before,)), recording(functions=(meanwhile,))]).functions
+        assert (after is before) is is_same
+        assert (after.wall, after.probes) == (before.wall, before.probes)
+    (after,) = in_turn([recording(functions=(before,)), recording(functions=(replace(idle, abandoned=3),))]).functions
+    assert after.abandoned == before.abandoned + 3
+
+
 def test_one_measurement_alone_is_as_it_is() -> None:
     alone = recording()
     assert in_turn([alone]) is alone

@@ -12,6 +12,8 @@ from latency.tracing.counted.reading import Counted, Reading
 from latency.tracing.counted.slices import Slices
 from latency.tracing.limit.watched import ages
 
+_NONE = Histogram.empty()
+
 
 def latencies(
     reading: Reading,
@@ -39,21 +41,23 @@ def latencies(
         cut: in a measurement in slices, the ages of the calls that the slices' ends cut.
     """
     found = []
+    nothing = taken_off(0, 0, 0) if taken_off else None
     # One whose calls were all cut may have nothing in the statistics.
     everything = {**dict.fromkeys(cut or (), Counted()), **reading.functions}
     for function, counted in everything.items():
         before = earlier.functions.get(function, Counted()) if earlier else Counted()
         divided = counted.divided.since(before.divided)
         of_open = [opens[slot] for slot in counted.slots if slot in opens]
-        wall = counted.wall.subtract(before.wall)
-        cut_ages = Histogram.empty() if cut is None else cut.get(function, Histogram.empty())
+        same = counted is before  # it has not been read again, since nothing has changed
+        wall = _NONE if same else counted.wall.subtract(before.wall)
+        cut_ages = _NONE if cut is None else cut.get(function, _NONE)
         open_ages = (ages(each.starts_ns, reading.at_ns) for each in of_open)
         latency = FunctionLatency(
             function=function,
             returned=counted.returned - before.returned,
             raised=counted.raised - before.raised,
             wall=wall,
-            active=None if counted.active is None else counted.active.subtract(before.active or Histogram.empty()),
+            active=None if counted.active is None else counted.active.subtract(before.active or _NONE),
             open=sum(each.count for each in of_open),
             abandoned=counted.abandoned - before.abandoned,
             suspensions=counted.suspensions - before.suspensions,
@@ -65,9 +69,9 @@ def latencies(
             ages=None if cut is None else cut_ages.merge(*open_ages),
             code=about(function).code,
             owners=about(function).owners,
-            probes=taken_off(counted.taken_ns - before.taken_ns, counted.unsure_ns - before.unsure_ns, wall.count)
-            if taken_off
-            else None,
+            probes=nothing
+            if same or taken_off is None
+            else taken_off(counted.taken_ns - before.taken_ns, counted.unsure_ns - before.unsure_ns, wall.count),
             watched=watched(function),
         )
         if empty or latency.calls or latency.open or latency.abandoned or latency.cut:
