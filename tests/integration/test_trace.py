@@ -18,7 +18,7 @@ from latency.recording import trace as told
 from latency.recording.trace import TraceEvent, Value
 from latency.target.process import Process
 from latency.tracing.counted import wire
-from tests.lab import Interpreter
+from tests.lab import Interpreter, greenlets
 from tests.pylat_command import EVERY_CALL, Tracing, pylat
 from tests.requirements import can_mount_privately, require
 from tests.target_program import TargetProgram
@@ -124,6 +124,25 @@ def test_calls_beyond_the_table_of_a_thread_are_told_like_all_others(
     assert len(tracer.events) == 2 * len(starts)
     assert all(event.latency_ns for event in returns)
     assert not recording.losses.total
+
+
+@pytest.mark.cpython(each=greenlets.MINORS)
+def test_greenlets_that_wait_in_one_function_at_once_are_each_told(
+    interpreter: Interpreter, start_target: Start
+) -> None:
+    files = greenlets.package(interpreter)
+    target = start_target(interpreter, "greenlets.py", files=files, environ=greenlets.ENVIRON)
+    with Tracing("trace", "-p", target.pid, "--func", "waits_in_a_crowd", "-j") as tracing:
+        truth = target.run()["waits_in_a_crowd"]
+        result = tracing.stop()
+    *events, end = [json.loads(line) for line in result.out.splitlines()]
+    assert truth["calls"] > wire.DEPTH
+    assert [event["event"] for event in events] == ["start"] * truth["calls"] + ["return"] * truth["calls"]
+    assert len({event["frame"] for event in events}) == truth["calls"]
+    assert end == {"event": "end", "events": len(events), "calls": truth["calls"], "lost": 0, "losses": {}}
+    # the last line: below it would stand what was lost, and why
+    assert tracing.said[-1] == f"{len(events):,} events, {truth['calls']:,} calls ended, 0 events lost"
+    assert result.status == 0
 
 
 @pytest.mark.parametrize("engine", ["auto", "usdt"])
