@@ -84,6 +84,33 @@ def test_no_such_process() -> None:
     assert_refused(pylat("-p", gone.pid, "--func", "f"), f"no process {gone.pid}", "")
 
 
+@pytest.fixture
+def threaded(own_interpreter: Interpreter, start_target: Start) -> tuple[int, int]:
+    """A process, and its second thread."""
+    program = start_target(own_interpreter, "hanging.py")
+    program.run()
+    (tid,) = {int(it.name) for it in Path(f"/proc/{program.pid}/task").iterdir()} - {program.pid}
+    return program.pid, tid
+
+
+@pytest.mark.parametrize("children", [(), ("--children",)])
+@pytest.mark.parametrize("command", ["record", "trace", "functions"])
+def test_the_number_of_a_thread(threaded: tuple[int, int], command: str, children: tuple[str, ...]) -> None:
+    pid, tid = threaded
+    what = ("hangs",) if command == "functions" else ("--func", "hangs")
+    assert_refused(
+        pylat(command, "-p", tid, *what, *children), f"it is thread {tid} of process {pid}", f"give -p {pid}"
+    )
+
+
+@pytest.mark.parametrize("command", ["check", "probes"])
+def test_the_number_of_a_thread_where_it_is_only_looked_at(threaded: tuple[int, int], command: str) -> None:
+    pid, tid = threaded
+    result = pylat(command, "-p", tid)
+    assert result.status == 2
+    assert f"it is thread {tid} of process {pid}" in result.out + result.err
+
+
 @pytest.mark.parametrize(("name", "what"), [("sh", "CPython"), ("python3.11", "CPython"), ("pypy3", "PyPy")])
 def test_a_process_that_is_no_cpython_whatever_its_name(tmp_path: Path, name: str, what: str) -> None:
     shutil.copy("/bin/sleep", tmp_path / name)
