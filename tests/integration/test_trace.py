@@ -19,8 +19,7 @@ from latency.recording.trace import TraceEvent, Value
 from latency.target.process import Process
 from latency.tracing.counted import wire
 from tests.lab import Interpreter, greenlets
-from tests.pylat_command import EVERY_CALL, Tracing, pylat
-from tests.requirements import can_mount_privately, require
+from tests.pylat_command import Tracing, pylat
 from tests.target_program import TargetProgram
 from tests.tracer import Tracer
 
@@ -340,50 +339,3 @@ def test_what_was_lost_is_told_with_what_to_do(
         target.run()
         result = tracing.stop()
     assert "lost 1 thread_ended: a thread ended while calls were open in it" in result.err
-
-
-IN_A_NAMESPACE = """
-import os, threading
-from protocol import say
-
-def work():
-    pass
-
-def worker(tids):
-    tids.append(threading.get_native_id())
-    for _ in range(5):
-        work()
-
-say({"ready": True})
-while input():
-    tids = []
-    for _ in range(2):
-        thread = threading.Thread(target=worker, args=(tids,))
-        thread.start()
-        thread.join()
-    say({"pid": os.getpid(), "tids": tids})
-"""
-
-
-def test_in_a_container_pids_and_threads_are_the_targets_own_wherever_pylat_is(
-    own_interpreter: Interpreter, start_target: Start, tmp_path: Path
-) -> None:
-    require(can_mount_privately(), "a mount namespace of its own")
-    (tmp_path / "program.py").write_text(IN_A_NAMESPACE)
-    (tmp_path / "python").write_text(f'#!/bin/sh\nexec unshare --pid --fork --mount-proc {own_interpreter.path} "$@"\n')
-    (tmp_path / "python").chmod(0o755)
-    contained = Interpreter(own_interpreter.version, str(tmp_path / "python"), None, "contained")
-    program = start_target(contained, tmp_path / "program.py")
-    host_pid = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().strip()
-    inside = ("nsenter", "-t", host_pid, "--pid", "--mount")
-    with Tracing("trace", "-p", "1", "--func", "work", "-j", "-n", "10", before=inside) as tracing:
-        truth = program.run()
-        events = [json.loads(line) for line in tracing.wait().out.splitlines()][:-1]
-    assert {event["pid"] for event in events} == {truth["pid"]} == {1}
-    assert sorted({event["tid"] for event in events}) == sorted(truth["tids"])
-    assert {event["host_pid"] for event in events} == {int(host_pid)}
-    with Tracing("-p", host_pid, "--func", "work", "--slower", "1ns", *EVERY_CALL, "-j") as tracing:
-        truth = program.run()
-        kept = tracing.stop().run["slow_calls"]["kept"]
-    assert {(call["pid"], call["host_pid"]) for call in kept} == {(1, int(host_pid))}
-    assert {call["tid"] for call in kept} <= set(truth["tids"])
