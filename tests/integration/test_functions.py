@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -246,6 +247,52 @@ def test_a_file_is_meant_by_each_of_its_paths_and_a_pattern_without_a_function_i
     assert result.run["blind_spots"][-1] == "any function that matches 'decsend': there was none"
     elsewhere = pylat("-p", program.pid, "--func", f"/nowhere/recursion.py:{line}")
     assert f"nearest: {program.directory}/recursion.py:{line}" in elsewhere.err
+
+
+IN_ODD_PLACES = """
+import os, py_compile, sys, zipfile
+from protocol import serve, truth
+
+def write(path, name):
+    with open(path, "w") as file:
+        file.write("def {}():\\n    pass\\n".format(name))
+
+os.makedirs("releases/42")
+os.symlink("releases/42", "current")
+write("releases/42/views.py", "show")
+write("releases/42/forms.py", "fill")
+write("tax.py", "levy")
+os.mkdir("compiled")
+py_compile.compile("tax.py", "compiled/tax.pyc", dfile="build/src/tax.py")
+os.remove("tax.py")
+with zipfile.ZipFile("library.zip", "w") as archive:
+    archive.writestr("billing.py", "def bill():\\n    pass\\n")
+sys.path[:0] = [os.path.join(os.getcwd(), name) for name in ("releases/42", "compiled", "library.zip")]
+import billing, forms, tax, views
+
+def run():
+    for _ in range(300):
+        views.show(), forms.fill(), tax.levy(), billing.bill()
+    return {name: truth(300) for name in ("show", "fill", "levy", "bill")}
+
+serve(run)
+"""
+
+
+@pytest.mark.cpython(each=((3, 9), (3, 11), (3, 13), (3, 15)))
+def test_a_file_is_meant_by_a_relative_path_and_when_it_is_in_a_zip_or_a_pyc_is_left(
+    interpreter: Interpreter, start_target: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "odd.py").write_text(IN_ODD_PLACES)
+    program = start_target(interpreter, tmp_path / "odd.py")
+    from_here = os.path.relpath(program.directory / "current/forms.py")
+    places = ("current/views.py", from_here, "src/tax.py", "library.zip/billing.py")
+    patterns = [word for place in places for word in ("--func", f"{place}:1")]
+    with Tracing("-p", program.pid, *patterns, *EVERY_CALL, "-j") as tracing:
+        truth = program.run()
+        result = tracing.stop()
+    assert result.agrees(truth)
+    assert not [line for line in tracing.said if "no function matches" in line]
 
 
 LAMBDAS = """
