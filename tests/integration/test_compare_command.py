@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from latency.recording import dump
-from tests.pylat_command import PYLAT
+from latency.report.statistics import MIN_RUNS
+from tests.lab import Interpreter
+from tests.pylat_command import PYLAT, pylat
 from tests.unit.comparing import runs
 
 JOB = """\
@@ -67,3 +70,45 @@ def test_a_shell_script_stops_where_nothing_can_be_compared(
     assert "cannot read head.json" in done.stderr
     dump(runs({"g": 1e6}, head=True), tmp_path / "head.json")
     assert job(tmp_path).stdout.endswith("stopped with 3\n")
+
+
+VIEWS = """
+def get():
+    for _ in range({turns}):
+        pass
+"""
+MAIN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from orders import views as orders
+from users import views as users
+
+for _ in range(200):
+    orders.get()
+    users.get()
+"""
+
+
+def test_of_two_checkouts_in_different_folders_the_function_that_was_slowed_is_told_from_its_namesake(
+    own_interpreter: Interpreter, tmp_path: Path
+) -> None:
+    for side, orders_turns in (("base", 3_000), ("head", 9_000)):
+        for package, turns in (("orders", orders_turns), ("users", 3_000)):
+            folder = tmp_path / side / "checkout" / package
+            folder.mkdir(parents=True)
+            (folder / "views.py").write_text(VIEWS.format(turns=turns))
+    for _ in range(MIN_RUNS):
+        for side in ("base", "head"):
+            program = own_interpreter.command("-B", "-c", MAIN, str(tmp_path / side / "checkout"))
+            measured = pylat(
+                "run", "--func", "*.views:get", "-o", tmp_path / f"{side}.json", "--append", "--", *program
+            )
+            assert measured.status == 0, measured.err
+    result = pylat("compare", tmp_path / "base.json", tmp_path / "head.json", "--format", "json")
+    found = json.loads(result.out)
+    checkout = tmp_path / "head/checkout"
+    verdicts = {it["filename"].removeprefix(f"{checkout}/"): it["verdict"] for it in found["functions"]}
+    assert verdicts.keys() == {"orders/views.py", "users/views.py"}
+    assert verdicts["orders/views.py"] == "slower"
+    assert found["base"]["only_here"] == found["head"]["only_here"] == found["ambiguous"] == []
+    assert result.status == 1

@@ -51,8 +51,8 @@ def test_the_text_tells_the_verdict_the_numbers_and_the_doubts(found: Comparison
     assert "1 slower, 1 faster, 1 same" in text
     assert re.search(r"p50 +\d+ µs +1.\d\d ms +\+(9|10)\.\d % +\+\d+\.\d … \+\d+\.\d % +slower", text)
     assert "warning: Python is not the same" in text
-    assert "only in base: gone" in text
-    assert "only in head: new" in text
+    assert "only in base: gone (/srv/app/views.py:1)" in text
+    assert "only in head: new (/srv/app/views.py:1)" in text
 
 
 def test_an_inconclusive_verdict_says_how_many_runs_would_do() -> None:
