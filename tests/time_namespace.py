@@ -1,4 +1,6 @@
-"""Runs a command in a time namespace of its own, where CLOCK_MONOTONIC is ahead: ``-m tests.time_namespace COMMAND…``.
+"""Runs a command in a time namespace of its own, where CLOCK_MONOTONIC is ahead, or behind.
+
+``-m tests.time_namespace [--behind] COMMAND…``
 
 What stops this program stops the command.
 """
@@ -10,9 +12,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-AHEAD_S = 100_000
+AHEAD_S, BEHIND = 100_000, "--behind"
 OFFSETS = Path("/proc/self/timens_offsets")
 _CLONE_NEWTIME = 0x80  # linux/sched.h
 
@@ -22,8 +25,11 @@ def main() -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWTIME):
         raise OSError(ctypes.get_errno(), "cannot make a time namespace")
-    OFFSETS.write_text(f"monotonic {AHEAD_S} 0\nboottime {AHEAD_S} 0\n")
-    with subprocess.Popen(sys.argv[1:]) as command:
+    behind = sys.argv[1] == BEHIND
+    # no clock of a namespace may stand before 0
+    offset_s = -int(time.monotonic() / 2) if behind else AHEAD_S
+    OFFSETS.write_text(f"monotonic {offset_s} 0\nboottime {offset_s} 0\n")
+    with subprocess.Popen(sys.argv[1 + behind :]) as command:
         signal.signal(signal.SIGINT, lambda *_: command.send_signal(signal.SIGINT))
         return command.wait()
 

@@ -28,20 +28,28 @@ def now() -> datetime:
 
 @pytest.mark.cpython(each=((3, 9), (3, 11), (3, 13), (3, 15)))
 def test_slow_calls_and_open_calls_have_their_own_times(interpreter: Interpreter, start_target: Start) -> None:
+    assert_their_own_times(start_target(interpreter, "hanging.py"), IN_A_NAMESPACE)
+
+
+def test_where_the_clock_is_behind_too(own_interpreter: Interpreter, start_target: Start) -> None:
+    assert_their_own_times(start_target(own_interpreter, "hanging.py"), (*IN_A_NAMESPACE, time_namespace.BEHIND))
+
+
+def assert_their_own_times(target: TargetProgram, before: tuple[str, ...]) -> None:
     require(time_namespace.OFFSETS.exists(), "the kernel has no time namespaces")
-    target = start_target(interpreter, "hanging.py")
     options = ("--func", "hangs", "--slower", "1us", "-j", *EVERY_CALL)
-    with Tracing("-p", target.pid, *options, before=IN_A_NAMESPACE) as tracing:
-        before = now()
+    with Tracing("-p", target.pid, *options, before=before) as tracing:
+        earliest = now()
         target.run()  # one call begins
-        after = now()
+        latest = now()
         began = target.run()  # it ends, and the next one begins
         earlier_ns = time.monotonic_ns()
         result = tracing.stop()
     hangs = result.function("hangs")
     (slow,) = result.run["slow_calls"]["kept"]
     assert (hangs["calls"], hangs["open"]) == (1, 1)
-    assert before - ADJUSTED <= datetime.fromisoformat(slow["began_at"].replace("Z", "+00:00")) <= after + ADJUSTED
+    began_at = datetime.fromisoformat(slow["began_at"].replace("Z", "+00:00"))
+    assert earliest - ADJUSTED <= began_at <= latest + ADJUSTED
     assert earlier_ns - began["inside_ns"] <= hangs["oldest_open_ns"] <= time.monotonic_ns() - began["before_ns"]
 
 
