@@ -111,6 +111,9 @@ def test_without_values_no_argument_is_read(target: TargetProgram, tmp_path: Pat
     measured = during_a_run(target, "-p", target.pid, "--slower", "1us", "--no-values", "-o", saved, *EVERY_CALL)
     assert measured.status == 0, measured.err
     assert "application(…)" in measured.out
-    for each in (measured.out, saved.read_text()):
-        assert "environ" not in each
+    page = pylat("report", saved, "--format", "html").out
+    assert "application" in page
+    for each in (measured.out, saved.read_text(), page):
         assert "REQUEST_METHOD" not in each
+        assert SECRET not in each
+        assert "environ" not in each
