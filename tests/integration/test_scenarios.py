@@ -147,6 +147,24 @@ def test_tens_of_thousands_that_wait_at_once_are_exact_or_lost_and_told_once(
     assert engine == "watch" or not losses["table_full"]
 
 
+@pytest.mark.parametrize("engine", ["eval", "handlers"])
+def test_more_that_wait_at_once_than_the_table_holds_are_lost_and_told_once(
+    interpreters: list[Interpreter], start_target: Start, engine: str
+) -> None:
+    waiting, room = 300_000, Capacity().suspended
+    version = (3, 9) if engine == "eval" else (3, 11)
+    interpreter = next(it for it in interpreters if it.minor == version)
+    target = start_target(interpreter, "crowding.py", 10, waiting, 1)
+    with Tracing("-p", target.pid, "--func", "waits", "--engine", engine, *EVERY_CALL, "-j") as tracing:
+        truth = target.run()["waits"]
+        result = tracing.stop()
+    losses = {name: count for name, count in result.run["losses"].items() if count}
+    assert losses == {"table_full": waiting - room}
+    assert result.function("waits")["calls"] == truth["calls"] - losses["table_full"]
+    assert result.run["began_before"] == 0
+    assert result.status == 4
+
+
 def test_calls_that_find_no_place_are_lost_and_told_once(
     own_interpreter: Interpreter, start_target: Start, watch: StartWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
