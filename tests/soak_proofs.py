@@ -22,14 +22,14 @@ from typing import NamedTuple
 
 from latency.cpython.interpreter import Target
 from latency.errors import PylatError
-from latency.recording import Options
+from latency.recording import Options, Recording
 from latency.tracing.probes.session import Session
 from latency.tracing.probes.slicing import Slicing
 from tests import lab
 from tests.soak import Sample, sample
 from tests.target_program import TARGETS, TargetProgram
 from tests.targets.protocol import added, truth
-from tests.watch import Truth, Watch, wrong
+from tests.watch import Truth, Watch, of_names, wrong
 
 _PARTS = 10
 _EARLY, _LATE = slice(3, 6), slice(7, 10)  # parts whose most memory is compared
@@ -139,8 +139,27 @@ def prove(proof: Proof, interpreter: lab.Interpreter, count: int) -> list[str]:
     differ = {name: what for name, what in wrong(recording, known).items() if name in known}
     print(f"{recording.calls:,} calls, {len(recording.processes):,} processes; lost: {lost or 'nothing'}")
     print("exact" if not differ else f"not exact: {differ}")
-    faults = [] if not differ or lost else [f"{name}: {what}" for name, what in differ.items()]
-    return [*faults, *_growth(samples, _GROWTH_BYTES + _PROCESS_BYTES * len(recording.processes))]
+    return [
+        *unexplained(recording, known),
+        *_growth(samples, _GROWTH_BYTES + _PROCESS_BYTES * len(recording.processes)),
+    ]
+
+
+def unexplained(recording: Recording, known: Truth) -> list[str]:
+    """What is neither exact nor counted: no more calls may be missing than were lost, and none may be too many."""
+    differ = {name: what for name, what in wrong(recording, known).items() if name in known}
+    lost = recording.losses.total
+    if not lost:
+        return [f"{name}: {what}" for name, what in differ.items()]
+    faults, missing = [], 0
+    for name, functions in of_names(recording, known).items():
+        for how in ("returned", "raised"):
+            lacking = known[name][how] - sum(getattr(each, how) for each in functions)
+            missing += max(lacking, 0)
+            faults += [f"{name}: {-lacking:,} too many {how}"] if lacking < 0 else []
+    if missing > lost:
+        faults.append(f"{missing:,} calls are missing, and only {lost:,} losses were counted")
+    return faults
 
 
 def _growth(samples: Sequence[Sample], most_bytes: int) -> list[str]:
