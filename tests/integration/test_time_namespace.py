@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -51,6 +52,44 @@ def assert_their_own_times(target: TargetProgram, before: tuple[str, ...]) -> No
     began_at = datetime.fromisoformat(slow["began_at"].replace("Z", "+00:00"))
     assert earliest - ADJUSTED <= began_at <= latest + ADJUSTED
     assert earlier_ns - began["inside_ns"] <= hangs["oldest_open_ns"] <= time.monotonic_ns() - began["before_ns"]
+
+
+CUTS = """
+import sys
+from latency.cpython.interpreter import Target
+from latency.recording import Options
+from latency.tracing.probes.cost import HitCost
+from latency.tracing.probes.session import Session
+from latency.tracing.probes.slicing import Slicing
+
+with Session(Target(int(sys.argv[1])), Options(func=("hangs",), max_overhead_pct=100.0)) as session:
+    session.hit_cost = HitCost(0.0, 0.0)  # so the limit never speaks; this program does
+    session.start()
+    print("begun", flush=True)
+    sys.stdin.readline()
+    next(part for part in session.parts if isinstance(part, Slicing)).pause()
+    (hangs,) = session.stop().functions
+    print(hangs.cut, hangs.ages.count, hangs.ages.min_ns, hangs.ages.max_ns, flush=True)
+"""
+
+
+@pytest.mark.parametrize("options", [(), (time_namespace.BEHIND,)])
+def test_a_call_that_a_slice_cuts_has_its_own_age(
+    own_interpreter: Interpreter, start_target: Start, options: tuple[str, ...]
+) -> None:
+    require(time_namespace.OFFSETS.exists(), "the kernel has no time namespaces")
+    target = start_target(own_interpreter, "hanging.py")
+    command = [*IN_A_NAMESPACE, *options, sys.executable, "-c", CUTS, str(target.pid)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as measuring:
+        assert measuring.stdout is not None
+        assert measuring.stdout.readline() == "begun\n"
+        began = target.run()
+        earlier_ns = time.monotonic_ns()
+        out, _ = measuring.communicate("cut\n")
+        later_ns = time.monotonic_ns()
+    cut, ages, youngest_ns, oldest_ns = map(int, out.split())
+    assert (cut, ages) == (1, 1)
+    assert earlier_ns - began["inside_ns"] <= youngest_ns <= oldest_ns <= later_ns - began["before_ns"]
 
 
 @pytest.mark.cpython(each=((3, 9), (3, 11), (3, 13), (3, 15)))
