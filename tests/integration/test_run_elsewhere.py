@@ -18,7 +18,7 @@ import time
 def work():
     pass
 
-# of its own CPU time, so that whoever looks ten times a second sees it, however busy the machine is
+# of its own CPU time, so that whoever looks now and then may see it, however busy the machine is
 while time.process_time() < 0.5:
     work()
 """
@@ -32,10 +32,12 @@ os.execv(sys.executable, {AGAIN})
 STARTS_ITSELF_AGAIN = f"""
 import json, subprocess, sys
 
-children = [subprocess.Popen({AGAIN}) for _ in range(2)]
-for child in children:
+pids = []
+for _ in range(4):
+    child = subprocess.Popen({AGAIN})
+    pids.append(child.pid)
     child.wait()
-print(json.dumps([child.pid for child in children]))
+print(json.dumps(pids))
 """
 
 
@@ -54,6 +56,7 @@ def test_children_that_do_the_work_are_named_with_what_to_add(interpreter: Inter
     assert result.status == 3
     assert "no function that matches work was ever called; the program ended with status 0" in result.err
     (said,) = (line for line in result.err.splitlines() if "not measured" in line)
-    assert said.startswith("2 child processes ran Python and were not measured: ")
-    assert sorted(map(int, re.findall(r"(\d+) \(python3", said))) == sorted(pids)
+    # one that came and went between two looks is not told
+    assert {int(pid) for pid in re.findall(r"(\d+) \(python3", said)} <= {*pids}
+    assert re.match(r"(a|[2-4]) child process(es)? ran Python and (was|were) not measured: \d+ \(python3", said)
     assert said.endswith("; add --children")
