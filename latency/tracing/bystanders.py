@@ -12,7 +12,7 @@ from latency.errors import PylatError
 from latency.target.process import Process
 
 _EACH_S = 0.1
-_COST = 20  # a look may take this part of the time at most
+_COST = 20  # a look may take this part of the time at most, of a CPU: one that waits for a CPU itself costs nobody more
 _PYTHON = ("python", "libpython")
 
 
@@ -40,7 +40,7 @@ class Bystanders:
 
     def look(self) -> None:
         """Look, if it is time to."""
-        begin_s = self._clock()
+        begin_s, used_s = self._clock(), time.thread_time()
         if begin_s < self._next_s:
             return
         for root in list(self._roots):
@@ -52,8 +52,7 @@ class Bystanders:
             for pid in pids:
                 if pid not in self._measured:
                     self._judge(pid)
-        took_s = self._clock() - begin_s
-        self._next_s = begin_s + max(_EACH_S, _COST * took_s)
+        self._next_s = begin_s + max(_EACH_S, _COST * (time.thread_time() - used_s))
 
     def _judge(self, pid: int) -> None:
         """Once for each program that it runs: a child is a copy of its parent before it replaces that."""
