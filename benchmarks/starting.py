@@ -1,7 +1,8 @@
 """How long a tool takes from its command to its first probe and its first trace, its CPU time, and its memory then.
 
 The target is a process of 100 MB that works; of one of 3 GB with 200,000 functions and 500 threads, how long its
-functions are searched for. pylat's caches are warm, but for one row. With ``--engine auto`` pylat's
+functions are searched for; and of two of 10 MB, one of which has reserved 64 GiB beside, how much longer it takes
+there, and what it adds to the page tables. pylat's caches are warm, but for one row. With ``--engine auto`` pylat's
 probes are in place and count for a tenth of a second before it says so: it looks at what the target does.
 """
 
@@ -31,6 +32,9 @@ _MEGABYTES = 100
 _FUNCTION = "handle_request"
 _CROWD = (3000, 200_000, 500)  # megabytes, functions, threads
 _CROWD_MINOR = (3, 11)
+_RESERVED = (10, 64)  # megabytes, gibibytes
+_RESERVED_S, _PAGE_TABLES = "reserved_s", "page_tables_kb"
+"""How much longer it takes until the probes are in place where so much is reserved; kB more of page tables there."""
 _WORK_S = 0.3  # so that its memory is that of a tool at work
 _USUAL = "pylat --func"
 _PYLAT: Mapping[str, Sequence[str]] = {
@@ -143,6 +147,7 @@ def _measure_interpreter(interpreter: Interpreter, settings: Settings, environ: 
         found["target_mb"] = memory_mb(process.pid)["resident_mb"]
     if interpreter.minor == _CROWD_MINOR:
         found |= _measure_crowd(command or interpreter.command(), settings, rounds)
+    found |= _measure_reserved(command or interpreter.command(), rounds)
     return found
 
 
@@ -159,6 +164,26 @@ def _measure_crowd(command: Sequence[str], settings: Settings, rounds: int) -> V
             if len(lives) < _CROWD[1]:
                 raise RuntimeError(f"only {len(lives)} of {_CROWD[1]} functions were found")
     return found
+
+
+def _measure_reserved(command: Sequence[str], rounds: int) -> Values:
+    """One after the other, in turns."""
+    found: Values = {_RESERVED_S: [], _PAGE_TABLES: []}
+    with large(command, _RESERVED[0]) as small, large(command, *_RESERVED) as reserving:
+        for process in (small, reserving):
+            _pylat(process.pid, _PYLAT[_USUAL], {})
+        before_kb = page_tables_kb(reserving.pid)
+        for _ in range(rounds):
+            took = [_pylat(process.pid, _PYLAT[_USUAL], {})["probes_s"] for process in (small, reserving)]
+            found[_RESERVED_S].append(took[1] - took[0])
+            found[_PAGE_TABLES].append(page_tables_kb(reserving.pid) - before_kb)
+    return found
+
+
+def page_tables_kb(pid: int) -> int:
+    """Those of a process (VmPTE of proc_pid_status(5))."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmPTE"))
 
 
 def _keep(found: Values, name: str, measured: Mapping[str, float]) -> None:
@@ -231,8 +256,11 @@ def goals(values: Values) -> list[Goal]:
         ("CPU to identify a build whose sites are kept", _AGAIN, 0.05),
         ("search of a target of 3 GB with 200,000 functions and 500 threads", _CROWD_S, 2.0),
         ("CPU of that search", _CROWD_CPU_S, 2.0),
+        ("start where 64 GiB are reserved, beyond that of the same process without", _RESERVED_S, 1.0),
     ):
         found.append(_goal(figure, {it: Spread.of(each[key]) for it, each in values.items() if key in each}, most))
+    added = {it: Spread.of(each[_PAGE_TABLES]) for it, each in values.items() if _PAGE_TABLES in each}
+    found.append(_goal("page tables that it adds to a process with 64 GiB reserved", added, 0, "kB"))
     return found
 
 
@@ -242,7 +270,7 @@ def _goal(figure: str, spreads: Mapping[str, Spread], most: float, unit: str = "
     if not spreads:
         return Goal(figure, promised, "not measured", None)
     worst = max(spreads, key=lambda name: spreads[name].middle)
-    digits = 0 if unit == "MB" else 3 if most < 0.1 else 2
+    digits = 0 if unit in ("MB", "kB") else 3 if most < 0.1 else 2
     said = f"{spreads[worst]:.{digits}f} {unit} at most ({worst})"
     return Goal(figure, promised, said, spreads[worst].middle <= most)
 
