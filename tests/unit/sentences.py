@@ -157,6 +157,9 @@ class Sentences(ast.NodeVisitor):
             self.visit(each)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        for default in (*node.args.defaults, *node.args.kw_defaults):
+            if default is not None:
+                self.visit(default)
         outer, self._function = self._function, node
         for statement in node.body:
             self.visit(statement)
@@ -164,7 +167,11 @@ class Sentences(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         name = _name(node)
-        if name in _EXPLAINED or name in _SEARCHED_FOR:
+        if name in _EXPLAINED:
+            return
+        if name in _SEARCHED_FOR:
+            for part in (node.func, *node.keywords):
+                self.visit(part)
             return
         if name in self._errors or name in self._makers:
             hints = self._hints(node)
