@@ -14,7 +14,7 @@ from latency.target.process import Process
 
 Addresses = np.ndarray[Any, np.dtype[np.uint64]]
 
-CHUNK_BYTES = 256 << 10  # which stays in the cache from the reading to the looking
+CHUNK_BYTES = 1 << 20  # which stays in the cache from the reading to the looking, and is worth a call
 _WORD_BYTES = 8
 _TRIES = 10
 # struct _object for x86-64, 3.6 to 3.15: ob_refcnt (or, from 3.12, a union with it), then ob_type. In free-threaded
@@ -66,7 +66,7 @@ def objects_of(
             if start != end:
                 before = _NOTHING
             for type_, chunks in found.items():
-                places = np.flatnonzero(words == type_)
+                places = (words == type_).nonzero()[0]
                 if not len(places):
                     continue
                 places = places[may_live(_preceding(words, places, before), mapped)].astype(np.uint64)
