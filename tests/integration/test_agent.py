@@ -278,7 +278,7 @@ def test_where_it_listens_and_writes_can_be_changed_while_it_runs(tmp_path: Path
         assert running.end() == 0
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
-    assert any(took_ns > 25_000_000 for _, took_ns in server.calls)
+    assert any(took_ns > 21_000_000 for _, took_ns in server.calls)
     assert (tmp_path / "slower.jsonl").read_text().count("\n") > 0
     assert not (tmp_path / "slow.jsonl").exists()
 

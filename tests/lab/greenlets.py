@@ -27,6 +27,7 @@ MINORS = tuple((3, minor) for minor in _WHEELS)
 ENVIRON = {"LD_LIBRARY_PATH": "."}
 """What a program needs whose working directory holds ``package``."""
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+_PLACES = (_LIBRARIES, "/lib/x86_64-linux-gnu")  # two folders up to Debian 11
 _OF_CXX = ("libstdc++.so.6", "libgcc_s.so.1")
 
 
@@ -48,5 +49,9 @@ def package(interpreter: Interpreter) -> list[Path]:
             into_place(folder / "fresh", place)
     if not (found := place / "greenlet").is_dir():
         raise LabError(f"{place} holds no greenlet")
-    missing = [it for it in _OF_CXX if interpreter.root and not Path(f"{interpreter.root}{_LIBRARIES}/{it}").exists()]
+    missing = [it for it in _OF_CXX if interpreter.root and not _has(interpreter.root, it)]
     return [found, *(Path(_LIBRARIES, it) for it in missing)]
+
+
+def _has(root: str, library: str) -> bool:
+    return any(Path(f"{root}{place}/{library}").exists() for place in _PLACES)
