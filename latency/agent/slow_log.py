@@ -6,7 +6,6 @@ scrapes should not wait for it.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -43,16 +42,16 @@ class SlowLog:
         self._at_s = now_s
         self._waiting: Queue[bytes | None] = Queue(MOST_EACH_S * _SAVED_S)
         self._torn = False
-        self._own = path not in ("", "-")
         self._writer: Thread | None = None
+        if not path:
+            return
         try:
-            # no waiting for somebody to read a pipe of which that is the name
-            self._fd = os.open(path, _FLAGS, 0o666) if self._own else out.fileno() if path else -1
+            # a descriptor of its own, which the thread closes that writes; and no waiting for who reads a named pipe
+            self._fd = os.dup(out.fileno()) if path == "-" else os.open(path, _FLAGS, 0o666)
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror}", "give slow_log another path") from None
-        if path:
-            self._writer = Thread(target=self._write_all, daemon=True)
-            self._writer.start()
+        self._writer = Thread(target=self._write_all, daemon=True)
+        self._writer.start()
 
     @property
     def unwritten(self) -> int:
@@ -85,8 +84,10 @@ class SlowLog:
         """What waits is written, if that does not take long. Standard output stays open."""
         if self._writer is None:
             return
-        with contextlib.suppress(Full):
+        try:
             self._waiting.put(None, timeout=_CLOSING_S)
+        except Full:
+            self._no_room += 1  # the one that is being written, for which else the None stands
         self._writer.join(_CLOSING_S)
         if self._writer.is_alive():
             self._no_room += self._waiting.qsize()
@@ -98,8 +99,7 @@ class SlowLog:
                 self._write(line)
             except OSError:
                 self._failed += 1
-        if self._own:
-            os.close(self._fd)
+        os.close(self._fd)
 
     def _write(self, line: bytes) -> None:
         """Raises OSError. A line of which only a part could be written is ended before the next one."""

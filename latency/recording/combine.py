@@ -138,6 +138,7 @@ def _adds_nothing(each: FunctionLatency, known: FunctionLatency) -> bool:
     next, and what stays the same object need not be put into words again."""
     return (
         not (each.returned or each.raised or each.open or each.abandoned or each.suspensions or each.cut)
+        and not len(each.wall.counts)
         and not (each.slices or known.slices)
         and each.owners == known.owners
         and all(

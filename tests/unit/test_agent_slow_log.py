@@ -68,11 +68,14 @@ def test_standard_output_that_nobody_reads_holds_nobody_up(pipe: tuple[int, IO[s
     log.close()
 
 
-def test_closing_does_not_wait_for_a_reader_either(pipe: tuple[int, IO[str]]) -> None:
+@pytest.mark.parametrize("times", [1, 3], ids=["some wait", "as many wait as can"])
+def test_closing_does_not_wait_for_a_reader_either(pipe: tuple[int, IO[str]], times: int) -> None:
     log = SlowLog("-", pipe[1], 0.0)
-    log.write(calls(FIRST), 0.0)
+    for number in range(times):
+        log.write(calls(FIRST), 100.0 * number)
     log.close()
-    assert log.unwritten > 0
+    os.set_blocking(pipe[0], False)
+    assert 0 < log.unwritten == times * FIRST - os.read(pipe[0], 1 << 20).count(b"\n")
 
 
 def test_a_disk_that_is_full_is_counted_call_by_call() -> None:
