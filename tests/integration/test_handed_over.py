@@ -26,7 +26,7 @@ from tests.target_program import TargetProgram
 pytestmark = pytest.mark.gil  # the watch engine refuses free-threaded builds
 Start = Callable[..., TargetProgram]
 
-_POLLS = 20_000  # until it is taken for broken: after each attempt it waits twice as long
+_POLLS = 5000  # until it is taken for broken: after each attempt it waits twice as long
 CALLING = """
 import sys, time
 
