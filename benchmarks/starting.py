@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,10 @@ def memory_mb(pid: int) -> dict[str, float]:
     values = dict(line.split(":", 1) for line in lines)
     maps: dict[str, int] = {}
     for file in Path(f"/proc/{pid}/fdinfo").iterdir():
-        about = dict(line.split(":", 1) for line in file.read_text().splitlines() if ":" in line)
-        if "map_id" in about:
-            maps[about["map_id"]] = int(about["memlock"])
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            about = dict(line.split(":", 1) for line in file.read_text().splitlines() if ":" in line)
+            if "map_id" in about:
+                maps[about["map_id"]] = int(about["memlock"])
     resident, most = (int(values[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM"))
     return {"resident_mb": resident, "most_mb": most, "maps_mb": sum(maps.values()) / 1e6}
 

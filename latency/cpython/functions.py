@@ -26,6 +26,7 @@ import numpy as np
 
 from latency.cpython.offsets import Offsets
 from latency.cpython.strings import (
+    AT_ONCE,
     CUT,
     LIMIT,
     TUPLE_SUBCLASS,
@@ -151,7 +152,7 @@ def _live_functions(process: Process, build: Build, offsets: Offsets) -> list[Li
         derived = _derive_qualnames(by_address, known, _read_parents(process, by_address, offsets))
         qualnames = [derived[address] for address in at]
     filenames = map(texts.__getitem__, codes.filenames.tolist())
-    functions = list(map(Function, qualnames, filenames, codes.lines.tolist(), map(kind, codes.flags.tolist())))
+    functions = Function.many(qualnames, filenames, codes.lines.tolist(), map(kind, codes.flags.tolist()))
     owners: list[Owners | None] = [None] * len(at)
     for place, holding in holders.items():
         owned = {it for holder in holding if (it := of_owner(functions[place], *holder)) is not None}
@@ -376,6 +377,11 @@ def _tuples(process: Process, addresses: Words, offsets: Offsets) -> Words:
 def _read_members(process: Process, addresses: Words, members: tuple[str, ...], offsets: Offsets) -> list[Column]:
     """Columns of addresses and of each member, as unsigned numbers, of the objects that can be read."""
     fields = [(offsets[member], 8 if member == _COUNT else offsets.size(member)) for member in members]
-    table, good = process.read_table(addresses, max(offset + length for offset, length in fields))
-    table = table[good]
-    return [addresses[good], *(column(table, offset, length) for offset, length in fields)]
+    size = max(offset + length for offset, length in fields)
+    blocks = []
+    for begin in range(0, max(len(addresses), 1), AT_ONCE):
+        some = addresses[begin : begin + AT_ONCE]
+        table, good = process.read_table(some, size)
+        columns = [some, *(column(table, offset, length) for offset, length in fields)]
+        blocks.append(columns if good.all() else _those(columns, good))
+    return [np.concatenate(each) for each in zip(*blocks, strict=True)]

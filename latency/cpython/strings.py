@@ -19,6 +19,8 @@ LIMIT = 10_000
 """Characters after which a name is cut."""
 CUT = "…"
 """The end of a text that was cut."""
+AT_ONCE = 1 << 12
+"""Objects whose memory is read together: a megabyte at most, which stays in the cache until it was looked at."""
 
 # Py_TPFLAGS_…_SUBCLASS of PyTypeObject.tp_flags (Include/object.h): the class itself has its flag too.
 TUPLE_SUBCLASS = 1 << 26
@@ -27,7 +29,6 @@ UNICODE_SUBCLASS = 1 << 28
 
 _FIRST_BYTES = 192  # the object, and all of the text of most names
 _REST_BYTES = 64 << 20  # what longer texts may take in one batch; a target could claim much more
-_AT_ONCE = 1 << 16  # strings, and so 12 MB
 _LONGEST = 1 << 40  # characters: no machine holds such a string
 
 
@@ -113,8 +114,8 @@ def read_strings(process: Process, addresses: Iterable[int], offsets: Offsets, *
     unique = distinct(addresses if isinstance(addresses, np.ndarray) else np.fromiter(addresses, np.uint64))
     found: dict[int, str] = {}
     left_bytes = _REST_BYTES
-    for begin in range(0, len(unique), _AT_ONCE):
-        left_bytes = _read_some(process, unique[begin : begin + _AT_ONCE], offsets, limit, found, left_bytes)
+    for begin in range(0, len(unique), AT_ONCE):
+        left_bytes = _read_some(process, unique[begin : begin + AT_ONCE], offsets, limit, found, left_bytes)
     return found
 
 
@@ -175,7 +176,8 @@ def among(numbers: np.ndarray[Any, Any], known: np.ndarray[Any, Any]) -> np.ndar
 
 def column(table: Bytes, offset: int, size: int) -> np.ndarray[Any, Any]:
     """A member of each row's object: unsigned numbers of ``size`` bytes."""
-    return np.ascontiguousarray(table[:, offset : offset + size]).view(f"<u{size}")[:, 0]
+    found: np.ndarray[Any, Any] = table[:, offset : offset + size].view(f"<u{size}")[:, 0].copy()
+    return found
 
 
 def types_with(process: Process, types: Collection[int], flag: int, offsets: Offsets) -> frozenset[int]:

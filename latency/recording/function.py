@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import ClassVar
 
 KINDS = ("function", "generator", "coroutine", "async_generator", "marker", "event")
@@ -29,6 +31,18 @@ class Function:
     line: int
     kind: str = "function"
     module: str = ""
+
+    @classmethod
+    def many(
+        cls, qualnames: Sequence[str], filenames: Iterable[str], lines: Iterable[int], kinds: Iterable[str]
+    ) -> list[Function]:
+        """One of each row, all modules ``""``: what ``__init__`` makes, in less than half of its time, for a process
+        has hundreds of thousands."""
+        made = [object.__new__(cls) for _ in qualnames]
+        columns = (qualnames, filenames, lines, kinds, repeat(""))
+        for member, values in zip(cls.__slots__, columns, strict=True):
+            deque(map(getattr(cls, member).__set__, made, values), maxlen=0)
+        return made
 
     @property
     def source(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -19,6 +20,7 @@ BATCH_BYTES = 4 << 20
 """The most that one call reads; also the largest single read."""
 _IOV_MAX = 1024  # <limits.h>: the kernel refuses more vectors in one call
 _HIGHEST_ADDRESS = 1 << 63
+_GAP_BYTES = 512  # that are read as well, between two that are wanted: a page of its own is never among them
 LARGE_BYTES = 64 << 10
 """From here on one read this way is quicker than by ``/proc/PID/mem``, which copies everything twice."""
 
@@ -39,13 +41,11 @@ def read_table(pid: int, addresses: Words, size: int) -> tuple[Bytes, Flags]:
     """
     table = np.empty((len(addresses), size), np.uint8)
     good = np.zeros(len(addresses), np.bool_)
-    remote = np.empty((len(addresses), 2), np.uint64)
-    remote[:, 0] = np.where(addresses < _HIGHEST_ADDRESS, addresses, 0)
-    remote[:, 1] = size
-    step = max(1, min(_IOV_MAX, BATCH_BYTES // size))
+    addresses = np.where(addresses < _HIGHEST_ADDRESS, addresses, 0)
+    step = max(1, BATCH_BYTES // (size + _GAP_BYTES))
     for begin in range(0, len(addresses), step):
         rows = slice(begin, begin + step)
-        _read_batch(pid, remote[rows], table[rows], good[rows])
+        _read_together(pid, addresses[rows], table[rows], good[rows])
     return table, good
 
 
@@ -56,21 +56,46 @@ def read_into(pid: int, address: int, buffer: memoryview) -> int:
     return max(0, int(_readv()(pid, here.ctypes.data, 1, there.ctypes.data, 1, 0)))
 
 
-def _read_batch(pid: int, remote: Words, table: Bytes, good: Flags) -> None:
+def _read_together(pid: int, addresses: Words, table: Bytes, good: Flags) -> None:
+    """What lies side by side in one piece: an allocator puts objects of one size beside each other, and to the kernel
+    each piece is more work than its bytes. All rows together have at most BATCH_BYTES."""
     size = table.shape[1]
+    beside = (addresses[1:] >= addresses[:-1]) & (addresses[1:] - addresses[:-1] <= size + _GAP_BYTES)
+    firsts = np.flatnonzero(np.concatenate(([True], ~beside)))
+    nexts = np.append(firsts[1:], len(addresses))
+    starts = addresses[firsts]
+    lengths = addresses[nexts - 1] + np.uint64(size) - starts
+    ends = np.cumsum(lengths)
+    buffer = np.empty(int(ends[-1]), np.uint8)
+    whole = _read_pieces(pid, np.stack((starts, lengths), axis=1), ends, buffer)
+    of_row = np.repeat(np.arange(len(firsts)), nexts - firsts)
+    places = addresses - starts[of_row] + (ends - lengths)[of_row]
+    table[:] = sliding_window_view(buffer, size)[places]
+    good[:] = whole[of_row]
+    for piece in np.flatnonzero(~whole & (nexts - firsts > 1)).tolist():
+        for row in range(firsts[piece], nexts[piece]):  # it ends, or has a hole, between two of them
+            good[row] = read_into(pid, int(addresses[row]), memoryview(table[row])) == size
+
+
+def _read_pieces(pid: int, remote: Words, ends: Words, buffer: Bytes) -> Flags:
+    """Whether each of the pieces (address, length) was read whole, to the buffer, where it ends at so many bytes."""
+    whole = np.zeros(len(remote), np.bool_)
+    begins = ends - remote[:, 1]
     done = 0
-    while done < len(table):
-        left = len(table) - done
-        local = np.array([table.ctypes.data + done * size, left * size], np.uint64)
-        count = _readv()(pid, local.ctypes.data, 1, remote.ctypes.data + 16 * done, left, 0)
+    while done < len(remote):
+        some = remote[done : done + _IOV_MAX]
+        begin = int(begins[done])
+        local = np.array([buffer.ctypes.data + begin, int(ends[done + len(some) - 1]) - begin], np.uint64)
+        count = _readv()(pid, local.ctypes.data, 1, some.ctypes.data, len(some), 0)
         if count < 0:
             number = ctypes.get_errno()
             if number != errno.EFAULT:
                 raise OSError(number, os.strerror(number))
             count = 0
-        whole = count // size
-        good[done : done + whole] = True
-        done += whole + (whole < left)  # the one after the last whole read faulted: step over it
+        read = int(np.searchsorted(ends[done : done + len(some)], begin + count, side="right"))
+        whole[done : done + read] = True
+        done += read + (read < len(some))  # the one after the last whole one faulted: step over it
+    return whole
 
 
 @cache

@@ -430,3 +430,12 @@ def test_intervals_reach_down_by_what_the_probes_took_while_the_call_was_suspend
     for one, other in zip(latency.intervals_ns(), unsure.intervals_ns(), strict=True):
         assert one
         assert other == pytest.approx((max(0, one[0] - 300), one[1]))
+
+
+def test_functions_that_are_made_together_are_those_that_are_made_one_by_one() -> None:
+    rows = [("Api.get", "/srv/app.py", 10, "coroutine"), ("work", "<string>", 1, "function")]
+    many = Function.many(*zip(*rows, strict=True))
+    assert many == [Function(*row) for row in rows]
+    assert list(map(hash, many)) == [hash(Function(*row)) for row in rows]
+    assert [replace(it, module="app") for it in many] == [Function(*row, "app") for row in rows]
+    assert Function.many((), (), (), ()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import resource
 import shutil
@@ -17,13 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from latency.errors import NoDescriptors, NoSuchProcess, ReadFault, TargetError, TargetGone
+from latency.target import vm
 from latency.target.elf import Image
 from latency.target.linker import told_at
 from latency.target.process import Process
 
 STAT = "{pid} ({comm}) {state} 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start} 0 0{image}\n"
+PAGE_BYTES = mmap.PAGESIZE
 
 
 @pytest.fixture
@@ -191,6 +196,40 @@ def test_reading_many_gives_none_for_each_fault_and_keeps_the_order(batched: boo
     found = process.read_many(addresses, 8)
     expected = [None if a <= 0 or a >= 1 << 63 else i.to_bytes(8, "little") for i, a in enumerate(addresses)]
     assert found == expected
+
+
+@pytest.fixture
+def holed() -> Iterator[mmap.mmap]:
+    """Eight pages with words that differ, of which the third and the seventh cannot be read."""
+    memory = mmap.mmap(-1, 8 * PAGE_BYTES)
+    memory[:] = struct.pack(f"<{PAGE_BYTES}Q", *range(PAGE_BYTES))
+    for rights in (0, mmap.PROT_READ | mmap.PROT_WRITE):
+        for number in (2, 6):
+            start = ctypes.addressof(ctypes.c_char.from_buffer(memory, number * PAGE_BYTES))
+            assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start), ctypes.c_size_t(PAGE_BYTES), rights) == 0
+        if not rights:
+            yield memory
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    places=st.lists(st.integers(0, 8 * PAGE_BYTES - 1), max_size=200),
+    size=st.sampled_from([1, 8, 192, 700, PAGE_BYTES]),
+    ordered=st.booleans(),
+    dense=st.booleans(),
+)
+def test_what_is_read_in_one_piece_is_what_is_read_one_by_one(
+    holed: mmap.mmap, places: list[int], size: int, ordered: bool, dense: bool
+) -> None:
+    """Beside each other, one over the other, with gaps, at the edges of what can be read, in any order."""
+    if dense:
+        places = [place for first in places[:20] for place in range(first, min(first + 640, len(holed)), 64)]
+    start = ctypes.addressof(ctypes.c_char.from_buffer(holed))
+    addresses = [start + place for place in (sorted(places) if ordered else places)]
+    read = [bytearray(size) for _ in addresses]
+    counts = [vm.read_into(os.getpid(), *each) for each in zip(addresses, map(memoryview, read), strict=True)]
+    each = [bytes(data) if count == size else None for data, count in zip(read, counts, strict=True)]
+    assert Process(os.getpid()).read_many(addresses, size) == each
 
 
 def test_reading_many_of_none_is_none() -> None:
