@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ class Memory(ABC):
         """The thread by which the kernel is asked: the main one, or another that has not ended."""
         self.proc = proc
         self._memory_fd: int | None = None
+        self._opening = threading.Lock()
         self._batched = vm.numbers_processes_as_we_do(proc)
 
     def read(self, address: int, size: int) -> bytes:
@@ -70,6 +72,12 @@ class Memory(ABC):
                 raise self._gone()
             done += count
         return done
+
+    def fill(self, window: vm.Window, address: int, size: int) -> int:
+        """The same with what is filled again and again."""
+        large = self._batched and size >= vm.LARGE_BYTES and address <= _HIGHEST_ADDRESS - size
+        done = window.fill(self.task, address, size) if large else 0
+        return done if done == size else done + self.read_into(address + done, window.buffer[done:size])
 
     def read_many(self, addresses: Sequence[int], size: int) -> list[bytes | None]:
         """``size`` bytes at each address; None where not all of them are readable."""
@@ -114,8 +122,9 @@ class Memory(ABC):
     def _failed(self, name: str, error: OSError) -> TargetError | NoPrivilege: ...
 
     def _memory(self) -> int:
-        if self._memory_fd is None:
-            self.check()
-            self._memory_fd = os.open(self.proc / str(self.task) / "mem", os.O_RDONLY | os.O_CLOEXEC)
-            self.check()  # from here on the descriptor is bound to this very address space
-        return self._memory_fd
+        with self._opening:  # two threads read a large heap
+            if self._memory_fd is None:
+                self.check()
+                self._memory_fd = os.open(self.proc / str(self.task) / "mem", os.O_RDONLY | os.O_CLOEXEC)
+                self.check()  # from here on the descriptor is bound to this very address space
+            return self._memory_fd
