@@ -76,8 +76,11 @@ def objects_of(
     chosen = list(filter(wanted, mappings))
     large = sum(it.end - it.start for it in chosen) >= _WORTH_A_THREAD_BYTES
     readers = min(_READERS if large else 1, len(os.sched_getaffinity(0)))
-    with Pages(process) as pages, ThreadPoolExecutor(readers) as pool:
-        parts = _InTurn(_parts(chain.from_iterable(map(pages.stretches, chosen))))
+    with (
+        Pages(process) as pages,
+        ThreadPoolExecutor(readers) as pool,
+        _InTurn(_parts(chain.from_iterable(map(pages.stretches, chosen)))) as parts,
+    ):
         reading = [pool.submit(_found, process, parts, look, chunk_bytes) for _ in range(readers - 1)]
         found = [_found(process, parts, look, chunk_bytes), *(it.result() for it in reading)]
     return {type_: np.sort(np.concatenate([each[type_] for each in found]), kind="stable") for type_ in type_addresses}
@@ -104,11 +107,19 @@ def _parts(stretches: Iterable[tuple[int, int]]) -> Iterator[_Part]:
 
 
 class _InTurn:
-    """The same parts for several threads, each part for one of them."""
+    """The same parts for several threads, each part for one of them. After the block there are no more: where one of
+    them fails, or is interrupted, the others stop."""
 
     def __init__(self, parts: Iterator[_Part]) -> None:
         self._parts = parts
         self._lock = threading.Lock()
+
+    def __enter__(self) -> _InTurn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._parts = iter(())
 
     def __iter__(self) -> Iterator[_Part]:
         while True:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from latency.target import heap
 from latency.target.heap import holds_objects, objects_of
 from latency.target.maps import Mapping
 from latency.target.process import Process
@@ -115,6 +116,31 @@ def test_an_object_behind_memory_that_goes_away_meanwhile_is_found(page: mmap.mm
 
     objects = objects_of(Process(os.getpid()), [TYPE], wanted=wanted, chunk_bytes=chunk_bytes)[TYPE]
     assert {start + 64, start + 6 * PAGE_BYTES} <= set(objects.tolist())
+
+
+@pytest.mark.parametrize("free_threaded", [False, True])
+def test_what_two_threads_find_is_what_one_finds_each_object_once(
+    page: mmap.mmap, monkeypatch: pytest.MonkeyPatch, free_threaded: bool
+) -> None:
+    """Also where its head lies before the border of two parts, and its type behind it."""
+    page[:] = struct.pack("<QQQQ", 5 << 32 | 1, 4, TYPE, 7) * (len(page) // 32)
+    for number in range(1, 8):
+        place = number * PAGE_BYTES
+        page[place - 16 : place + 16] = struct.pack(
+            "<QQQQ", 1 << 32 | 1, 1 << 32 | 1, *((TYPE, 0), (0, TYPE))[number % 2]
+        )
+    look = found_free_threaded if free_threaded else found
+    one = look(page)
+    monkeypatch.setattr(heap, "_WORTH_A_THREAD_BYTES", 0)
+    monkeypatch.setattr(heap, "_PART_BYTES", PAGE_BYTES)
+    assert len(one) > 500
+    assert look(page) == one
+
+
+def test_where_one_thread_fails_the_others_stop() -> None:
+    with heap._InTurn(iter([heap._Part(0, 1, 0), heap._Part(1, 2, 1)])) as parts:
+        assert next(iter(parts)).start == 0
+    assert list(parts) == []
 
 
 def test_a_type_in_the_first_word_of_memory_has_no_count(page: mmap.mmap) -> None:
