@@ -289,11 +289,11 @@ def test_each_call_of_a_deep_recursion_keeps_what_it_began_with(
 def test_of_calls_beyond_those_whose_arguments_are_kept_they_are_said_to_be_unknown(
     own_interpreter: Interpreter, start_target: Start
 ) -> None:
-    target = start_target(own_interpreter, "recursion.py", ENTRIES + 100, 1)
-    recording, truth, _ = measured(target.pid, ("descend",), target.run, slower="1ns", slowest=5000)
+    target = start_target(own_interpreter, "recursion.py", ENTRIES + 100, 1, 0.1)
+    recording, truth, _ = measured(target.pid, ("descend",), target.run, slower="10ms", slowest=5000)
     slow = recording.slow_calls
     assert slow
-    assert recording.calls == truth["descend"]["returned"]
+    assert recording.calls == slow.seen == truth["descend"]["returned"]
     assert recording.losses.total == slow.lost == 0
     known = {int(call.arguments[0].text) for call in slow.kept if call.arguments is not None}
     assert known <= set(range(101, ENTRIES + 101))

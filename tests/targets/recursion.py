@@ -1,19 +1,23 @@
 """Deep recursion, many times: ``descend`` returns from every level, ``plunge`` raises through every level.
 
-recursion.py [DEPTH [TIMES]]
+recursion.py [DEPTH [TIMES [PAUSE_S]]]: with a pause at the bottom of each descent.
 """
 
 import sys
+import time
 
 from protocol import serve, truth
 
 DEPTH = int(sys.argv[1]) if len(sys.argv) > 1 else 200
 TIMES = int(sys.argv[2]) if len(sys.argv) > 2 else 50
+PAUSE_S = float(sys.argv[3]) if len(sys.argv) > 3 else 0
 
 
 def descend(depth):
     if depth > 1:
         descend(depth - 1)
+    elif PAUSE_S:
+        time.sleep(PAUSE_S)
 
 
 def plunge(depth):
