@@ -15,7 +15,7 @@ There the one function that holds the code says whose it is, and its module tell
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -221,10 +221,14 @@ def _read_codes(process: Process, addresses: Words, code_type: int, offsets: Off
     """The code objects that live at these addresses, which ascend. Adds what was read to the texts."""
     qualname = "code.qualname" if "code.qualname" in offsets else "code.name"
     members = ("code.name", qualname, "code.filename", "code.firstlineno", "code.flags", "code.consts", "code.names")
-    at, type_, *rows = _read_members(process, addresses, ("object.type", *members, *_counts(offsets)), offsets)
-    # Since the scan an object may have been freed.
-    rows = [at, *rows]
-    rows = _those(rows, (type_ == code_type) & _are_counted(rows[8:]) & (rows[4] < 1 << 31))[:8]
+
+    def living(columns: list[Column]) -> list[Column]:
+        """Since the scan an object may have been freed."""
+        at, type_, *rows = columns
+        rows = [at, *rows]
+        return _those(rows, (type_ == code_type) & _are_counted(rows[8:]) & (rows[4] < 1 << 31))[:8]
+
+    rows = _read_members(process, addresses, ("object.type", *members, *_counts(offsets)), offsets, living)
     tuples = _tuples(process, np.concatenate(rows[6:]), offsets)
     rows = _those(rows, among(rows[6], tuples) & among(rows[7], tuples))
     texts |= read_strings(process, np.concatenate(rows[1:4]), offsets)
@@ -268,8 +272,11 @@ def _read_functions(
         place).
     """
     members = ("function.code", "function.qualname", "function.module")
-    columns = _read_members(process, addresses, (*members, *_counts(offsets)), offsets)
-    _, code_at, qualnames, modules = _those(columns[:4], among(columns[1], codes.at) & _are_counted(columns[4:]))
+
+    def holding(columns: list[Column]) -> list[Column]:
+        return _those(columns[1:4], among(columns[1], codes.at) & _are_counted(columns[4:]))
+
+    code_at, qualnames, modules = _read_members(process, addresses, (*members, *_counts(offsets)), offsets, holding)
     places = np.searchsorted(codes.at, code_at)
     # mostly it is the very string that the code object has
     agree = qualnames == codes.qualnames[places]
@@ -374,14 +381,20 @@ def _tuples(process: Process, addresses: Words, offsets: Offsets) -> Words:
     return tuples
 
 
-def _read_members(process: Process, addresses: Words, members: tuple[str, ...], offsets: Offsets) -> list[Column]:
-    """Columns of addresses and of each member, as unsigned numbers, of the objects that can be read."""
+def _read_members(
+    process: Process,
+    addresses: Words,
+    members: tuple[str, ...],
+    offsets: Offsets,
+    sift: Callable[[list[Column]], list[Column]] = list,
+) -> list[Column]:
+    """Columns of addresses and of each member, as unsigned numbers, of the objects that can be read; or what ``sift``
+    keeps of them, of some at a time. (A column of types looks like objects, where a process looks into itself.)"""
     fields = [(offsets[member], 8 if member == _COUNT else offsets.size(member)) for member in members]
-    size = max(offset + length for offset, length in fields)
-    blocks = []
+    size, blocks = max(offset + length for offset, length in fields), []
     for begin in range(0, max(len(addresses), 1), AT_ONCE):
         some = addresses[begin : begin + AT_ONCE]
         table, good = process.read_table(some, size)
         columns = [some, *(column(table, offset, length) for offset, length in fields)]
-        blocks.append(columns if good.all() else _those(columns, good))
+        blocks.append(sift(columns if good.all() else _those(columns, good)))
     return [np.concatenate(each) for each in zip(*blocks, strict=True)]

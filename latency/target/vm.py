@@ -6,6 +6,7 @@ import ctypes
 import errno
 import mmap
 import os
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ BATCH_BYTES = 4 << 20
 _IOV_MAX = 1024  # <limits.h>: the kernel refuses more vectors in one call
 _HIGHEST_ADDRESS = 1 << 63
 _GAP_BYTES = 512  # that are read as well, between two that are wanted: a page of its own is never among them
+_OWN = threading.local()
 LARGE_BYTES = 64 << 10
 """From here on one read this way is quicker than by ``/proc/PID/mem``, which copies everything twice."""
 
@@ -40,7 +42,7 @@ def read_table(pid: int, addresses: Words, size: int) -> tuple[Bytes, Flags]:
     Raises:
         OSError: the process cannot be read at all (ESRCH, EPERM, ENOSYS).
     """
-    table = np.empty((len(addresses), size), np.uint8)
+    table = _memory(len(addresses) * size).reshape(len(addresses), size)
     good = np.zeros(len(addresses), np.bool_)
     addresses = np.where(addresses < _HIGHEST_ADDRESS, addresses, 0)
     step = max(1, BATCH_BYTES // (size + _GAP_BYTES))
@@ -82,6 +84,20 @@ class Window:
         return max(0, int(_readv()(pid, here, 1, there, 1, 0)))
 
 
+def _memory(count: int) -> Bytes:
+    """Bytes to read into. Many of them are shared memory, in which nobody searches for objects: of what had been read
+    copies would be found there, by who looks into this process, which may be this process."""
+    return np.frombuffer(mmap.mmap(-1, count), np.uint8) if count >= LARGE_BYTES else np.empty(count, np.uint8)
+
+
+def _scratch(count: int) -> Bytes:
+    """The same, of which each thread has one, as large as it once was needed."""
+    kept: Bytes | None = getattr(_OWN, "scratch", None)
+    if kept is None or len(kept) < count:
+        _OWN.scratch = kept = _memory(count)
+    return kept[:count]
+
+
 def _read_together(pid: int, addresses: Words, table: Bytes, good: Flags) -> None:
     """What lies side by side in one piece: an allocator puts objects of one size beside each other, and to the kernel
     each piece is more work than its bytes. All rows together have at most BATCH_BYTES."""
@@ -92,7 +108,7 @@ def _read_together(pid: int, addresses: Words, table: Bytes, good: Flags) -> Non
     starts = addresses[firsts]
     lengths = addresses[nexts - 1] + np.uint64(size) - starts
     ends = np.cumsum(lengths)
-    buffer = np.empty(int(ends[-1]), np.uint8)
+    buffer = _scratch(int(ends[-1]))
     whole = _read_pieces(pid, np.stack((starts, lengths), axis=1), ends, buffer)
     of_row = np.repeat(np.arange(len(firsts)), nexts - firsts)
     places = addresses - starts[of_row] + (ends - lengths)[of_row]
