@@ -25,6 +25,7 @@ from latency.cpython.offsets import Offsets, load
 from latency.cpython.strings import TUPLE_SUBCLASS, types_with
 from latency.recording import Function
 from latency.target.build import Build, identify
+from latency.target.heap import objects_of
 from latency.target.process import Process
 
 HERE = __name__
@@ -224,6 +225,20 @@ def test_a_hostile_name_comes_through_as_it_is(own: Target, name: str) -> None:
     found = describe(*own, id(code))
     assert found == LiveFunction(id(code), Function(name, name, code.co_firstlineno, "generator"), "")
     assert live(own)[id(code)].function == found.function
+
+
+def test_what_was_read_of_a_process_is_not_found_again_where_it_looks_into_itself(own: Target) -> None:
+    """Copies of the objects, and at the next time copies of these."""
+    types_ = [own.build.address(f"Py{name}_Type") for name in ("Code", "Function")]
+
+    def lives() -> int:
+        return sum(map(len, objects_of(own.process, types_).values()))
+
+    before = lives()
+    assert before > 1000
+    for _ in range(4):
+        live(own)
+        assert lives() < 1.5 * before
 
 
 def test_what_is_no_code_object_is_not_described(own: Target) -> None:
