@@ -24,6 +24,7 @@ _IOV_MAX = 1024  # <limits.h>: the kernel refuses more vectors in one call
 _HIGHEST_ADDRESS = 1 << 63
 _GAP_BYTES = 512  # that are read as well, between two that are wanted: a page of its own is never among them
 _OWN = threading.local()
+os.register_at_fork(after_in_child=lambda: _OWN.__dict__.clear())  # shared memory would be the parent's as well
 LARGE_BYTES = 64 << 10
 """From here on one read this way is quicker than by ``/proc/PID/mem``, which copies everything twice."""
 

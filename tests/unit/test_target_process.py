@@ -232,6 +232,17 @@ def test_what_is_read_in_one_piece_is_what_is_read_one_by_one(
     assert Process(os.getpid()).read_many(addresses, size) == each
 
 
+def test_a_child_reads_into_memory_of_its_own() -> None:
+    ours = vm._scratch(vm.LARGE_BYTES)
+    ours[0] = 1
+    child = os.fork()
+    if not child:
+        vm._scratch(vm.LARGE_BYTES)[0] = 2
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert vm._scratch(vm.LARGE_BYTES)[0] == ours[0] == 1
+
+
 def test_reading_many_of_none_is_none() -> None:
     assert Process(os.getpid()).read_many([], 8) == []
 
