@@ -175,7 +175,8 @@ def _measure_crowd(command: Sequence[str], settings: Settings, rounds: int) -> V
         for number in range(rounds):
             settings.progress(f"starting: the crowd, round {number + 1} of {rounds}")
             searching = [sys.executable, "-c", _SEARCH, str(process.pid)]
-            took_s, took_cpu_s, lives = json.loads(subprocess.check_output(searching, text=True, preexec_fn=_everywhere))
+            said = subprocess.check_output(searching, text=True, preexec_fn=_everywhere)
+            took_s, took_cpu_s, lives = json.loads(said)
             found[_CROWD_S].append(took_s)
             found[_CROWD_CPU_S].append(took_cpu_s)
             if lives < _CROWD[1]:
