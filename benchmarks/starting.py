@@ -1,9 +1,10 @@
 """How long a tool takes from its command to its first probe and its first trace, its CPU time, and its memory then.
 
 The target is a process of 100 MB that works; of one of 3 GB with 200,000 functions and 500 threads, how long its
-functions are searched for; and of two of 10 MB, one of which has reserved 64 GiB beside, how much longer it takes
-there, and what it adds to the page tables. pylat's caches are warm, but for one row. With ``--engine auto`` pylat's
-probes are in place and count for a tenth of a second before it says so: it looks at what the target does.
+functions are searched for, by a new process on all processors; and of two of 10 MB, one of which has reserved 64 GiB
+beside, how much longer it takes there, and what it adds to the page tables. pylat's caches are warm, but for one row.
+With ``--engine auto`` pylat's probes are in place and count for a tenth of a second before it says so: it looks at what
+the target does.
 """
 
 from __future__ import annotations

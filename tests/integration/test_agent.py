@@ -168,10 +168,10 @@ def test_the_quantile_of_a_rate_is_that_of_the_agents_calls_within_a_bucket(scen
     """Between two calls far apart a server may interpolate as it likes: figures, and how near they come to the workers'
     own logs, are those of script/fleet."""
     native = families(scenario.agent.page(NATIVE))[METRIC].metric[0].histogram
-    highest = [span_at + number for span_at, span in placed(native) for number in range(span.length)]
+    buckets = [first + number for first, span in placed(native) for number in range(span.length)]
     cumulated = np.cumsum(np.cumsum(list(native.positive_delta)))
     rank = q * cumulated[-1]
-    least, most = (highest[int(np.searchsorted(cumulated, rank + more))] for more in (-1, 1))
+    least, most = (buckets[int(np.searchsorted(cumulated, rank + more))] for more in (-1, 1))
     allowed = 2 ** ((least - 2) / 2**native.schema), 2 ** ((most + 1) / 2**native.schema)
     scraped = scenario.prometheus.number(f"histogram_quantile({q}, sum(rate({METRIC}[1h])))")
     pushed = scenario.victoria.number(f"histogram_quantile({q}, sum by (vmrange) ({METRIC}_bucket))", nocache="1")
