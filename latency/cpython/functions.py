@@ -15,7 +15,7 @@ There the one function that holds the code says whose it is, and its module tell
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -34,6 +34,7 @@ from latency.cpython.strings import (
     column,
     decode,
     distinct,
+    in_place,
     read_strings,
     types_with,
 )
@@ -221,14 +222,9 @@ def _read_codes(process: Process, addresses: Words, code_type: int, offsets: Off
     """The code objects that live at these addresses, which ascend. Adds what was read to the texts."""
     qualname = "code.qualname" if "code.qualname" in offsets else "code.name"
     members = ("code.name", qualname, "code.filename", "code.firstlineno", "code.flags", "code.consts", "code.names")
-
-    def living(columns: list[Column]) -> list[Column]:
-        """Since the scan an object may have been freed."""
-        at, type_, *rows = columns
-        rows = [at, *rows]
-        return _those(rows, (type_ == code_type) & _are_counted(rows[8:]) & (rows[4] < 1 << 31))[:8]
-
-    rows = _read_members(process, addresses, ("object.type", *members, *_counts(offsets)), offsets, living)
+    rows = _read_members(process, addresses, (*members, *_counts(offsets)), offsets, code_type)
+    # since the scan an object may have been freed
+    rows = _those(rows, _are_counted(rows[8:]) & (rows[4] < 1 << 31))[:8]
     tuples = _tuples(process, np.concatenate(rows[6:]), offsets)
     rows = _those(rows, among(rows[6], tuples) & among(rows[7], tuples))
     texts |= read_strings(process, np.concatenate(rows[1:4]), offsets)
@@ -272,11 +268,8 @@ def _read_functions(
         place).
     """
     members = ("function.code", "function.qualname", "function.module")
-
-    def holding(columns: list[Column]) -> list[Column]:
-        return _those(columns[1:4], among(columns[1], codes.at) & _are_counted(columns[4:]))
-
-    code_at, qualnames, modules = _read_members(process, addresses, (*members, *_counts(offsets)), offsets, holding)
+    rows = _read_members(process, addresses, (*members, *_counts(offsets)), offsets)
+    code_at, qualnames, modules = _those(rows[1:4], among(rows[1], codes.at) & _are_counted(rows[4:]))
     places = np.searchsorted(codes.at, code_at)
     # mostly it is the very string that the code object has
     agree = qualnames == codes.qualnames[places]
@@ -286,17 +279,17 @@ def _read_functions(
     told = [texts.get(it, "") for it in qualnames[other].tolist()]
     compiled = told if "code.qualname" in offsets else [it.rpartition(".")[2] for it in told]
     agree[other] = list(map(eq, compiled, map(texts.__getitem__, codes.qualnames[places[other]].tolist())))
-    rows = np.stack((places.astype(np.uint64), qualnames, modules), axis=1)
+    said = np.stack((places.astype(np.uint64), qualnames, modules), axis=1)
     _, firsts = np.unique(places[agree], return_index=True)
 
     held, times = np.unique(places, return_counts=True)
     asked = among(codes.filenames, np.array([it for it in distinct(codes.filenames).tolist() if is_written(texts[it])]))
     asked[held[times > 1]] = True
     holders: dict[int, set[_Named]] = {}
-    for place, qualname, module in rows[asked[places]].tolist():
+    for place, qualname, module in said[asked[places]].tolist():
         if texts.get(qualname):
             holders.setdefault(place, set()).add(_Named(texts[qualname], texts.get(module, "")))
-    return rows[agree][firsts], holders
+    return said[agree][firsts], holders
 
 
 def _modules(codes: _Codes, named: Words, texts: Mapping[int, str]) -> list[str]:
@@ -386,15 +379,17 @@ def _read_members(
     addresses: Words,
     members: tuple[str, ...],
     offsets: Offsets,
-    sift: Callable[[list[Column]], list[Column]] = list,
+    type_: int | None = None,
 ) -> list[Column]:
-    """Columns of addresses and of each member, as unsigned numbers, of the objects that can be read; or what ``sift``
-    keeps of them, of some at a time. (A column of types looks like objects, where a process looks into itself.)"""
+    """Columns of addresses and of each member, as unsigned numbers, of the objects that can be read, and are of this
+    type. (A column of types would look like objects, where a process looks into itself.)"""
     fields = [(offsets[member], 8 if member == _COUNT else offsets.size(member)) for member in members]
     size, blocks = max(offset + length for offset, length in fields), []
     for begin in range(0, max(len(addresses), 1), AT_ONCE):
         some = addresses[begin : begin + AT_ONCE]
         table, good = process.read_table(some, size)
+        if type_ is not None:
+            good &= in_place(table, offsets["object.type"], 8) == type_
         columns = [some, *(column(table, offset, length) for offset, length in fields)]
-        blocks.append(sift(columns if good.all() else _those(columns, good)))
+        blocks.append(columns if good.all() else _those(columns, good))
     return [np.concatenate(each) for each in zip(*blocks, strict=True)]

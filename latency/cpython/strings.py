@@ -176,7 +176,13 @@ def among(numbers: np.ndarray[Any, Any], known: np.ndarray[Any, Any]) -> np.ndar
 
 def column(table: Bytes, offset: int, size: int) -> np.ndarray[Any, Any]:
     """A member of each row's object: unsigned numbers of ``size`` bytes."""
-    found: np.ndarray[Any, Any] = table[:, offset : offset + size].view(f"<u{size}")[:, 0].copy()
+    found: np.ndarray[Any, Any] = in_place(table, offset, size).copy()
+    return found
+
+
+def in_place(table: Bytes, offset: int, size: int) -> np.ndarray[Any, Any]:
+    """The same where it lies in the table, whose memory it keeps."""
+    found: np.ndarray[Any, Any] = table[:, offset : offset + size].view(f"<u{size}")[:, 0]
     return found
 
 

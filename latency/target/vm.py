@@ -86,9 +86,9 @@ class Window:
 
 
 def _memory(count: int) -> Bytes:
-    """Bytes to read into. Many of them are shared memory, in which nobody searches for objects: of what had been read
-    copies would be found there, by who looks into this process, which may be this process."""
-    return np.frombuffer(mmap.mmap(-1, count), np.uint8) if count >= LARGE_BYTES else np.empty(count, np.uint8)
+    """Bytes to read into. From a page on they are shared memory, in which nobody searches for objects: of what had been
+    read copies would be found there, by who looks into this process, which may be this process."""
+    return np.frombuffer(mmap.mmap(-1, count), np.uint8) if count >= mmap.PAGESIZE else np.empty(count, np.uint8)
 
 
 def _scratch(count: int) -> Bytes:

@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from latency.cpython import functions
 from latency.cpython.functions import LiveFunction, _are_counted, describe, from_capture, kind, live_functions, of_owner
 from latency.cpython.offsets import Offsets, load
-from latency.cpython.strings import TUPLE_SUBCLASS, types_with
+from latency.cpython.strings import TUPLE_SUBCLASS, column, types_with
 from latency.recording import Function
 from latency.target.build import Build, identify
 from latency.target.heap import objects_of
@@ -239,6 +240,22 @@ def test_what_was_read_of_a_process_is_not_found_again_where_it_looks_into_itsel
     for _ in range(4):
         live(own)
         assert lives() < 1.5 * before
+
+
+def test_columns_of_what_was_read_do_not_look_like_objects(own: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever becomes of their memory: here nothing is laid over it."""
+    kept = []
+
+    def keep(table: np.ndarray[Any, Any], offset: int, size: int) -> np.ndarray[Any, Any]:
+        kept.append(column(table, offset, size))
+        return kept[-1]
+
+    monkeypatch.setattr(functions, "column", keep)
+    types_ = [own.build.address(f"Py{name}_Type") for name in ("Code", "Function")]
+    before = sum(map(len, objects_of(own.process, types_).values()))
+    live(own)
+    assert sum(map(len, objects_of(own.process, types_).values())) < 1.1 * before
+    assert sum(map(len, kept)) > before
 
 
 def test_what_is_no_code_object_is_not_described(own: Target) -> None:
