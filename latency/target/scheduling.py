@@ -1,9 +1,12 @@
-"""How the threads of a process got processors, as the kernel counts it (``status`` and ``schedstat`` of a task)."""
+"""How the threads of a process got processors, as the kernel counts it (``status`` and ``schedstat`` of a task); and
+when one begins."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from latency.errors import TargetError
@@ -37,6 +40,24 @@ def scheduled(process: Process, most: int) -> dict[int, Scheduled]:
     except (TargetError, OSError, ValueError, IndexError):
         pass
     return found
+
+
+def threads_of(process: Process) -> list[int]:
+    """The TIDs of its threads; none where it is gone."""
+    with suppress(TargetError):
+        return process.threads()
+    return []
+
+
+def newest_task(proc: Path = Path("/proc")) -> int:
+    """The number of the process or thread that began last, of all in our PID namespace and below; 0 where it is hidden.
+
+    Where it is the same twice, none began in between (the last word of ``/proc/loadavg``: proc(5)).
+    """
+    try:
+        return int((proc / "loadavg").read_text().split()[-1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def wait_until_gone_on(threads: Iterable[tuple[Process, int]], *, sleep: Callable[[float], None] = time.sleep) -> None:

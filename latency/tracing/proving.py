@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from latency.recording import Function
+from latency.target.scheduling import threads_of, wait_until_gone_on
 from latency.tracing.counted.agreement import Agreement, OpenFrame, Seen
 from latency.tracing.counted.opencalls import open_calls
 from latency.tracing.counted.reading import Reading
@@ -64,7 +65,7 @@ def proven(
     for turn in range(turns):
         if turn:
             watching.turns.advance()
-        agreement = _compared(probes, watching, clock() + turn_s, clock, sleep)
+        agreement = _compared(probes, watching, turn_s, clock, sleep)
         if agreement is None:
             continue
         compared = True
@@ -77,10 +78,19 @@ def proven(
 
 
 def _compared(
-    probes: Session, watching: WatchSession, end: float, clock: Callable[[], float], sleep: Callable[[float], None]
+    probes: Session,
+    watching: WatchSession,
+    longest_s: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
 ) -> Agreement | None:
     """What both see of the functions that are watched now; None where there was no moment to compare at."""
+    # A thread may wait for a processor on its way into a call, past the watchpoint that was not there yet, and before
+    # the probe.
+    followed = watching.program.followed(watching.target.process)
+    wait_until_gone_on(((process, tid) for process in followed for tid in threads_of(process)), sleep=sleep)
     agreement = Agreement(kernel_clock.now_ns())
+    end = clock() + longest_s
     functions = watching.turns.whole
     compared = False
     while True:

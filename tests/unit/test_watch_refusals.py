@@ -32,7 +32,8 @@ def refused(monkeypatch: pytest.MonkeyPatch, number: int, threads: list[int], *,
         os.close(descriptor)
         return 0
 
-    monkeypatch.setattr(events.kernel, "attach_watchpoint", attach)
+    monkeypatch.setattr(events.kernel, "idle_watchpoint", attach)
+    monkeypatch.setattr(events.kernel, "enable_watchpoint", lambda _: None)
     monkeypatch.setattr(events.kernel, "end_event", end)
     with pytest.raises(AttachError) as error:
         Watchpoints(0).place(POINTS, lambda: threads)

@@ -87,14 +87,29 @@ def open_event(attributes: PerfEventAttr, tid: int, cpu: int, what: str) -> int:
 
 def event_with_program(attributes: PerfEventAttr, tid: int, cpu: int, program_fd: int, what: str) -> int:
     """Open a perf event that runs a BPF program. Returns its descriptor; ``what`` names it in an OSError."""
+    fd = idle_event(attributes, tid, cpu, program_fd, what)
+    enable_event(fd, what)
+    return fd
+
+
+def idle_event(attributes: PerfEventAttr, tid: int, cpu: int, program_fd: int, what: str) -> int:
+    """The same, where the attributes say that it is disabled: until ``enable_event``."""
     fd = open_event(attributes, tid, cpu, what)
     try:
         check(libc.ioctl(fd, _PERF_EVENT_IOC_SET_BPF, program_fd), f"attach program to {what} event")
-        check(libc.ioctl(fd, _PERF_EVENT_IOC_ENABLE, 0), f"enable {what} event")
     except OSError:
         os.close(fd)
         raise
     return fd
+
+
+def enable_event(fd: int, what: str) -> None:
+    """Let a perf event count from now on, with all that were inherited from it. Raises OSError; it is closed then."""
+    try:
+        check(libc.ioctl(fd, _PERF_EVENT_IOC_ENABLE, 0), f"enable {what} event")
+    except OSError:
+        os.close(fd)
+        raise
 
 
 def change_event(fd: int, attributes: PerfEventAttr) -> None:

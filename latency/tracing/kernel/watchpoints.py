@@ -9,12 +9,16 @@ from latency.tracing.kernel.uprobes import (
     PERF_ATTR_BYTES,
     PerfEventAttr,
     change_event,
+    enable_event,
     end_event,
     event_with_program,
+    idle_event,
     open_event,
 )
 
-__all__ = ["attach_watchpoint", "end_event", "move_watchpoint", "signal_at"]
+__all__ = ["attach_watchpoint", "enable_watchpoint", "end_event", "idle_watchpoint", "move_watchpoint", "signal_at"]
+
+_WHAT = "watchpoint"
 
 _PERF_TYPE_BREAKPOINT = 5
 # struct perf_event_attr: disabled, exclude_kernel, exclude_hv and remove_on_exec (Linux 5.13); inherit and
@@ -44,8 +48,21 @@ def attach_watchpoint(
     Raises:
         OSError: ENOSPC where all of the thread's debug registers are taken; ESRCH where it has ended.
     """
-    flags = _WATCHPOINT_FLAGS | (0 if not inherited else _BY_FORKS_TOO if forks else _INHERITED)
-    return event_with_program(_watchpoint(address, length, access, flags), tid, -1, program_fd, "watchpoint")
+    flags = _flags(inherited=inherited, forks=forks)
+    return event_with_program(_watchpoint(address, length, access, flags), tid, -1, program_fd, _WHAT)
+
+
+def idle_watchpoint(
+    program_fd: int, address: int, length: int, access: int, tid: int, *, inherited: bool = True, forks: bool = False
+) -> int:
+    """The same, but it sees nothing until ``enable_watchpoint``."""
+    flags = _flags(inherited=inherited, forks=forks)
+    return idle_event(_watchpoint(address, length, access, flags), tid, -1, program_fd, _WHAT)
+
+
+def enable_watchpoint(event_fd: int) -> None:
+    """See accesses from now on, in the threads that have inherited it too. Raises OSError; it is closed then."""
+    enable_event(event_fd, _WHAT)
 
 
 def move_watchpoint(event_fd: int, address: int, length: int, access: int, *, off: bool = False) -> None:
@@ -70,6 +87,10 @@ def signal_at(address: int, tid: int) -> int:
     """
     flags = _WATCHPOINT_FLAGS & ~_DISABLED | _SIGTRAP
     return open_event(_watchpoint(address, _LONG_BYTES, _EXECUTE, flags), tid, -1, "breakpoint")
+
+
+def _flags(*, inherited: bool, forks: bool) -> int:
+    return _WATCHPOINT_FLAGS | (0 if not inherited else _BY_FORKS_TOO if forks else _INHERITED)
 
 
 def _watchpoint(address: int, length: int, access: int, flags: int) -> PerfEventAttr:

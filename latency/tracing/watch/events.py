@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from latency.cpython.watch_points import COUNT_BYTES, REGISTERS, WatchPoints
 from latency.errors import AttachError, HostError, KernelTooOld, PylatError
 from latency.target.process import tracer
+from latency.target.scheduling import newest_task
 from latency.tracing.kernel import watchpoints as kernel
 
 READ_WRITE, WRITE = 3, 2  # HW_BREAKPOINT_RW, HW_BREAKPOINT_W
@@ -103,12 +104,12 @@ class Watchpoints:
         try:
             # As in place: a thread that begins meanwhile may have some of its creator's watchpoints as they were.
             for _ in range(_ATTEMPTS):
-                known = set(threads())
+                newest, known = newest_task(), set(threads())
                 for event, register in self._events:
                     point = points[min(register, len(points) - 1)]
                     off = register >= len(points)
                     kernel.move_watchpoint(event, point.address, point.length, point.access, off=off)
-                if known.issuperset(threads()):
+                if newest_task() == newest and known.issuperset(threads()):
                     return
         except OSError as error:
             raise AttachError(
@@ -182,15 +183,30 @@ class Watchpoints:
 
     def _open(self, point: Watchpoint, tid: int, *, inherited: bool = True) -> int | None:
         """The event; None where the thread has ended."""
+        # A thread that begins before the event has its program inherits it without. Its creator has the same events,
+        # and when the kernel switches from the one to the other it lets them exchange theirs (Linux,
+        # perf_event_context_sched_out): the creator goes on without the program, and the thread may be over.
+        for _ in range(_ATTEMPTS - 1 if inherited else 0):
+            newest = newest_task()
+            event = self._idle(point, tid, inherited=inherited)
+            if event is None:
+                return None
+            if newest_task() == newest:
+                kernel.enable_watchpoint(event)
+                if newest_task() == newest:
+                    return event
+            self.hits += kernel.end_event(event)
+        event = self._idle(point, tid, inherited=inherited)  # tasks begin all the time: as it is
+        if event is not None:
+            kernel.enable_watchpoint(event)
+        return event
+
+    def _idle(self, point: Watchpoint, tid: int, *, inherited: bool) -> int | None:
+        """The same, which sees nothing yet."""
+        forks = self._forks
         try:
-            return kernel.attach_watchpoint(
-                self._program_fd,
-                point.address,
-                point.length,
-                point.access,
-                tid,
-                inherited=inherited,
-                forks=self._forks,
+            return kernel.idle_watchpoint(
+                self._program_fd, point.address, point.length, point.access, tid, inherited=inherited, forks=forks
             )
         except OSError as error:
             if error.errno == errno.ESRCH:

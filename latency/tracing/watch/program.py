@@ -285,15 +285,7 @@ class WatchProgram:
         self.detach()
         self._close(self._descriptors)
 
-    # -- inside ----------------------------------------------------------------------------------
-
-    def _key(self, pid: int) -> np.ndarray[Any, Any]:
-        return np.array([pid if self._children else 0], _U64)
-
-    def _follow(self, pid: int) -> None:
-        self.processes.update(self._key(pid), np.zeros(1, watching.WATCH_PROCESS))
-
-    def _followed(self, target: Process) -> list[Process]:
+    def followed(self, target: Process) -> list[Process]:
         """The processes that are followed and there, the target first."""
         found = [target]
         if self._children:
@@ -303,16 +295,24 @@ class WatchProgram:
                     found += [Process(pid)] if pid != target.pid else []
         return found
 
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _key(self, pid: int) -> np.ndarray[Any, Any]:
+        return np.array([pid if self._children else 0], _U64)
+
+    def _follow(self, pid: int) -> None:
+        self.processes.update(self._key(pid), np.zeros(1, watching.WATCH_PROCESS))
+
     def _threads(self, target: Process) -> list[int]:
         tids = target.threads()
-        for process in self._followed(target)[1:]:
+        for process in self.followed(target)[1:]:
             with suppress(TargetError):
                 tids += process.threads()
         return tids
 
     def _read_counts(self, target: Process, functions: Sequence[WatchPoints]) -> None:
         """The reference counts from which changes are told, of each process; ``functions`` by place."""
-        for process in self._followed(target):
+        for process in self.followed(target):
             value = self.processes.lookup(self._key(process.pid))
             if value is None:
                 continue

@@ -13,7 +13,7 @@ from latency.cpython.watch_points import WatchPlan, WatchPoints, are_alive, has_
 from latency.errors import TargetError
 from latency.recording import Function, Recording
 from latency.target.process import Process
-from latency.target.scheduling import wait_until_gone_on
+from latency.target.scheduling import threads_of, wait_until_gone_on
 from latency.tracing.counted import wire
 from latency.tracing.counted.agreement import Ends, OpenFrame, Seen
 from latency.tracing.counted.opencalls import OpenCalls
@@ -48,7 +48,7 @@ class Unended:
         found = self.over()
         if found:
             processes = [self._target.process, *(each for each in self._children.values() if each)]
-            wait_until_gone_on((process, tid) for process in processes for tid in _threads(process))
+            wait_until_gone_on((process, tid) for process in processes for tid in threads_of(process))
             found &= self.over()
         return found
 
@@ -161,12 +161,6 @@ class Unended:
                 with suppress(TargetError):
                     self._children[tgid] = Process(tgid)
         return self._children[tgid]
-
-
-def _threads(process: Process) -> list[int]:
-    with suppress(TargetError):
-        return process.threads()
-    return []
 
 
 def unaccounted(recording: Recording) -> int:
