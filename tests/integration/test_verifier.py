@@ -21,19 +21,23 @@ _MOST = 100_000
 _MOST_OF_SLOW_CALLS = 700_000  # the program that takes arguments along, of which each slow call runs one
 
 
-def verified() -> list[int]:
-    """The instructions that were followed for each BPF program of this process, the most first."""
+def verified() -> dict[int, int]:
+    """The instructions that were followed for each BPF program of this process, by its number in the kernel."""
     texts = []
     for path in Path("/proc/self/fdinfo").iterdir():
         with suppress(FileNotFoundError):  # of the list itself, and of what threads have just closed
             texts.append(path.read_text())
     programs = [text for text in texts if "prog_type:" in text]
-    found = [int(number) for text in programs for number in re.findall(r"^verified_insns:\s+(\d+)", text, re.M)]
-    require(found or not programs, "a kernel that tells verified_insns (Linux 5.16)")
-    return sorted(found, reverse=True)
+    numbers, followed = (
+        [int(found) for text in programs for found in re.findall(rf"^{name}:\s+(\d+)", text, re.M)]
+        for name in ("prog_id", "verified_insns")
+    )
+    require(followed or not programs, "a kernel that tells verified_insns (Linux 5.16)")
+    return dict(zip(numbers, followed, strict=True))
 
 
 def of(program: TargetProgram, options: Options) -> list[int]:
+    """The same of the programs of one measurement, the most first."""
     before = verified()
     measurement = begin(target_of(program.pid, engine=options.engine, children=options.children), options)
     try:
@@ -41,10 +45,8 @@ def of(program: TargetProgram, options: Options) -> list[int]:
         after = verified()
     finally:
         measurement.close()
-    for each in before:
-        after.remove(each)
-    assert after
-    return after
+    assert after.keys() - before.keys()
+    return sorted((after[number] for number in after.keys() - before.keys()), reverse=True)
 
 
 def test_no_program_is_many_times_as_long_for_the_verifier(interpreter: Interpreter, start_target: Start) -> None:
