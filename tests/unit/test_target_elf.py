@@ -115,11 +115,16 @@ def test_a_path_that_leads_to_no_file_is_an_error_of_ours(tmp_path: Path) -> Non
             Image.open(path)
 
 
-def test_a_refused_file_leaves_no_descriptor_open(image: Make) -> None:
-    before = os.listdir("/proc/self/fd")
+def test_a_refused_file_leaves_no_descriptor_open(image: Make, tmp_path: Path) -> None:
+    def leading_there() -> list[Path]:
+        """Of this process's, among which others may come and go meanwhile."""
+        return [it for it in Path("/proc/self/fd").iterdir() if it.exists() and it.resolve() == tmp_path / "image"]
+
     with pytest.raises(MalformedImage):
         image(b"no")
-    assert os.listdir("/proc/self/fd") == before
+    assert not leading_there()
+    with open(tmp_path / "image", "rb"):
+        assert leading_there()
 
 
 # -- symbols -------------------------------------------------------------------------------------
