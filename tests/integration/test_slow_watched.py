@@ -270,7 +270,8 @@ def test_what_does_not_fit_the_ring_buffer_is_counted_and_measured_all_the_same(
 def test_each_call_of_a_deep_recursion_keeps_what_it_began_with(
     own_interpreter: Interpreter, start_target: Start
 ) -> None:
-    target = start_target(own_interpreter, "recursion.py", DEEP, 1)
+    # They last, since of the outermost one a thousand hits are taken off.
+    target = start_target(own_interpreter, "recursion.py", DEEP, 1, 0.1)
     recording, truth, _ = measured(target.pid, ("descend",), target.run, slower="1ns", slowest=5000)
     slow = recording.slow_calls
     assert slow

@@ -12,6 +12,7 @@ from latency.cpython.interpreter import Target
 from latency.errors import TargetError
 from latency.recording import Options
 from latency.tracing import together
+from latency.tracing.counted.spaces import Space
 from latency.tracing.probes.session import Session
 from tests.lab import Interpreter
 from tests.target_program import TargetProgram
@@ -140,14 +141,24 @@ def test_another_build_and_what_is_no_python_do_not_join(
         session.stop()
 
 
-def test_who_has_ended_does_not_join(own_interpreter: Interpreter, start_target: Callable[..., TargetProgram]) -> None:
+@pytest.mark.parametrize("noticed", [True, False])
+def test_who_has_ended_does_not_join(
+    own_interpreter: Interpreter,
+    start_target: Callable[..., TargetProgram],
+    monkeypatch: pytest.MonkeyPatch,
+    noticed: bool,
+) -> None:
+    """Nor who ends in the moment in which it does."""
     first, second = (start_target(own_interpreter, "workers.py") for _ in range(2))
     with measuring(first) as session:
         found = together.look_at(session, second.pid, young=False)
         assert found
         second.process.kill()
         second.process.wait()
-        assert together.join(session, found)
+        with monkeypatch.context() as patch:
+            if not noticed:
+                patch.setattr(Space, "look", lambda _: "")
+            assert together.join(session, found)
         with suppress(TargetError):
             assert together.look_at(session, second.pid, young=False) is None
         truth = first.run()

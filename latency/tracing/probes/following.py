@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from latency.cpython.functions import live_functions
 from latency.cpython.interpreter import Target
-from latency.errors import TargetError
+from latency.errors import TargetError, TargetGone
 from latency.recording import ProcessCalls
 from latency.target.build import identify
 from latency.target.process import Process
@@ -299,8 +300,9 @@ class Following:
         if process is None:
             return
         addresses = np.fromiter(space.lives, np.uint64)
-        same = self._same_code(before, process.read_table(addresses, _CODE_BYTES))
-        table.forget(maps, space, addresses[~same].tolist())
+        with suppress(TargetGone):  # it may end at any moment
+            same = self._same_code(before, process.read_table(addresses, _CODE_BYTES))
+            table.forget(maps, space, addresses[~same].tolist())
 
     def _same_code(self, one: tuple[Bytes, Flags], two: tuple[Bytes, Flags]) -> Flags:
         """Whether two readings of each code object's head are of one object, by the members that never change."""
