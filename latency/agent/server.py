@@ -25,6 +25,9 @@ TIMEOUT_S = 10.0
 """Of each wait for a client."""
 MOST_S = 30.0
 """Of a connection as a whole, whatever its client does."""
+_MOST_WAITING = 128
+"""Connections that nobody has accepted yet. Of those beyond it the kernel drops a packet, and the client tries again
+after a second: that is too few by socketserver's own 5, where several ask at once."""
 _WORTH_PACKING = 1400  # bytes: one packet
 
 _KINDS = {
@@ -104,6 +107,7 @@ class Server:
 
         class Listening(ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = _MOST_WAITING
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
             def process_request(self, request: Any, client_address: Any) -> None:
