@@ -88,6 +88,11 @@ class TargetProgram:
         assert self.process.stdout is not None
         return self.process.stdout.readline().rstrip("\n")
 
+    def tell(self, command: str) -> None:
+        """Has it do something, and waits until it says that it is done."""
+        self.send(command)
+        assert json.loads(self.readline())["done"]
+
     def quit(self) -> int:
         """Ends the program in its own way, and gives its exit status."""
         self.send("quit")

@@ -26,8 +26,8 @@ TIMEOUT_S = 10.0
 MOST_S = 30.0
 """Of a connection as a whole, whatever its client does."""
 _MOST_WAITING = 128
-"""Connections that nobody has accepted yet. Of those beyond it the kernel drops a packet, and the client tries again
-after a second: that is too few by socketserver's own 5, where several ask at once."""
+"""Connections that were not accepted yet. One beyond these tries again after a second: socketserver's own 5 are too few
+where several ask at once."""
 _WORTH_PACKING = 1400  # bytes: one packet
 
 _KINDS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -63,11 +62,6 @@ def handed_over(program: TargetProgram, *functions: str) -> HandedOver:
     return measuring
 
 
-def tell(program: TargetProgram, command: str) -> None:
-    program.send(command)
-    assert json.loads(program.readline())["done"]
-
-
 def until_watched(measuring: HandedOver) -> None:
     for _ in range(_POLLS):
         assert measuring.poll() == ""
@@ -103,16 +97,16 @@ def test_calls_that_are_open_meanwhile_have_their_whole_length(interpreter: Inte
     program = start_target(interpreter, "cutting.py")
     measuring = handed_over(program, "short", "held")
     try:
-        tell(program, "hold 3")
+        program.tell("hold 3")
         began_ns = time.monotonic_ns()
-        with again_and_again(lambda: tell(program, "run 5")) as times:
+        with again_and_again(lambda: program.tell("run 5")) as times:
             until_watched(measuring)
-        tell(program, "hold 2")
+        program.tell("hold 2")
         ended_ns = time.monotonic_ns()
-        tell(program, "release")
-        tell(program, "hold 1")
+        program.tell("release")
+        program.tell("hold 1")
         recording = measuring.stop()
-        tell(program, "release")
+        program.tell("release")
     finally:
         measuring.close()
     held, short = of(recording, "held"), of(recording, "short")
@@ -131,8 +125,8 @@ def test_what_is_suspended_meanwhile_is_one_call(interpreter: Interpreter, start
     measuring = handed_over(program, "steps")
 
     def whole() -> None:
-        tell(program, "begin")
-        tell(program, "end")
+        program.tell("begin")
+        program.tell("end")
 
     try:
         with again_and_again(whole) as times:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import pytest
@@ -23,11 +22,6 @@ Start = Callable[..., TargetProgram]
 CUT = ("short", "held")
 BUCKET = 2 ** (1 / 16)
 _BREAKPOINT = b"\xcc"
-
-
-def tell(program: TargetProgram, command: str) -> None:
-    program.send(command)
-    assert json.loads(program.readline())["done"]
 
 
 def more(program: TargetProgram, calls: int) -> None:
@@ -62,21 +56,21 @@ def test_what_a_slice_cuts_is_counted_exactly_and_nothing_is_lost(
         session.hit_cost = HitCost(0.0, 0.0)  # so the limit never speaks; this test does
         session.start()
         for command in ("run 40", "hold 3", "begin"):
-            tell(program, command)
+            program.tell(command)
         assert all(placed(session))
         slicing(session).pause()
         assert not any(placed(session))
         # unseen; and these threads' frames lie where others are known to have been
         for command in ("run 50", "hold 2", "step"):
-            tell(program, command)
+            program.tell(command)
         first = session.interval()
         slicing(session).resume()
         assert all(placed(session))
         for command in ("run 7", "release", "end", "hold 1"):
-            tell(program, command)
+            program.tell(command)
         second = session.interval()
         recording = session.stop()
-        tell(program, "release")
+        program.tell("release")
     assert [(of(part, "short").calls, of(part, "held").cut) for part in (first, second)] == [(40, 3), (12, 0)]
     assert first.watched is not None
     assert first.watched.slices == 1
@@ -100,15 +94,15 @@ def test_the_watch_engine_keeps_a_limit_too(interpreter: Interpreter, start_targ
     with WatchSession(Target(program.pid, engine="watch"), Options(func=("short", "held"))) as session:
         session.start()
         for command in ("run 40", "hold 3"):
-            tell(program, command)
+            program.tell(command)
         session.turns.pause()
         for command in ("run 50", "hold 2"):
-            tell(program, command)
+            program.tell(command)
         session.turns.resume()
         for command in ("run 7", "release", "hold 1"):
-            tell(program, command)
+            program.tell(command)
         recording = session.stop()
-        tell(program, "release")
+        program.tell("release")
     seen = {name: (of(recording, name).calls, of(recording, name).cut, of(recording, name).open) for name in CUT}
     assert seen == {"short": (40 + 7 + 5, 0, 0), "held": (0, 3, 1)}
     assert not recording.losses.total

@@ -1,8 +1,7 @@
-"""Watchpoints are placed in a program that goes on meanwhile: it begins threads, and is in the midst of calls."""
+"""Watchpoints are placed in a program that begins threads meanwhile."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 
@@ -16,11 +15,6 @@ from tests.lab import Interpreter
 from tests.target_program import TargetProgram
 
 Start = Callable[..., TargetProgram]
-
-
-def tell(program: TargetProgram, command: str) -> None:
-    program.send(command)
-    assert json.loads(program.readline())["done"]
 
 
 @pytest.mark.parametrize("children", [False, True])
@@ -37,8 +31,8 @@ def test_a_thread_that_begins_and_ends_while_they_are_placed_takes_no_program_wi
         inherited = attributes.flags & 1 << 1
         if tid == program.pid and inherited and attributes.config1 not in met:
             met.add(attributes.config1)
-            tell(program, "hold 1")
-            tell(program, "release")
+            program.tell("hold 1")
+            program.tell("release")
         return event
 
     monkeypatch.setattr(uprobes, "open_event", opened)
@@ -46,7 +40,7 @@ def test_a_thread_that_begins_and_ends_while_they_are_placed_takes_no_program_wi
     with WatchSession(target, Options(func=("short", "inner"), engine="watch", children=children)) as measuring:
         measuring.start()
         assert len(met) == 4
-        tell(program, "run 50")
+        program.tell("run 50")
         recording = measuring.stop()
     assert {each.function.qualname: each.returned for each in recording.functions} == {"short": 50, "inner": 0}
     assert not any(recording.losses.as_dict().values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 
@@ -38,11 +37,6 @@ def turn_to(measuring: WatchSession, *names: str) -> None:
             return
         measuring.turns.advance()
     raise AssertionError(f"{names} have no turn")
-
-
-def tell(program: TargetProgram, command: str) -> None:
-    program.send(command)
-    assert json.loads(program.readline())["done"]
 
 
 def of(recording: Recording, name: str) -> FunctionLatency:
@@ -88,9 +82,9 @@ def test_a_thread_has_the_watchpoints_of_the_turn_though_its_creator_has_ended(
     names, expected = ("first", "second", "third"), Counter[str]()
     with session(program, *names) as measuring:
         measuring.start()
-        tell(program, "beget")
+        program.tell("beget")
         for _ in range(2 * len(measuring.turns.groups) + 1):
-            tell(program, "run 10")
+            program.tell("run 10")
             expected.update(now(measuring))
             measuring.turns.advance()
         recording = measuring.stop()
@@ -109,19 +103,19 @@ def test_calls_that_are_open_when_a_turn_begins_or_ends_have_no_wrong_length(
     with session(program, *CUTTING) as measuring:
         measuring.start()
         turn_to(measuring, "held")
-        tell(program, "hold 3")
+        program.tell("hold 3")
         turn_to(measuring, "steps")
-        tell(program, "begin")
-        tell(program, "release")  # unseen
-        tell(program, "hold 2")
+        program.tell("begin")
+        program.tell("release")  # unseen
+        program.tell("hold 2")
         turn_to(measuring, "held")
-        tell(program, "release")  # these began unseen
-        tell(program, "hold 1")
-        tell(program, "release")
+        program.tell("release")  # these began unseen
+        program.tell("hold 1")
+        program.tell("release")
         turn_to(measuring, "steps")
-        tell(program, "end")  # began in another turn
-        tell(program, "begin")
-        tell(program, "end")
+        program.tell("end")  # began in another turn
+        program.tell("begin")
+        program.tell("end")
         recording = measuring.stop()
     held, steps = of(recording, "held"), of(recording, "steps")
     assert (held.calls, held.cut, held.open) == (1, 3, 0)
@@ -138,8 +132,8 @@ def test_what_is_freed_while_suspended_is_abandoned_and_not_cut(interpreter: Int
     with session(program, *CUTTING) as measuring:
         measuring.start()
         turn_to(measuring, "steps")
-        tell(program, "begin")
-        tell(program, "begin")  # frees the first one
+        program.tell("begin")
+        program.tell("begin")  # frees the first one
         turn_to(measuring, "held")
         recording = measuring.stop()
     steps = of(recording, "steps")

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
+from threading import Event
 
 import pytest
 
@@ -129,6 +130,16 @@ def test_so_many_connections_are_served_at_once_and_no_more(server: Server, refu
         assert len(refused) == 1
         silent[0].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert b" 200 " in silent[0].makefile("rb").readline()
+
+
+def test_many_may_wait_to_be_accepted(answers: Answers) -> None:
+    """Else a connection is tried again after a second. Here nobody accepts any until all wait."""
+    accept = Event()
+    server = Server("127.0.0.1", 0, answers, accept.wait)
+    with closing(server), ExitStack() as stack:
+        stack.callback(accept.set)
+        for _ in range(MOST_CONNECTIONS + 1 + 2 * MOST_CONNECTIONS):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
 
 
 def test_a_client_that_sends_a_byte_now_and_then_is_broken_off(answers: Answers) -> None:

@@ -104,12 +104,12 @@ class Watchpoints:
         try:
             # As in place: a thread that begins meanwhile may have some of its creator's watchpoints as they were.
             for _ in range(_ATTEMPTS):
-                newest, known = newest_task(), set(threads())
+                known = set(threads())
                 for event, register in self._events:
                     point = points[min(register, len(points) - 1)]
                     off = register >= len(points)
                     kernel.move_watchpoint(event, point.address, point.length, point.access, off=off)
-                if newest_task() == newest and known.issuperset(threads()):
+                if known.issuperset(threads()):
                     return
         except OSError as error:
             raise AttachError(
